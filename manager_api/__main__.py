@@ -1,0 +1,209 @@
+"""The program `manager`: API, controller and, by default, the store, in one command."""
+
+import argparse
+import json
+import logging
+import os
+import secrets
+import socket
+import sys
+
+from manager_api.settings import (
+    DEFAULT_STORE_PORT,
+    SECRETS,
+    SETTINGS,
+    ManagerSettings,
+    StoreAccess,
+    manager_settings,
+)
+from manager_api.supervisor import Supervisor, api_child, controller_child
+from store import bootstrap, logs, snapshot
+from store.clock import SystemClock
+from store.config import ConfigError, add_flags, resolve
+from store.embedded import EmbeddedServer, Files
+from store.errors import StoreError
+from store.kv.connection import connect, redacted
+from store.kv.server import Server
+from store.kv.store import Store
+from store.process import Lock, write_whole
+from store.version import VERSION
+
+log = logging.getLogger("manager")
+
+LOCK_WITHIN = 30.0
+"""Seconds to wait for the store of a manager that has just died."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the manager; its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="manager", description="Muster's manager: HTTP API, controller and store.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"muster {VERSION}")
+    add_flags(parser, SETTINGS)
+    flags = parser.parse_args(argv)
+    _hide_secrets(flags)
+    try:
+        settings = manager_settings(resolve(SETTINGS, flags))
+        logs.setup(settings.log_file)
+    except (ConfigError, OSError) as error:
+        parser.exit(2, f"manager: {error}\n")
+    try:
+        return _run(settings)
+    except (StoreError, OSError) as error:
+        log.error("%s", error)  # noqa: TRY400 - a sentence for the user, not a stack
+        return 1
+
+
+def _hide_secrets(flags: argparse.Namespace) -> None:
+    """Start anew without the flags that carry passwords: argv is for everybody to read."""
+    given = [key for key in SECRETS if getattr(flags, key, None) is not None]
+    if not given or sys.argv[0] == "":
+        return
+    for key in given:
+        os.environ["MUSTER_" + key.upper()] = getattr(flags, key)
+    names = {"--" + key.replace("_", "-") for key in given}
+    kept: list[str] = []
+    skip = False
+    for word in sys.argv[1:]:
+        if skip:
+            skip = False
+        elif word in names:
+            skip = True
+        elif word.partition("=")[0] not in names:
+            kept.append(word)
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "manager_api", *kept])
+
+
+def _run(settings: ManagerSettings) -> int:
+    log.info("muster %s", VERSION)
+    if not settings.local:
+        log.warning("INSECURE: everybody who reaches %s can run programs on every node", settings.listen)
+    clock = SystemClock()
+    files = settings.files
+    files.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _lock(files, clock)
+    listener = _listen(settings.listen, settings.port)
+    if settings.store is None:
+        embedded = _embedded(settings, files, lock)
+        store = Store(embedded.client("manager"))
+        keeper = snapshot.SnapshotKeeper(embedded, store, settings.db_path, clock)
+        access = StoreAccess(
+            url=f"redis://127.0.0.1:{embedded.port}/0"
+            if settings.listen in ("0.0.0.0", "::")
+            else embedded.url,  # noqa: S104
+            advertised_port=embedded.port,
+            password_file=str(files.password.resolve()),
+            holder=_holder(files),
+        )
+    else:
+        embedded, keeper = None, None
+        _external(settings.store, files)
+        access = StoreAccess(
+            url=settings.store, advertised_port=None, password_file=None, holder=_holder(files)
+        )
+    environment = access.environment()
+    if settings.log_file:
+        environment["MUSTER_LOG_FILE"] = str(settings.log_file.resolve())
+    port = listener.getsockname()[1]
+    host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
+    about = {"url": f"http://{host}:{port}", "pid": os.getpid(), "version": VERSION}
+    write_whole(files.home / "manager.json", json.dumps(about).encode())
+    log.info("listening on %s", about["url"])
+    children = [api_child(clock, environment, listener), controller_child(clock, environment)]
+    Supervisor(clock, children, embedded, keeper).run()
+    return 0
+
+
+def _lock(files: Files, clock: SystemClock) -> Lock:
+    lock = Lock(files.home / "lock")
+    deadline = clock.now() + LOCK_WITHIN
+    waiting = False
+    while not lock.try_acquire():
+        if clock.now() > deadline:
+            raise StoreError(f"another manager, or its store, is using {files.home}")
+        if not waiting:
+            log.info("waiting for %s: the store of an earlier manager is still ending", files.home)
+            waiting = True
+        _pause(0.1)
+    lock.note(f"{os.getpid()}\n")
+    return lock
+
+
+def _pause(seconds: float) -> None:
+    import time
+
+    time.sleep(seconds)
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    try:
+        family, kind, proto, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+    except OSError as error:
+        raise StoreError(f"cannot listen on {address} port {port}: {error.strerror or error}") from error
+    listener.listen(1024)
+    return listener
+
+
+def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedServer:
+    """The embedded server, serving, with its cluster known and its epoch right."""
+    port = settings.store_port
+    if port is None and not settings.local:
+        port = DEFAULT_STORE_PORT
+    embedded = EmbeddedServer(
+        files,
+        listen=settings.listen,
+        port=port or None,
+        binary=settings.store_server,
+        fsync=settings.fsync,
+        pass_fds=(lock.fileno(),),
+    )
+    restoring = snapshot.replaced_by_hand(files, settings.db_path)
+    if restoring:
+        log.warning("%s is not the snapshot that was left here: it is taken as the data", settings.db_path)
+        embedded.load(settings.db_path)
+    embedded.start()
+    store = Store(embedded.client("manager"))
+    try:
+        known = files.cluster.read_text() if files.cluster.exists() and not restoring else None
+        meta = bootstrap.begin(store, known)
+        if restoring:
+            meta = bootstrap.mint(store)
+            snapshot.accept(files, settings.db_path)
+            log.warning("restored: epoch %s begins at revision %d", meta.epoch, meta.rev)
+    except StoreError as error:
+        embedded.stop()
+        raise StoreError(
+            f"{error}. To go back to the snapshot at {settings.db_path}, move {files.home} away and start "
+            f"again; to begin anew, move both away"
+        ) from error
+    write_whole(files.cluster, meta.cluster.encode())
+    return embedded
+
+
+def _external(url: str, files: Files) -> None:
+    client = connect(url, name="manager")
+    try:
+        flavour = Server(client).flavour()
+        log.info("store: %s at %s", flavour, redacted(url))
+        if not flavour.has_key_patterns:
+            log.warning("%s has no ACL key patterns: every node can read and write every key", flavour)
+        known = files.cluster.read_text() if files.cluster.exists() else None
+        write_whole(files.cluster, bootstrap.begin(Store(client), known).cluster.encode())
+    finally:
+        client.close()
+
+
+def _holder(files: Files) -> str:
+    """Who we are in elections: the same in every life of this manager, unlike any other."""
+    path = files.home / "holder"
+    if not path.exists():
+        write_whole(path, f"{socket.gethostname()}-{secrets.token_hex(4)}".encode())
+    return path.read_text()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

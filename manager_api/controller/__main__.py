@@ -1,0 +1,36 @@
+"""The controller process: `python -m manager_api.controller`, started by `manager`."""
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from manager_api.controller.loop import Controller
+from manager_api.settings import StoreAccess
+from store import logs
+from store.clock import SystemClock
+from store.kv.connection import connect
+from store.kv.store import Store
+
+log = logging.getLogger("controller")
+
+
+def main() -> int:
+    """Run until SIGTERM."""
+    log_file = os.environ.get("MUSTER_LOG_FILE")
+    logs.setup(Path(log_file) if log_file else None)
+    access = StoreAccess.from_environment(dict(os.environ))
+    password = access.password()
+    store = Store(connect(access.url, name="controller", password=password))
+    watcher = connect(access.url, name="controller-watch", password=password)
+    controller = Controller(store, watcher, access.holder, SystemClock())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: controller.stop())
+    controller.run()
+    log.info("shutting down")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Carries out actions: fenced, by compare and swap, each for itself."""
+
+import logging
+from collections.abc import Sequence
+
+from manager_api.controller.mirror import Mirror
+from manager_api.core.actions import Action, Collect, Halt, Json, Lift, Place, Project, Refuse, SetStatus
+from store.codec import dumps
+from store.errors import Conflict, TooLarge
+from store.faults import fault
+from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
+from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare
+from store.kv.projection import Projection
+from store.kv.store import Store
+from store.model.lifecycle import Deployment
+
+log = logging.getLogger("controller")
+
+Write = tuple[str, str, Json | None]
+HALTED_AT_ONCE = MOST_FIELDS // 2 - 1
+
+
+class Executor:
+    """Writes for one leader, with its token."""
+
+    def __init__(self, store: Store, mirror: Mirror, token: int) -> None:
+        self._store = store
+        self._nodes = Projection(store)
+        self._mirror = mirror
+        self._token = token
+
+    def perform(self, actions: Sequence[Action]) -> None:
+        """Do all of them; what conflicts is planned again from what is there then.
+
+        Raises:
+            Fenced, Unavailable, EpochChanged, StoreEmpty: stop leading.
+        """
+        for action in actions:
+            try:
+                self._perform(action)
+            except Conflict as error:
+                log.info("planned on old news, again: %s", error)
+            except TooLarge as error:
+                self._too_large(action, error)
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Place():
+                self._place(action)
+            case Refuse() | SetStatus():
+                self._set_status(action)
+            case Halt():
+                self._halt(action)
+            case Collect():
+                self._collect(action)
+            case Lift():
+                log.warning("revision lifted to %d: %s", action.rev, action.reason)
+                fault("controller.lift.before")
+                self._nodes.lift(action.rev, token=self._token)
+                fault("controller.lift.after")
+            case Project():
+                self._project(action)
+
+    def _place(self, action: Place) -> None:
+        log.info("deployment %s: %s", action.deployment, action.reason)
+        compares = [
+            Compare(DEPLOYMENTS, action.deployment, action.rev),
+            Compare(STATUS, action.deployment, 0),
+        ]
+        writes: list[Write] = [(ALLOCATIONS, key, data) for key, data in action.allocations.items()]
+        writes.append((STATUS, action.deployment, action.status))
+        self._write("controller.place", compares, writes)
+
+    def _set_status(self, action: Refuse | SetStatus) -> None:
+        log.info("deployment %s: %s", action.deployment, action.reason)
+        if isinstance(action, Refuse):
+            compares = [
+                Compare(DEPLOYMENTS, action.deployment, action.rev),
+                Compare(STATUS, action.deployment, 0),
+            ]
+            point = "controller.refuse"
+        else:
+            compares, point = [Compare(STATUS, action.deployment, action.rev)], "controller.status"
+        self._write(point, compares, [(STATUS, action.deployment, action.status)])
+
+    def _halt(self, action: Halt) -> None:
+        log.info(
+            "deployment %s: %d allocations stop: %s",
+            action.deployment,
+            len(action.allocations),
+            action.reason,
+        )
+        orders = list(action.allocations.items())
+        for start in range(0, len(orders), HALTED_AT_ONCE):
+            batch = orders[start : start + HALTED_AT_ONCE]
+            compares = [Compare(ALLOCATIONS, key, rev) for key, (rev, _) in batch]
+            self._write("controller.halt", compares, [(ALLOCATIONS, key, data) for key, (_, data) in batch])
+
+    def _collect(self, action: Collect) -> None:
+        log.info("%s is collected: %s", action.subject, action.reason)
+        compares = [Compare(*record) for record in action.records]
+        self._write(
+            "controller.collect", compares, [(name, field, None) for name, field, _ in action.records]
+        )
+
+    def _write(self, point: str, compares: list[Compare], writes: list[Write]) -> None:
+        changes = [Change(name, field, None if data is None else dumps(data)) for name, field, data in writes]
+        fault(f"{point}.before")
+        rev = self._store.txn(compares, changes, token=self._token)
+        fault(f"{point}.after")
+        for collection, field, data in writes:
+            self._mirror.wrote(collection, field, data, rev)
+
+    def _project(self, action: Project) -> None:
+        log.debug("node %s: %s", action.node, action.reason)
+        batch: dict[str, Json] = {}
+        size = 0
+        for alloc_id, entry in action.puts.items():
+            length = len(dumps(entry))
+            if batch and (size + length > MOST_BYTES or len(batch) >= MOST_FIELDS):
+                self._project_batch(action, batch, ())
+                batch, size = {}, 0
+            batch[alloc_id] = entry
+            size += length
+        self._project_batch(action, batch, action.deletes)
+
+    def _project_batch(self, action: Project, batch: dict[str, Json], deletes: Sequence[str]) -> None:
+        puts = {alloc_id: dumps(entry) for alloc_id, entry in batch.items()}
+        fault("controller.project.before")
+        rev = self._nodes.project(action.node, action.uid, puts, deletes, token=self._token)
+        fault("controller.project.after")
+        self._mirror.projected(action.node, action.uid, rev, batch, deletes)
+
+    def _too_large(self, action: Action, error: TooLarge) -> None:
+        log.error("%s: %s", action.reason, error)
+        if isinstance(action, Place):
+            status: Json = {"v": 1, "status": Deployment.FAILED, "refused": True, "nodes": []}
+            status |= {"reason": f"too large: {error}", "allocations": [], "tasks": []}
+            self._perform(Refuse(action.deployment, action.rev, status, str(error)))
+
+
+def _undecided(action: Place | Refuse) -> list[Compare]:
+    """A decision stands on the deployment as it was read, and on there being none yet."""
+    return [Compare(DEPLOYMENTS, action.deployment, action.rev), Compare(STATUS, action.deployment, 0)]

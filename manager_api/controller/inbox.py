@@ -1,0 +1,100 @@
+"""Where the controller's listening threads leave what they hear, and wake it."""
+
+import logging
+import threading
+from dataclasses import dataclass, field
+
+from store.errors import EpochChanged, StoreError, Unavailable
+from store.keys import Keys
+from store.kv.api import Event
+from store.kv.connection import Client
+from store.kv.hints import Hints
+from store.kv.watch import Watch
+
+log = logging.getLogger("controller")
+
+
+@dataclass(slots=True)
+class Mail:
+    """What came in since the last look."""
+
+    events: list[Event] = field(default_factory=list)
+    hinted: set[str] = field(default_factory=set)
+    trouble: StoreError | None = None
+
+
+class Inbox:
+    """Threads put, the controller takes."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._mail = Mail()
+
+    def take(self, seconds: float) -> Mail:
+        """All that is there; waits for something, up to `seconds`."""
+        with self._condition:
+            if not (self._mail.events or self._mail.hinted or self._mail.trouble):
+                self._condition.wait(seconds)
+            mail, self._mail = self._mail, Mail()
+            return mail
+
+    def moved(self, events: list[Event]) -> None:
+        """The change log has these."""
+        with self._condition:
+            self._mail.events += events
+            self._condition.notify()
+
+    def hinted(self, nodes: set[str]) -> None:
+        """These nodes' `actual` moved, it is said."""
+        with self._condition:
+            self._mail.hinted |= nodes
+            self._condition.notify()
+
+    def failed(self, error: StoreError) -> None:
+        """The change log can no longer be followed."""
+        with self._condition:
+            self._mail.trouble = error
+            self._condition.notify()
+
+
+class Listeners:
+    """Two threads: one follows the change log, one the agents' hints. Until stopped."""
+
+    def __init__(self, inbox: Inbox, client: Client, keys: Keys, *, epoch: str, after: int) -> None:
+        self._inbox = inbox
+        self._stop = threading.Event()
+        self._watch = Watch(client, keys, epoch=epoch, after=after)
+        self._hints = Hints(client, keys)
+        for run, name in ((self._follow_log, "log"), (self._follow_hints, "hints")):
+            threading.Thread(target=run, name=f"controller-{name}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask both to end; they do within a second or so."""
+        self._stop.set()
+
+    def _follow_log(self) -> None:
+        """Ends at the first trouble: the controller lists again and starts new listeners."""
+        while not self._stop.is_set():
+            try:
+                events = self._watch.poll(1000)
+            except StoreError as error:
+                if not self._stop.is_set():
+                    self._inbox.failed(error)
+                return
+            if events:
+                self._inbox.moved(events)
+
+    def _follow_hints(self) -> None:
+        """Without hints everything still happens, a little later."""
+        while not self._stop.is_set():
+            try:
+                named = self._hints.wait(1.0)
+            except (Unavailable, EpochChanged):
+                self._hints.reset()
+                self._stop.wait(0.5)
+                continue
+            except StoreError as error:
+                log.warning("hints: %s", error)
+                return
+            if named:
+                self._inbox.hinted(named)

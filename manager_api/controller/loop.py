@@ -1,0 +1,141 @@
+"""The controller's loop: campaign, read everything, then plan and write until fenced or cut off."""
+
+import logging
+import random
+import threading
+
+from manager_api.controller.executor import Executor
+from manager_api.controller.inbox import Inbox, Listeners, Mail
+from manager_api.controller.mirror import Mirror
+from manager_api.core.plan import plan_deployments, plan_nodes
+from store.backoff import Backoff
+from store.clock import Clock
+from store.errors import Compacted, Fenced, StoreError, Unsupported
+from store.kv.connection import Client
+from store.kv.server import Server
+from store.kv.store import Store
+from store.recipes.election import Election
+
+log = logging.getLogger("controller")
+
+TICK = 0.25
+"""Seconds between looks at the heartbeats that are due."""
+SLICES = 4
+"""Every heartbeat is looked at once in so many ticks."""
+FULL_ROUND = 5.0
+"""Seconds between plans over everything."""
+HOUSEKEEPING = 30.0
+LOG_KEPT = 10_000
+"""Revisions that stay in the change log for watchers."""
+STANDBY = 0.2
+
+
+class Controller:
+    """One candidate for the leadership."""
+
+    def __init__(self, store: Store, watcher: Client, holder: str, clock: Clock) -> None:
+        self._store = store
+        self._watcher = watcher
+        self._clock = clock
+        self._election = Election(store, holder, clock)
+        self._stop = threading.Event()
+        self._run_id = ""
+        self.mirror: Mirror | None = None
+
+    def stop(self) -> None:
+        """Ask the loop to end; for signal handlers and other threads."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Lead whenever possible, until stopped. No error of the store ends it."""
+        failures, backoff = 0, Backoff(first=0.1, most=2.0, jitter=0.3)
+        while not self._stop.is_set():
+            try:
+                self._store.attach()
+                if not self._election.campaign():
+                    self._stop.wait(STANDBY)
+                    continue
+                self._lead()
+                failures = 0
+            except (Fenced, Compacted) as error:
+                log.warning("leading anew: %s", error)
+            except StoreError as error:
+                self._election.forget()
+                failures += 1
+                if failures in (1, 10) or failures % 100 == 0:
+                    log.warning("not leading: %s", error)
+                self._stop.wait(backoff.delay(failures, random.random))
+        self._resign()
+
+    def _resign(self) -> None:
+        try:
+            self._election.resign()
+        except StoreError as error:
+            log.info("the lease is left to run out: %s", error)
+
+    def _lead(self) -> None:
+        token = self._election.token
+        assert token is not None
+        mirror = self.mirror = Mirror(self._store, self._clock)
+        rev = mirror.load()
+        log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
+        executor = Executor(self._store, mirror, token)
+        self._server_changed(mirror)
+        inbox = Inbox()
+        listeners = Listeners(inbox, self._watcher, self._store.keys, epoch=self._store.epoch, after=rev)
+        try:
+            self._rounds(mirror, executor, inbox)
+        finally:
+            listeners.stop()
+
+    def _rounds(self, mirror: Mirror, executor: Executor, inbox: Inbox) -> None:
+        now = self._clock.now()
+        next_look, next_full, next_housekeeping = now + TICK, now + FULL_ROUND, now
+        while not self._stop.is_set():
+            self._election.campaign()
+            self._plan(mirror, executor)
+            mail = inbox.take(max(0.0, next_look - self._clock.now()))
+            self._read(mirror, mail)
+            now = self._clock.now()
+            if now >= next_look:
+                next_look = now + TICK
+                mirror.look(mirror.next_slice(SLICES))
+            if now >= next_full:
+                next_full = now + FULL_ROUND
+                mirror.everything_moved()
+            if now >= next_housekeeping:
+                next_housekeeping = now + HOUSEKEEPING
+                self._housekeeping(mirror)
+
+    def _read(self, mirror: Mirror, mail: Mail) -> None:
+        if mail.trouble is not None:
+            raise mail.trouble
+        mirror.apply(mail.events)
+        hinted = sorted(node for node in mail.hinted if node in mirror.fleet.nodes)
+        if hinted:
+            mirror.look(hinted)
+
+    def _plan(self, mirror: Mirror, executor: Executor) -> None:
+        """Deployments first: what they decide moves nodes, which are planned right after."""
+        while mirror.dirty_deployments or mirror.dirty_nodes:
+            deployments, mirror.dirty_deployments = mirror.dirty_deployments, set()
+            executor.perform(plan_deployments(mirror.fleet, self._clock.wall(), deployments))
+            nodes, mirror.dirty_nodes = mirror.dirty_nodes, set()
+            executor.perform(plan_nodes(mirror.fleet, nodes))
+            self._election.campaign()
+
+    def _housekeeping(self, mirror: Mirror) -> None:
+        self._store.compact(self._store.seen - LOG_KEPT)
+        if Server(self._store.client).run_id() != self._run_id:
+            self._server_changed(mirror)
+
+    def _server_changed(self, mirror: Mirror) -> None:
+        """Another server process: it knows no node users, and its clock may have stood still."""
+        server = Server(self._store.client)
+        mirror.presence.grace()
+        try:
+            for node, stored in mirror.fleet.nodes.items():
+                server.grant_node(self._store.keys, node, stored.data["secret_sha256"])
+        except Unsupported as error:
+            log.warning("%s: every node can read every key", error)
+        self._run_id = server.run_id()

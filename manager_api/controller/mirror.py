@@ -1,0 +1,200 @@
+"""Keeps a `Fleet` true: whole at first, then by the change log and the nodes' heartbeats."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from manager_api.core.fleet import Fleet, Json, NodeState, Stored
+from store.clock import Clock
+from store.codec import loads
+from store.errors import BadRecord
+from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, VERSIONS
+from store.kv.api import Event, Record
+from store.kv.projection import Desired, Projection
+from store.kv.store import Store
+from store.recipes.presence import Presence
+
+log = logging.getLogger("controller")
+
+MIRRORED = (DEPLOYMENTS, STATUS, VERSIONS, ALLOCATIONS, NODES)
+DEFAULT_TTL = 15.0
+MOST_AT_ONCE = 500
+
+
+class Mirror:
+    """A fleet in memory, and which parts of it moved since the last plan."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._nodes = Projection(store)
+        self.presence = Presence(clock)
+        self.fleet = Fleet(store.epoch)
+        self.dirty_deployments: set[str] = set()
+        self.dirty_nodes: set[str] = set()
+        self._seq: dict[str, tuple[object, object]] = {}
+        self._slice = 0
+
+    def load(self) -> int:
+        """Read everything; the revision it is from. Everything counts as moved."""
+        snapshot = self._store.snapshot(MIRRORED)
+        for name in (VERSIONS, NODES, STATUS, DEPLOYMENTS, ALLOCATIONS):
+            for field, record in snapshot.collections[name].items():
+                self._apply(name, field, record)
+        nodes = sorted(self.fleet.nodes)
+        for node, desired in self._nodes.desired(nodes).items():
+            self._take_desired(node, desired)
+        self.look(nodes)
+        self._read_actual(nodes)
+        self.everything_moved()
+        return snapshot.rev
+
+    def everything_moved(self) -> None:
+        """Plan all of it next."""
+        self.dirty_deployments = set(self.fleet.deployments) | set(self.fleet.status)
+        self.dirty_nodes = set(self.fleet.nodes)
+
+    def apply(self, events: Sequence[Event]) -> None:
+        """Re-read what the change log says has moved, unless we wrote it ourselves."""
+        wanted = list(
+            dict.fromkeys(
+                (event.collection, event.field)
+                for event in events
+                if event.collection in MIRRORED and event.rev > self._known_rev(event.collection, event.field)
+            )
+        )
+        for start in range(0, len(wanted), MOST_AT_ONCE):
+            batch = wanted[start : start + MOST_AT_ONCE]
+            for (collection, field), record in zip(batch, self._store.get_many(batch), strict=True):
+                self._apply(collection, field, record)
+                if collection == NODES and record is not None:
+                    self._take_desired(field, self._nodes.desired([field])[field])
+                    self.look([field])
+
+    def wrote(self, collection: str, field: str, data: Json | None, rev: int) -> None:
+        """Note our own write, so that its event need not be read back."""
+        self._put(collection, field, None if data is None else Stored(data, rev))
+
+    def projected(self, node: str, uid: str, rev: int, puts: dict[str, Json], deletes: Iterable[str]) -> None:
+        """Note our own write of a node's desired hash."""
+        state = self.fleet.states[node]
+        if state.desired_uid != uid:
+            state.desired = {}
+        for alloc_id, entry in puts.items():
+            state.desired[alloc_id] = _marks(entry, rev)
+        for alloc_id in deletes:
+            state.desired.pop(alloc_id, None)
+        state.desired_rev, state.desired_epoch, state.desired_uid = rev, self.fleet.epoch, uid
+
+    def next_slice(self, parts: int) -> list[str]:
+        """A part of all nodes, another one each time; together with those whose time is up."""
+        nodes = sorted(self.fleet.nodes)
+        self._slice = (self._slice + 1) % parts
+        return sorted({*nodes[self._slice :: parts], *self.presence.due()})
+
+    def look(self, nodes: Sequence[str]) -> None:
+        """Read some nodes' heartbeats, and `actual` of those in which it moved."""
+        moved = []
+        for node, raw in zip(nodes, self._nodes.beats(nodes), strict=True):
+            state = self.fleet.states[node]
+            beat = _beat(raw) if raw is not None and raw != self.presence.raw(node) else None
+            if beat is not None:
+                state.beat = beat
+            ttl = float(state.beat.get("ttl", DEFAULT_TTL))
+            if self.presence.observe(node, raw, ttl):
+                log.info("node %s is %s", node, "online" if self.presence.online(node) else "offline")
+                self._node_moved(node)
+            state.online = self.presence.online(node)
+            seq = (state.beat.get("instance"), state.beat.get("actual_seq"))
+            if beat is not None and self._seq.get(node) != seq:
+                self._seq[node] = seq
+                moved.append(node)
+            if beat is not None and int(beat.get("rev") or 0) > state.desired_rev:
+                self.dirty_nodes.add(node)
+        self._read_actual(moved)
+
+    def _read_actual(self, nodes: Sequence[str]) -> None:
+        for node, entries in zip(nodes, self._nodes.actual(nodes), strict=True):
+            actual: dict[str, Json] = {}
+            for alloc_id, raw in entries.items():
+                try:
+                    actual[alloc_id] = loads(raw, f"actual of {node}/{alloc_id}")
+                except BadRecord as error:
+                    log.warning("%s", error)
+            self.fleet.states[node].actual = actual
+            self._node_moved(node)
+
+    def _node_moved(self, node: str) -> None:
+        self.dirty_nodes.add(node)
+        for alloc_id in self.fleet.on_node.get(node, ()):
+            self.dirty_deployments.add(self.fleet.allocations[alloc_id].data["deployment"])
+
+    def _known_rev(self, collection: str, field: str) -> int:
+        stored = self._collection(collection).get(field)
+        return stored.rev if stored else -1
+
+    def _collection(self, name: str) -> dict[str, Stored]:
+        fleet = self.fleet
+        return {
+            DEPLOYMENTS: fleet.deployments,
+            STATUS: fleet.status,
+            VERSIONS: fleet.versions,
+            ALLOCATIONS: fleet.allocations,
+            NODES: fleet.nodes,
+        }[name]
+
+    def _apply(self, collection: str, field: str, record: Record | None) -> None:
+        try:
+            data = loads(record.value, f"{collection}/{field}") if record else None
+            self._put(collection, field, Stored(data, record.rev) if record and data else None)
+        except (BadRecord, KeyError, TypeError, ValueError) as error:
+            # Unreadable is not empty: what we knew of it stays, and nothing is planned on it.
+            log.error("%s/%s cannot be read and is left alone: %r", collection, field, error)  # noqa: TRY400
+
+    def _put(self, collection: str, field: str, stored: Stored | None) -> None:
+        fleet = self.fleet
+        if collection == ALLOCATIONS:
+            old = fleet.allocations.get(field)
+            if stored is not None:
+                fleet.put_allocation(field, stored)
+            else:
+                fleet.drop_allocation(field)
+            for each in (old, stored):
+                if each is not None:
+                    self.dirty_deployments.add(each.data["deployment"])
+                    self.dirty_nodes.add(each.data["node"])
+            return
+        records = self._collection(collection)
+        if stored is not None:
+            records[field] = stored
+        else:
+            records.pop(field, None)
+        if collection in (DEPLOYMENTS, STATUS):
+            self.dirty_deployments.add(field)
+            if collection == STATUS:  # tombstones wait for the status to be recorded
+                allocations = fleet.of_deployment.get(field, ())
+                self.dirty_nodes.update(fleet.allocations[each].data["node"] for each in allocations)
+        elif collection == NODES:
+            if stored is None:
+                self.presence.forget(field)
+            self._node_moved(field)
+
+    def _take_desired(self, node: str, desired: Desired) -> None:
+        state: NodeState = self.fleet.states[node]
+        state.desired_rev, state.desired_epoch, state.desired_uid = desired.rev, desired.epoch, desired.uid
+        state.desired = {}
+        for alloc_id, raw in desired.entries.items():
+            try:
+                entry = loads(raw, f"desired of {node}/{alloc_id}")
+                state.desired[alloc_id] = _marks(entry, int(entry["rev"]))
+            except (BadRecord, KeyError, TypeError, ValueError) as error:
+                log.error("desired of %s/%s cannot be read: %r", node, alloc_id, error)  # noqa: TRY400
+
+
+def _marks(entry: Json, rev: int) -> Json:
+    return {"rev": rev, "generation": entry["generation"], "wanted": entry["wanted"]}
+
+
+def _beat(raw: bytes) -> Json:
+    try:
+        return loads(raw, "heartbeat")
+    except BadRecord:
+        return {}

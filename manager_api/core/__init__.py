@@ -1,0 +1,1 @@
+"""The manager's decisions. Pure: values in, values out."""

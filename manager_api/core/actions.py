@@ -1,0 +1,78 @@
+"""What a plan asks for. Every action says why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Accept a deployment: write its allocations and its first status, if it is still as planned for."""
+
+    deployment: str
+    rev: int
+    allocations: Mapping[str, Json]
+    status: Json
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Refuse a deployment, with a reason for every node."""
+
+    deployment: str
+    rev: int
+    status: Json
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus:
+    """Write a deployment's state; `rev` is that of the status planned from (0: none)."""
+
+    deployment: str
+    rev: int
+    status: Json
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Order allocations to stop: new records by id, with the revisions planned from."""
+
+    deployment: str
+    allocations: Mapping[str, tuple[int, Json]]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Delete records whose work is over: (collection, field, revision planned from)."""
+
+    subject: str
+    records: tuple[tuple[str, str, int], ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """Raise the store's revision above what a node has already obeyed."""
+
+    rev: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Write and delete desired entries of one node."""
+
+    node: str
+    uid: str
+    puts: Mapping[str, Json]
+    deletes: tuple[str, ...]
+    reason: str
+
+
+Action = Place | Refuse | SetStatus | Halt | Collect | Lift | Project

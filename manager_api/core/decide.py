@@ -1,0 +1,91 @@
+"""The decision on a new deployment: all of it is placed, or it is refused as a whole."""
+
+from manager_api.core.actions import Json, Place, Refuse
+from manager_api.core.fleet import Fleet
+from manager_api.core.layout import Part, parts
+from manager_api.core.placement import Need, Placer, Refused
+from store.keys import version_field
+from store.model.lifecycle import Deployment
+from store.model.spec import GroupSpec
+
+
+def decide(fleet: Fleet, deployment: str) -> Place | Refuse:
+    """Accept or refuse one deployment.
+
+    Raises:
+        KeyError, BadRecord: its template version is not there, or cannot be read.
+    """
+    stored = fleet.deployments[deployment]
+    data = stored.data
+    placer = Placer(fleet)
+    allocations: dict[str, Json] = {}
+    for group in fleet.groups(version_field(data["template"], data["version"])):
+        for index in range(group.count):
+            for number, part in enumerate(parts(group)):
+                node = placer.place(part)
+                if isinstance(node, Refused):
+                    return _refuse(deployment, stored.rev, group, node)
+                alloc_id = f"{deployment}.{len(allocations)}"
+                allocations[alloc_id] = _allocation(fleet, deployment, group, index, (number, part), node)
+    nodes = sorted({each["node"] for each in allocations.values()})
+    status: Json = {
+        "v": 1,
+        "status": Deployment.PENDING,
+        "reason": "waiting for its nodes",
+        "allocations": [_brief(fleet, alloc_id, each) for alloc_id, each in allocations.items()],
+    }
+    where = f"placed on {', '.join(nodes[:5])}{' and more' if len(nodes) > 5 else ''}"
+    return Place(deployment, stored.rev, allocations, status, where)
+
+
+def _allocation(
+    fleet: Fleet, deployment: str, group: GroupSpec, index: int, numbered: tuple[int, Part], node: str
+) -> Json:
+    number, part = numbered
+    need = Need.of(part)
+    data = fleet.deployments[deployment].data
+    return {
+        "v": 1,
+        "deployment": deployment,
+        "template": data["template"],
+        "version": data["version"],
+        "group": group.name,
+        "index": index,
+        "part": number,
+        "node": node,
+        "uid": fleet.nodes[node].data["uid"],
+        "generation": 1,
+        "wanted": "running",
+        "memory": need.memory,
+        "cpus": need.cpus,
+    }
+
+
+def task_names(fleet: Fleet, allocation: Json) -> list[str]:
+    """The tasks of an allocation, in the template's order."""
+    return [task.name for task in part_of(fleet, allocation).tasks]
+
+
+def part_of(fleet: Fleet, allocation: Json) -> Part:
+    """The part of its group that an allocation runs."""
+    field = version_field(allocation["template"], allocation["version"])
+    group = next(group for group in fleet.groups(field) if group.name == allocation["group"])
+    return parts(group)[allocation["part"]]
+
+
+def _brief(fleet: Fleet, alloc_id: str, allocation: Json) -> Json:
+    return {"id": alloc_id, "node": allocation["node"], "tasks": task_names(fleet, allocation)}
+
+
+def _refuse(deployment: str, rev: int, group: GroupSpec, refused: Refused) -> Refuse:
+    reason = f"group {group.name!r}: {refused.reason}"
+    status: Json = {
+        "v": 1,
+        "status": Deployment.FAILED,
+        "refused": True,
+        "reason": reason,
+        "nodes": [{"node": node, "reason": why} for node, why in sorted(refused.nodes.items())],
+        "allocations": [],
+        "tasks": [],
+    }
+    return Refuse(deployment, rev, status, reason)

@@ -1,0 +1,118 @@
+"""Where allocations go. First form: pins; otherwise the least loaded node that is online and fits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from manager_api.core.fleet import Fleet, Reserved
+from manager_api.core.layout import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What an allocation takes: bytes, processors, features of the agent."""
+
+    memory: int
+    cpus: float
+    features: frozenset[str]
+
+    @classmethod
+    def of(cls, part: Part) -> "Need":
+        """The need of the tasks of a part, together."""
+        return cls(
+            sum(task.reserved_memory for task in part.tasks),
+            sum(task.reserved_cpus for task in part.tasks),
+            frozenset[str]().union(*(task.features for task in part.tasks)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No node can take it: why, as a whole and for each node."""
+
+    reason: str
+    nodes: Mapping[str, str]
+
+
+class Placer:
+    """Places one deployment's parts, one after the other, each seeing what those before it took."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._taken: dict[str, Reserved] = {}
+
+    def place(self, part: Part) -> str | Refused:
+        """The node for a part, or why there is none."""
+        need = Need.of(part)
+        candidates = sorted(self._fleet.nodes)
+        if part.pin is not None:
+            pinned = matching(self._fleet, part.pin)
+            if len(pinned) > 1:
+                names = ", ".join(pinned)
+                whole = f"{part.pin} is several nodes: {names}; pin by node id"
+                return Refused(whole, dict.fromkeys(pinned, whole))
+            if not pinned:
+                whole = f"no node has the id, host name or address {part.pin}"
+                return Refused(whole, dict.fromkeys(candidates, f"is not {part.pin}"))
+            candidates = pinned
+        refusals = {node: self.refusal(node, need) for node in candidates}
+        fitting = [node for node, why in refusals.items() if why is None]
+        if not fitting:
+            whole = "no node can take it" if refusals else "there is no node yet: start an agent"
+            if len(refusals) == 1:
+                whole = "; ".join(f"node {node} {why}" for node, why in refusals.items())
+            return Refused(whole, {node: str(why) for node, why in refusals.items()})
+        chosen = min(fitting, key=self._load)
+        taken = self._taken.setdefault(chosen, Reserved())
+        taken.memory += need.memory
+        taken.cpus += need.cpus
+        return chosen
+
+    def refusal(self, node: str, need: Need) -> str | None:
+        """Why a node cannot take it, as a predicate ("is offline"), or None."""
+        state, record = self._fleet.states[node], self._fleet.nodes[node].data
+        if not state.online or state.beat.get("uid") != record["uid"]:
+            return "is offline"
+        if state.beat.get("frozen"):
+            return f"is frozen: {state.beat['frozen']}"
+        missing = sorted(need.features - set(record["features"]))
+        if missing:
+            return f"runs agent {record['version']}, which does not offer {', '.join(missing)}"
+        reserved = self._reserved(node)
+        capacity = int(state.beat.get("memory_total", 0))
+        if need.memory and reserved.memory + need.memory > capacity:
+            return (
+                f"has {gigabytes(capacity)} of memory, {gigabytes(reserved.memory)} of it reserved; "
+                f"{gigabytes(need.memory)} are wanted"
+            )
+        cpus = float(state.beat.get("cpus", 0))
+        if need.cpus and reserved.cpus + need.cpus > cpus:
+            return f"has {cpus:g} cpus, {reserved.cpus:g} of them reserved; {need.cpus:g} are wanted"
+        return None
+
+    def _load(self, node: str) -> tuple[float, float, str]:
+        beat, reserved = self._fleet.states[node].beat, self._reserved(node)
+        memory = reserved.memory / max(int(beat.get("memory_total", 0)), 1)
+        cpus = reserved.cpus / max(float(beat.get("cpus", 0)), 0.01)
+        return (
+            max(memory, float(beat.get("memory_percent", 0)) / 100),
+            max(cpus, float(beat.get("cpu_percent", 0)) / 100),
+            node,
+        )
+
+    def _reserved(self, node: str) -> Reserved:
+        there, ours = self._fleet.reserved[node], self._taken.get(node, Reserved())
+        return Reserved(there.memory + ours.memory, there.cpus + ours.cpus)
+
+
+def matching(fleet: Fleet, pin: str) -> list[str]:
+    """The nodes that a pin means: by id if there is one, else by host name, else by address."""
+    if pin in fleet.nodes:
+        return [pin]
+    records = sorted((node, stored.data) for node, stored in fleet.nodes.items())
+    by_name = [node for node, data in records if data["hostname"] == pin]
+    return by_name or [node for node, data in records if pin == data["ip"] or pin in data["addresses"]]
+
+
+def gigabytes(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"

@@ -1,0 +1,109 @@
+"""The controller's plan: from the fleet and the time to actions, and nothing else."""
+
+from collections.abc import Iterable
+
+from manager_api.core.actions import Action, Collect, Halt, Refuse, SetStatus
+from manager_api.core.decide import decide
+from manager_api.core.fleet import Fleet, Json
+from manager_api.core.progress import next_status
+from manager_api.core.project import plan_node
+from store.errors import BadRecord
+from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
+from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
+
+KEPT = 24 * 3600.0
+"""Seconds that an ended deployment stays readable."""
+
+
+def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> list[Action]:
+    """What some deployments need, each for itself. `now` is wall time: records carry it."""
+    actions: list[Action] = []
+    for deployment in sorted(deployments):
+        try:
+            actions += plan_deployment(fleet, deployment, now)
+        except (BadRecord, KeyError, TypeError, ValueError) as error:
+            actions += _unreadable(fleet, deployment, now, error)
+    return actions
+
+
+def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
+    """What the desired hashes of some nodes need."""
+    return [action for node in sorted(nodes) if node in fleet.nodes for action in plan_node(fleet, node)]
+
+
+def plan_deployment(fleet: Fleet, deployment: str, now: float) -> list[Action]:
+    """What one deployment needs next."""
+    stored, status = fleet.deployments.get(deployment), fleet.status.get(deployment)
+    if stored is None:
+        return _collect_orphans(fleet, deployment)
+    wanted = stored.data["wanted"]
+    if status is None:
+        if wanted == "stopped":
+            record: Json = {"v": 1, "status": Deployment.STOPPED, "reason": "stopped before it began"}
+            record |= {"allocations": [], "tasks": [], "ended": now}
+            return [SetStatus(deployment, 0, record, "stopped before it began")]
+        return [decide(fleet, deployment)]
+    over = Deployment(status.data["status"]) in DEPLOYMENT_ENDED
+    since = float(status.data.get("ended") or stored.data["created"])
+    if over and now - since > KEPT:
+        return _retire(fleet, deployment)
+    actions = _halt(fleet, deployment, "its deployment was stopped") if wanted == "stopped" else []
+    new = next_status(fleet, deployment, now)
+    if new is not None:
+        actions.append(SetStatus(deployment, status.rev, new, f"{status.data['status']} -> {new['status']}"))
+    return actions
+
+
+def _halt(fleet: Fleet, deployment: str, reason: str) -> list[Action]:
+    running = {
+        alloc_id: fleet.allocations[alloc_id]
+        for alloc_id in sorted(fleet.of_deployment.get(deployment, ()))
+        if fleet.allocations[alloc_id].data["wanted"] == "running"
+    }
+    if not running:
+        return []
+    orders = {key: (each.rev, {**each.data, "wanted": "stopped"}) for key, each in running.items()}
+    return [Halt(deployment, orders, reason)]
+
+
+def _retire(fleet: Fleet, deployment: str) -> list[Action]:
+    """An old, ended deployment: first its allocations leave the nodes, then its records go."""
+    halting = _halt(fleet, deployment, "its deployment ended long ago")
+    if halting:
+        return halting
+    left = [each for each in fleet.of_deployment.get(deployment, ()) if not _lost(fleet, each)]
+    if left:
+        return []
+    records = [(DEPLOYMENTS, deployment, fleet.deployments[deployment].rev)]
+    records.append((STATUS, deployment, fleet.status[deployment].rev))
+    lost = sorted(fleet.of_deployment.get(deployment, ()))
+    records += [(ALLOCATIONS, each, fleet.allocations[each].rev) for each in lost]
+    return [Collect(deployment, tuple(records), "it ended long ago")]
+
+
+def _lost(fleet: Fleet, alloc_id: str) -> bool:
+    data = fleet.allocations[alloc_id].data
+    record = fleet.nodes.get(data["node"])
+    return record is None or record.data["uid"] != data["uid"]
+
+
+def _collect_orphans(fleet: Fleet, deployment: str) -> list[Action]:
+    """The deployment's record is gone: it was refused and withdrawn by the API."""
+    halting = _halt(fleet, deployment, "its deployment is gone")
+    if halting:
+        return halting
+    status = fleet.status.get(deployment)
+    if status is None:
+        return []
+    return [Collect(deployment, ((STATUS, deployment, status.rev),), "its deployment is gone")]
+
+
+def _unreadable(fleet: Fleet, deployment: str, now: float, error: Exception) -> list[Action]:
+    """A new deployment that cannot be understood fails, and says so; a living one is left alone."""
+    stored = fleet.deployments.get(deployment)
+    if stored is None or deployment in fleet.status:
+        return []
+    reason = f"its records cannot be read: {error}"
+    status: Json = {"v": 1, "status": Deployment.FAILED, "reason": reason, "ended": now}
+    status |= {"refused": True, "nodes": [], "allocations": [], "tasks": []}
+    return [Refuse(deployment, stored.rev, status, reason)]

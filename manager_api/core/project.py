@@ -1,0 +1,90 @@
+"""What one node's desired hash should hold, and what may go from it."""
+
+from manager_api.core.actions import Action, Collect, Lift, Project
+from manager_api.core.decide import part_of
+from manager_api.core.fleet import Fleet, Json
+from store.errors import BadRecord
+from store.keys import ALLOCATIONS, version_field
+from store.model import status
+from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
+
+
+def plan_node(fleet: Fleet, node: str) -> list[Action]:
+    """The actions that bring one node's desired hash up to its allocations."""
+    record, state = fleet.nodes[node].data, fleet.states[node]
+    actions: list[Action] = []
+    anew = state.desired_epoch != fleet.epoch or state.desired_uid != record["uid"]
+    obeyed = _obeyed(fleet, node)
+    if obeyed > state.desired_rev:
+        actions.append(Lift(obeyed, f"node {node} has obeyed revision {obeyed}"))
+        anew = True
+    puts: dict[str, Json] = {}
+    gone = [alloc_id for alloc_id in state.desired if _over(fleet, node, alloc_id)]
+    for alloc_id in sorted(fleet.on_node.get(node, ())):
+        stored = fleet.allocations[alloc_id]
+        if stored.data["uid"] != record["uid"]:
+            continue
+        known = state.desired.get(alloc_id)
+        if alloc_id in gone and not anew:
+            actions.append(
+                Collect(alloc_id, ((ALLOCATIONS, alloc_id, stored.rev),), "the node reported it ended")
+            )
+        elif anew or known is None or _differs(known, stored.data):
+            try:
+                puts[alloc_id] = entry(fleet, stored.data)
+            except (BadRecord, KeyError, StopIteration):
+                continue  # unreadable: left as it is, and said by the controller's full round
+    if puts or anew or gone:
+        why = "anew" if anew else ", ".join([*(f"put {a}" for a in puts), *(f"drop {a}" for a in gone)])
+        actions.append(Project(node, record["uid"], puts, () if anew else tuple(gone), why))
+    return actions
+
+
+def _obeyed(fleet: Fleet, node: str) -> int:
+    """The highest revision that this machine says it has obeyed."""
+    beat = fleet.states[node].beat
+    if beat.get("uid") != fleet.nodes[node].data["uid"]:
+        return 0
+    return int(beat.get("rev") or 0)
+
+
+def _differs(known: Json, wanted: Json) -> bool:
+    return (known["generation"], known["wanted"]) != (wanted["generation"], wanted["wanted"])
+
+
+def entry(fleet: Fleet, allocation: Json) -> Json:
+    """The desired entry of an allocation, but for its `rev`, which the store puts in."""
+    names = {task.name for task in part_of(fleet, allocation).tasks}
+    field = version_field(allocation["template"], allocation["version"])
+    groups = fleet.versions[field].data["body"]["task_groups"]
+    tasks = [task for group in groups for task in group["tasks"] if task["name"] in names]
+    kept = ("v", "deployment", "template", "version", "group", "index", "generation", "wanted")
+    return {**{key: allocation[key] for key in kept}, "tasks": tasks}
+
+
+def _over(fleet: Fleet, node: str, alloc_id: str) -> bool:
+    """Whether a tombstone has done its work.
+
+    The same machine must have said that it ended, having obeyed this very entry, in this epoch,
+    and the deployment's status must already hold what it said.
+    """
+    state, record = fleet.states[node], fleet.nodes[node].data
+    known, said = state.desired[alloc_id], state.actual.get(alloc_id)
+    if known["wanted"] != "stopped" or said is None:
+        return False
+    obeyed = (
+        said.get("wanted") == "stopped"
+        and said.get("uid") == record["uid"]
+        and said.get("epoch") == fleet.epoch
+        and int(said.get("rev", 0)) >= known["rev"]
+        and status.ended(status.task_states(said))
+    )
+    return obeyed and _recorded(fleet, alloc_id)
+
+
+def _recorded(fleet: Fleet, alloc_id: str) -> bool:
+    stored = fleet.allocations.get(alloc_id)
+    if stored is None:
+        return True
+    kept = fleet.status.get(stored.data["deployment"])
+    return kept is None or Deployment(kept.data["status"]) in DEPLOYMENT_ENDED

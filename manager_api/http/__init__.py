@@ -1,0 +1,1 @@
+"""The HTTP API: Falcon resources, schemas, answers. Stateless: any number of workers."""

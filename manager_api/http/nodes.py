@@ -1,0 +1,172 @@
+"""Nodes: listed with what their heartbeats say; joined by their agents."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import falcon
+import orjson
+
+from manager_api.http import bodies
+from manager_api.http.errors import ApiError
+from manager_api.http.schemas import JoinSchema
+from manager_api.http.services import Services
+from store.codec import Json, dumps, loads
+from store.errors import BadRecord, Conflict, Unsupported
+from store.faults import fault
+from store.keys import NODES
+from store.kv.projection import Projection
+from store.kv.server import Server, user_of
+from store.kv.store import Store
+
+_JOIN = JoinSchema()
+OFFLINE_RESOURCES = "cpu_usage_percent:0,memory_usage_percent:0"
+
+
+def listing(store: Store) -> list[Json]:
+    """Every node, by id. Online is who has a heartbeat."""
+    records = sorted(store.values(NODES).items())
+    beats = Projection(store).beats([node for node, _ in records])
+    return [_row(node, orjson.loads(raw), beat) for (node, raw), beat in zip(records, beats, strict=True)]
+
+
+def _row(node: str, record: Json, raw: bytes | None) -> Json:
+    row: Json = {
+        "id": node,
+        "ip": record["ip"],
+        "hostname": record["hostname"],
+        "version": record["version"],
+        "status": 1,
+        "resources": OFFLINE_RESOURCES,
+        "frozen": None,
+    }
+    beat = _beat(raw)
+    if beat is None or beat.get("uid") != record["uid"]:
+        return row
+    cpu, memory = beat["cpu_percent"], beat["memory_percent"]
+    row["status"] = 0
+    row["resources"] = f"cpu_usage_percent:{round(cpu)},memory_usage_percent:{round(memory)}"
+    row["cpu_percent"], row["memory_percent"], row["disk_percent"] = cpu, memory, beat["disk_percent"]
+    row["frozen"], row["last_seen"], row["applied_rev"] = beat["frozen"], beat["time"], beat["rev"]
+    row["running"] = beat["running"]
+    return row
+
+
+def _beat(raw: bytes | None) -> Json | None:
+    if raw is None:
+        return None
+    try:
+        return loads(raw)
+    except BadRecord:
+        return None
+
+
+def join(store: Store, said: Json, remote: str, now: float) -> Json:
+    """Write or renew a node's record; the record.
+
+    Raises:
+        ApiError: 409 while a living agent with another uid holds the id.
+    """
+    while True:
+        old = store.get(NODES, said["id"])
+        known = loads(old.value) if old else {}
+        if known and known["uid"] != said["uid"]:
+            _refuse_if_alive(store, said, known)
+        record = {
+            "v": 1,
+            "uid": said["uid"],
+            "hostname": said["hostname"],
+            "ip": _ip(said["addresses"], remote),
+            "addresses": said["addresses"],
+            "version": said["version"],
+            "features": sorted(said["features"]),
+            "secret_sha256": said["secret_sha256"],
+            "joined": known.get("joined", now) if known.get("uid") == said["uid"] else now,
+        }
+        if record == known:
+            return record
+        fault("api.join.before")
+        try:
+            store.put(NODES, said["id"], dumps(record), rev=old.rev if old else 0)
+        except Conflict:
+            continue
+        fault("api.join.after")
+        return record
+
+
+def _refuse_if_alive(store: Store, said: Json, known: Json) -> None:
+    beat = _beat(Projection(store).beats([said["id"]])[0])
+    if beat is not None and beat.get("uid") != said["uid"]:
+        raise ApiError(
+            409,
+            "Node id is taken",
+            f"node id {said['id']!r} belongs to a living agent on {known['hostname']} ({known['ip']}); "
+            "stop that one first, or give this one another name with --hostname",
+        )
+
+
+def _ip(addresses: list[str], remote: str) -> str:
+    if remote in addresses or not addresses:
+        return remote
+    return addresses[0]
+
+
+class Listing:
+    """`GET /api/task/node` and `GET /v1/nodes`."""
+
+    def __init__(self, services: Services, key: str) -> None:
+        self._services = services
+        self._key = key
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """List the nodes."""
+        rows = self._services.call(listing)
+        answer: dict[str, Any] = {self._key: rows}
+        if self._key == "data":
+            answer |= {"total": len(rows), "next": None}
+        resp.data = orjson.dumps(answer)
+
+
+class Join:
+    """`POST /v1/nodes/join`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Take an agent in, and tell it where the store is and who it is there."""
+        said = bodies.read(req, _JOIN)
+        now = self._services.clock.wall()
+        remote = req.remote_addr or "127.0.0.1"
+        self._services.call(lambda store: join(store, said, remote, now))
+        store = self._services.store
+        meta = store.meta()
+        resp.data = orjson.dumps(
+            {
+                "node": said["id"],
+                "cluster": meta.cluster,
+                "store": {"url": self._store_url(req.host), **self._credentials(store, said)},
+            }
+        )
+
+    def _credentials(self, store: Store, said: Json) -> Json:
+        """The node's own user; its password is the secret whose digest it sent."""
+        try:
+            Server(store.client).grant_node(store.keys, said["id"], said["secret_sha256"])
+        except Unsupported:
+            parts = urlsplit(self._services.access.url)
+            return {
+                "username": parts.username or None,
+                "password": self._services.access.password() or parts.password,
+                "warning": "this store cannot limit nodes to their own keys (6.2): every node can read all",
+            }
+        return {"username": user_of(said["id"]), "password": None}
+
+    def _store_url(self, host: str) -> str:
+        """As the caller can reach it: the embedded store is where the API is."""
+        access = self._services.access
+        parts = urlsplit(access.url)
+        if access.advertised_port is None:
+            bare = parts.netloc.rpartition("@")[2]
+            return parts._replace(netloc=bare).geturl()
+        name = f"[{host}]" if ":" in host else host
+        return f"redis://{name}:{access.advertised_port}/0"

@@ -1,0 +1,89 @@
+"""How deployments look to people: the controller's status joined with what the nodes say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from store.codec import Json, loads
+from store.kv.projection import Projection
+from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment, Task
+
+Pairs = Mapping[str, tuple[bytes, bytes | None]]
+"""Deployment id to (its record, its status record if there is one)."""
+
+
+def state(record: Json, status: Json | None) -> Deployment:
+    """The state of a deployment; an order to stop shows before the controller has seen it."""
+    known = Deployment(status["status"]) if status else Deployment.PENDING
+    if record["wanted"] == "stopped" and known not in DEPLOYMENT_ENDED:
+        return Deployment.STOPPING
+    return known
+
+
+def deployments(projection: Projection, pairs: Pairs) -> list[Json]:
+    """The deployments as answered by the API: two round trips, however many they are."""
+    parsed = {key: (loads(raw), loads(status) if status else None) for key, (raw, status) in pairs.items()}
+    wanted = [
+        (each["node"], each["id"])
+        for _, status in parsed.values()
+        if status and "tasks" not in status
+        for each in status.get("allocations", ())
+    ]
+    nodes = sorted({node for node, _ in wanted})
+    beats = dict(zip(nodes, projection.beats(nodes), strict=True))
+    actual = dict(zip(wanted, projection.actual_entries(wanted), strict=True))
+    return [_view(key, record, status, actual, beats) for key, (record, status) in parsed.items()]
+
+
+def _view(
+    key: str,
+    record: Json,
+    status: Json | None,
+    actual: Mapping[tuple[str, str], bytes | None],
+    beats: Mapping[str, bytes | None],
+) -> Json:
+    view: Json = {
+        "id": key,
+        "status": state(record, status),
+        "template": record["template"],
+        "version": record["version"],
+        "created": record["created"],
+        "tasks": [],
+    }
+    if status is None:
+        view["reason"] = "no controller has decided yet"
+        return view
+    view["reason"] = status.get("reason", "")
+    if "nodes" in status:
+        view["nodes"] = status["nodes"]
+    if "tasks" in status:  # it has ended: what the nodes last said is kept here
+        view["tasks"] = status["tasks"]
+        return view
+    for allocation in status.get("allocations", ()):
+        entry = actual.get((allocation["node"], allocation["id"]))
+        offline = beats.get(allocation["node"]) is None
+        view["tasks"] += task_rows(allocation, loads(entry) if entry else None, offline=offline)
+    return view
+
+
+def task_rows(allocation: Mapping[str, Any], actual: Json | None, *, offline: bool) -> list[Json]:
+    """One row for every task that an allocation should have, in the template's order."""
+    said = {task["name"]: task for task in (actual or {}).get("tasks", ())}
+    node = allocation["node"]
+    return [_task_row(name, node, said.get(name), offline=offline) for name in allocation["tasks"]]
+
+
+def _task_row(name: str, node: str, said: Json | None, *, offline: bool) -> Json:
+    said = said or {}
+    reason = said.get("reason") or ""
+    if offline:
+        reason = f"node {node} is offline; this is what it last said" + (f": {reason}" if reason else "")
+    return {
+        "name": name,
+        "node": node,
+        "state": said.get("state", Task.PENDING),
+        "pid": said.get("pid"),
+        "exit_code": said.get("exit_code"),
+        "restarts": said.get("restarts", 0),
+        "reason": reason,
+        "started": said.get("started"),
+    }

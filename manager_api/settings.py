@@ -1,0 +1,126 @@
+"""What the manager can be told, and what its child processes are told by it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from store.config import ConfigError, Setting, boolean, port
+from store.embedded import Files
+
+DEFAULT_STORE_PORT = 8082
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def _fsync(text: str) -> str:
+    if text not in ("everysec", "always"):
+        raise ValueError(f"{text!r} is neither everysec nor always")
+    return text
+
+
+SETTINGS = (
+    Setting("port", port, 8080, "port of the HTTP API; 0: any free one", "PORT"),
+    Setting("listen", str, "127.0.0.1", "address to listen on", "ADDRESS"),
+    Setting("db_path", Path, Path("resource_monitor.db"), "snapshot of the embedded store", "FILE"),
+    Setting("sftp_host", str, None, "where artifacts lie: sftp://user:password@host:port/path/", "URL"),
+    Setting("store", str, None, "an external store, redis://…, instead of the embedded one", "URL"),
+    Setting("store_port", port, None, "port of the embedded store, for agents", "PORT"),
+    Setting("store_server", Path, None, "the server program to embed, instead of the one found", "FILE"),
+    Setting("fsync", _fsync, "everysec", "when the embedded store syncs: everysec, or always", "WHEN"),
+    Setting("insecure", boolean, False, "serve other machines although there is no access control yet"),
+    Setting("log_file", Path, None, "log to this file too", "FILE"),
+)
+SECRETS = ("sftp_host", "store")
+"""Settings that may carry a password: they never stay in argv."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerSettings:
+    """The manager's settings, checked."""
+
+    port: int
+    listen: str
+    db_path: Path
+    sftp_host: str | None
+    store: str | None
+    store_port: int | None
+    store_server: Path | None
+    fsync: str
+    insecure: bool
+    log_file: Path | None
+
+    @property
+    def files(self) -> Files:
+        """The manager's own directory, beside the snapshot."""
+        return Files(self.db_path.with_name(self.db_path.name + ".d"))
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach us."""
+        return self.listen in LOOPBACK
+
+
+def manager_settings(values: dict[str, Any]) -> ManagerSettings:
+    """The settings as one checked record.
+
+    Raises:
+        ConfigError: they do not go together, or the SFTP URL is none.
+    """
+    settings = ManagerSettings(**values)
+    if not settings.local and not settings.insecure:
+        raise ConfigError(
+            f"--listen {settings.listen} lets other machines in, and there is no access control yet: "
+            "add --insecure if everybody who can reach this address may run programs on every node"
+        )
+    if settings.sftp_host is not None:
+        _check_sftp(settings.sftp_host)
+    return settings
+
+
+def _check_sftp(url: str) -> None:
+    from urllib.parse import urlsplit
+
+    wanted = "--sftp-host: expected sftp://user:password@host:port/path/"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigError(wanted) from None  # the text itself may hold a password
+    if parts.scheme != "sftp" or not parts.hostname or not parts.username:
+        raise ConfigError(wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreAccess:
+    """How a child process of the manager reaches the store: by environment, secrets by file."""
+
+    url: str
+    advertised_port: int | None
+    """The embedded store's port, which agents reach at the host they reach us at; None: `url` as it is."""
+    password_file: str | None
+    holder: str
+    """Who we are in elections: the same for every life of this manager."""
+
+    def environment(self) -> dict[str, str]:
+        """For the child."""
+        values = {
+            "MUSTER_STORE_URL": self.url,
+            "MUSTER_STORE_ADVERTISED_PORT": str(self.advertised_port or ""),
+            "MUSTER_STORE_PASSWORD_FILE": self.password_file or "",
+            "MUSTER_HOLDER": self.holder,
+        }
+        return {key: value for key, value in values.items() if value}
+
+    @classmethod
+    def from_environment(cls, environ: dict[str, str]) -> "StoreAccess":
+        """In the child."""
+        advertised = environ.get("MUSTER_STORE_ADVERTISED_PORT")
+        return cls(
+            url=environ["MUSTER_STORE_URL"],
+            advertised_port=int(advertised) if advertised else None,
+            password_file=environ.get("MUSTER_STORE_PASSWORD_FILE"),
+            holder=environ.get("MUSTER_HOLDER", "manager"),
+        )
+
+    def password(self) -> str | None:
+        """The administrator's password, if the URL does not carry it."""
+        return Path(self.password_file).read_text() if self.password_file else None

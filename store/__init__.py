@@ -1,0 +1,1 @@
+"""What manager and agent share: records, and etcd's promises on Redis."""

@@ -1,0 +1,68 @@
+"""The beginning of a store, and of each of its epochs."""
+
+import secrets
+
+from store.errors import EpochChanged, StoreEmpty
+from store.kv.api import Meta
+from store.kv.connection import translated
+from store.kv.lua import verdict
+from store.kv.server import Server
+from store.kv.store import Store
+from store.version import SCHEMA
+
+LEAP = 1_000_000
+"""Revisions that a new epoch skips: what was lost is unknown, and no revision may be used twice."""
+
+
+def new_cluster_id() -> str:
+    """A cluster id: 128 random bits."""
+    return secrets.token_hex(16)
+
+
+def epoch_number(epoch: str) -> int:
+    """The counter in an epoch, by which a later one is known; -1 for what is none."""
+    head = epoch.partition("-")[0]
+    return int(head) if head.isascii() and head.isdigit() else -1
+
+
+def begin(store: Store, known_cluster: str | None) -> Meta:
+    """Attach to a store, initialising it if it is empty and no cluster is known here.
+
+    Raises:
+        StoreEmpty: empty, though `known_cluster` says that it should not be.
+        EpochChanged: it belongs to another cluster.
+    """
+    try:
+        meta = store.attach()
+    except StoreEmpty:
+        if known_cluster:
+            raise StoreEmpty(f"the store is empty, though cluster {known_cluster} lived in it") from None
+        _initialise(store)
+        meta = store.attach()
+    if known_cluster and meta.cluster != known_cluster:
+        raise EpochChanged(f"the store holds cluster {meta.cluster}, not {known_cluster}")
+    return meta
+
+
+def mint(store: Store) -> Meta:
+    """Begin a new epoch: what this store holds may lack what others have seen."""
+    old = store.attach()
+    epoch = _epoch(epoch_number(old.epoch) + 1)
+    answer = store.scripts.run("mint", [store.keys.meta, store.keys.rev], [old.epoch, epoch, LEAP])
+    verdict(answer, old.epoch)
+    return store.attach()
+
+
+def _initialise(store: Store) -> None:
+    flavour = Server(store.client).flavour()
+    with translated():
+        leftovers = store.client.exists(store.keys.rev)
+    if leftovers:
+        raise StoreEmpty("the store has a revision but no cluster id: part of it was deleted")
+    fields: list[str | bytes | int] = ["cluster", new_cluster_id(), "epoch", _epoch(1)]
+    fields += ["schema_min", SCHEMA, "schema_max", SCHEMA, "flavour", str(flavour)]
+    store.scripts.run("init", [store.keys.meta, store.keys.rev], fields)
+
+
+def _epoch(number: int) -> str:
+    return f"{number}-{secrets.token_hex(4)}"

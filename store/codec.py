@@ -1,0 +1,29 @@
+"""Records as canonical JSON bytes: sorted keys, so that equal records are equal bytes."""
+
+from typing import Any
+
+import orjson
+
+from store.errors import BadRecord
+
+Json = dict[str, Any]
+
+
+def dumps(record: Any) -> bytes:
+    """Canonical JSON."""
+    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+
+
+def loads(raw: bytes, where: str = "record") -> Json:
+    """The JSON object in `raw`.
+
+    Raises:
+        BadRecord: it is not JSON, or not an object; `where` names it in the message.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRecord(f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadRecord(f"{where} is not a JSON object")
+    return value

@@ -1,0 +1,89 @@
+"""Every key of the store is built here, and nowhere else."""
+
+import re
+from dataclasses import dataclass
+
+TEMPLATES = "templates"
+VERSIONS = "templates:versions"
+DEPLOYMENTS = "deployments"
+STATUS = "deployments:status"
+ALLOCATIONS = "allocations"
+NODES = "nodes"
+
+COLLECTIONS = (TEMPLATES, VERSIONS, DEPLOYMENTS, STATUS, ALLOCATIONS, NODES)
+
+_NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def is_node_id(text: str) -> bool:
+    """Whether `text` may name a node."""
+    return _NODE_ID.fullmatch(text) is not None
+
+
+def version_field(name: str, version: int) -> str:
+    """Field of `templates:versions`; the number first, so that any name is unambiguous."""
+    return f"{version}:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """The keys of one node. The braces keep them in one slot."""
+
+    desired: str
+    wake: str
+    actual: str
+    facts: str
+    beat: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All keys under one prefix."""
+
+    prefix: str = "muster:"
+
+    @property
+    def meta(self) -> str:
+        """Hash: cluster id, epoch, schema range, flavour."""
+        return f"{self.prefix}meta"
+
+    @property
+    def rev(self) -> str:
+        """The last revision."""
+        return f"{self.prefix}rev"
+
+    @property
+    def compacted(self) -> str:
+        """The highest revision that the log no longer holds."""
+        return f"{self.prefix}compacted"
+
+    @property
+    def log(self) -> str:
+        """Stream of changes, `<rev>-<n>`."""
+        return f"{self.prefix}log"
+
+    @property
+    def hints(self) -> str:
+        """Channel on which agents say "my actual moved": lossy, forgeable, only ever a hint."""
+        return f"{self.prefix}hints"
+
+    def collection(self, name: str) -> str:
+        """Hash of one collection's records."""
+        return f"{self.prefix}{name}"
+
+    def revisions(self, name: str) -> str:
+        """Hash of one collection's mod revisions."""
+        return f"{self.prefix}{name}:rev"
+
+    def lease(self, name: str) -> str:
+        """The holder of a lease, with its token."""
+        return f"{self.prefix}{name}"
+
+    def fence(self, name: str) -> str:
+        """The highest token ever given for a lease; the leader's is plain `fence`."""
+        return f"{self.prefix}fence" if name == "leader" else f"{self.prefix}fence:{name}"
+
+    def node(self, node_id: str) -> NodeKeys:
+        """The keys of a node."""
+        base = f"{self.prefix}n:{{{node_id}}}:"
+        return NodeKeys(f"{base}desired", f"{base}wake", f"{base}actual", f"{base}facts", f"{base}hb")

@@ -1,0 +1,62 @@
+"""The words of the store: records with revisions, compares, changes, events."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+MOST_FIELDS = 512
+MOST_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stored value and the revision that last changed it."""
+
+    value: bytes
+    rev: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Holds when the field is at this mod revision; 0 means absent."""
+
+    collection: str
+    field: str
+    rev: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Put `value`, or delete the field when it is None."""
+
+    collection: str
+    field: str
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change in the log. It says that a field moved, not what it is now."""
+
+    rev: int
+    collection: str
+    field: str
+    op: Literal["put", "del"]
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a store says of itself."""
+
+    cluster: str
+    epoch: str
+    flavour: str
+    rev: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Whole collections, as they were at one revision."""
+
+    epoch: str
+    rev: int
+    collections: dict[str, dict[str, Record]]

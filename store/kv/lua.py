@@ -1,0 +1,53 @@
+"""Runs the named Lua files by their digest, loading them when the server does not have them."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from store.errors import EpochChanged, Fenced, HistoryLost, StoreEmpty
+from store.kv.connection import Client, translated
+
+
+@cache
+def source(name: str) -> str:
+    """The text of one script."""
+    return (files("store.kv.scripts") / f"{name}.lua").read_text()
+
+
+class Scripts:
+    """The scripts, bound to a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._registered: dict[str, Any] = {}
+
+    def run(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Any:
+        """Run one script as one transaction."""
+        script = self._registered.get(name)
+        if script is None:
+            script = self._registered[name] = self._client.register_script(source(name))
+        with translated():
+            return script(keys=keys, args=args)
+
+
+def verdict(answer: list[Any], epoch: str) -> None:
+    """Raise what a script's refusal means; return when it said ok or conflict.
+
+    Raises:
+        StoreEmpty, EpochChanged, HistoryLost, Fenced: see `store.errors`.
+    """
+    word = answer[0].decode()
+    if word == "epoch":
+        check_epoch(answer[1], epoch)
+    if word == "lost":
+        raise HistoryLost(f"the store fell back to revision {answer[2]} in epoch {epoch}")
+    if word == "fenced":
+        raise Fenced("another leader has taken over")
+
+
+def check_epoch(found: bytes | None, expected: str) -> None:
+    """Raise unless the store's epoch is the expected one."""
+    if not found:
+        raise StoreEmpty("the store holds no Muster data")
+    if found.decode() != expected:
+        raise EpochChanged(f"the store is in epoch {found.decode()}, not {expected}")

@@ -1,0 +1,95 @@
+"""The leader's side of a node's keys: write desired, read beats and actual."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from store.kv.connection import translated
+from store.kv.lua import verdict
+from store.kv.store import Store
+
+MARKS = (b"@rev", b"@epoch", b"@node")
+
+
+class Desired:
+    """One node's desired hash, as it lies in the store."""
+
+    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
+        self.rev = int(raw.get(b"@rev", b"0"))
+        self.epoch = raw.get(b"@epoch", b"").decode()
+        self.uid = raw.get(b"@node", b"").decode()
+        self.entries = {field.decode(): value for field, value in raw.items() if field not in MARKS}
+
+
+class Projection:
+    """Reads and fenced writes of the per-node keys."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def project(
+        self, node_id: str, uid: str, puts: Mapping[str, bytes], deletes: Sequence[str], *, token: int
+    ) -> int:
+        """Write and delete desired entries, and wake the node; the new `@rev`.
+
+        Raises:
+            Fenced, EpochChanged, HistoryLost, StoreEmpty: nothing was written.
+        """
+        keys = self._store.keys
+        node = keys.node(node_id)
+        args: list[str | bytes | int] = [self._store.epoch, self._store.seen, token, uid, len(puts)]
+        for alloc_id, entry in puts.items():
+            args += [alloc_id, entry]
+        args += deletes
+        names = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader"), node.desired, node.wake]
+        answer = self._store.scripts.run("project", names, args)
+        verdict(answer, self._store.epoch)
+        return self._store.saw(answer[2])
+
+    def lift(self, rev: int, *, token: int) -> None:
+        """Make sure that no later revision is at or below `rev`."""
+        keys = self._store.keys
+        names = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader")]
+        answer = self._store.scripts.run("lift", names, [self._store.epoch, self._store.seen, token, rev])
+        verdict(answer, self._store.epoch)
+        self._store.saw(answer[2])
+
+    def desired(self, node_ids: Sequence[str]) -> dict[str, Desired]:
+        """The desired hashes of some nodes, each read whole."""
+        answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.desired))
+        return {node: Desired(raw) for node, raw in zip(node_ids, answers, strict=True)}
+
+    def beats(self, node_ids: Sequence[str]) -> list[bytes | None]:
+        """The heartbeats of some nodes, None where there is none (any more)."""
+        if not node_ids:
+            return []
+        with translated():
+            return list(self._store.client.mget([self._store.keys.node(node).beat for node in node_ids]))
+
+    def actual(self, node_ids: Sequence[str]) -> list[dict[str, bytes]]:
+        """What some nodes say of their allocations."""
+        answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.actual))
+        return [{field.decode(): value for field, value in raw.items()} for raw in answers]
+
+    def actual_entries(self, wanted: Sequence[tuple[str, str]]) -> list[bytes | None]:
+        """Single `actual` entries, by (node id, allocation id)."""
+        if not wanted:
+            return []
+        with translated():
+            pipe = self._store.client.pipeline(transaction=False)
+            for node, alloc in wanted:
+                pipe.hget(self._store.keys.node(node).actual, alloc)
+            return list(pipe.execute())
+
+    def facts(self, node_ids: Sequence[str]) -> list[dict[str, bytes]]:
+        """What some nodes say of their hardware and software."""
+        answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.facts))
+        return [{field.decode(): value for field, value in raw.items()} for raw in answers]
+
+    def _pipelined(self, node_ids: Sequence[str], ask: Any) -> list[Any]:
+        if not node_ids:
+            return []
+        with translated():
+            pipe = self._store.client.pipeline(transaction=False)
+            for node in node_ids:
+                ask(pipe, self._store.keys.node(node))
+            return list(pipe.execute())

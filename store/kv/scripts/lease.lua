@@ -1,0 +1,25 @@
+-- A lease with a fencing token: acquire, keep alive, release.
+--
+-- KEYS[1] meta   hash, read: epoch
+-- KEYS[2] lease  string `<token>:<holder>`, PX
+-- KEYS[3] fence  string, the highest token ever given; no expiry
+-- ARGV[1] expected epoch  ARGV[2] acquire | renew | release  ARGV[3] holder
+-- ARGV[4] token ('' to acquire)  ARGV[5] time to live, ms
+-- A holder that acquires what it holds already gets a new token: its former self is fenced.
+-- Returns {verdict, token}: ok | epoch | held (+ holder) | lost
+local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
+if epoch ~= ARGV[1] then return {'epoch', epoch} end
+local token, holder = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+):(.*)$')
+if ARGV[2] == 'acquire' then
+  if holder and holder ~= ARGV[3] then return {'held', holder} end
+  local fresh = string.format('%d', redis.call('INCR', KEYS[3]))
+  redis.call('SET', KEYS[2], fresh .. ':' .. ARGV[3], 'PX', ARGV[5])
+  return {'ok', fresh}
+end
+if holder ~= ARGV[3] or token ~= ARGV[4] then return {'lost', token or ''} end
+if ARGV[2] == 'renew' then
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+else
+  redis.call('DEL', KEYS[2])
+end
+return {'ok', token}

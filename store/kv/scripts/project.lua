@@ -1,0 +1,31 @@
+-- The leader writes what one node should run, and wakes it.
+--
+-- KEYS[1] meta  KEYS[2] rev  KEYS[3] leader  KEYS[4] fence  (as in txn.lua)
+-- KEYS[5] desired  hash of one node: allocation id -> JSON; @rev, @epoch, @node
+-- KEYS[6] wake     stream, a hint
+-- ARGV[1] expected epoch  ARGV[2] highest revision seen  ARGV[3] token (never empty)
+-- ARGV[4] node uid        ARGV[5] number of puts
+-- then puts: allocation id, JSON object without `rev` (it is put in here)
+-- then the ids to delete
+-- Entries meant for another uid are dropped as a whole: they are not this machine's.
+-- Returns {verdict, epoch, rev}: ok | epoch | lost | fenced
+local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
+local rev = tonumber(redis.call('GET', KEYS[2]) or '0')
+if epoch ~= ARGV[1] then return {'epoch', epoch, rev} end
+if rev < tonumber(ARGV[2]) then return {'lost', epoch, rev} end
+local held = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+):')
+if held ~= ARGV[3] or redis.call('GET', KEYS[4]) ~= ARGV[3] then return {'fenced', epoch, rev} end
+rev = rev + 1
+local text = string.format('%d', rev)
+local node = redis.call('HGET', KEYS[5], '@node')
+if node and node ~= ARGV[4] then redis.call('DEL', KEYS[5]) end
+local at, puts = 6, tonumber(ARGV[5])
+for _ = 1, puts do
+  redis.call('HSET', KEYS[5], ARGV[at], '{"rev":' .. text .. ',' .. string.sub(ARGV[at + 1], 2))
+  at = at + 2
+end
+for i = at, #ARGV do redis.call('HDEL', KEYS[5], ARGV[i]) end
+redis.call('HSET', KEYS[5], '@rev', text, '@epoch', epoch, '@node', ARGV[4])
+redis.call('XADD', KEYS[6], 'MAXLEN', '8', '*', 'rev', text)
+redis.call('SET', KEYS[2], text)
+return {'ok', epoch, rev}

@@ -1,0 +1,50 @@
+-- One transaction: compare mod revisions, then put and delete, all under one new revision.
+--
+-- KEYS[1] meta      hash, read: epoch
+-- KEYS[2] rev       string, raised by one
+-- KEYS[3] log       stream, one entry per change: c(ollection), f(ield), op
+-- KEYS[4] leader    string `<token>:<holder>`, read
+-- KEYS[5] fence     string, highest token, read
+-- KEYS[6..]         per collection: its hash, its hash of mod revisions
+-- ARGV[1] expected epoch      ARGV[2] highest revision seen     ARGV[3] leader's token or ''
+-- ARGV[4] number of compares  ARGV[5] number of changes
+-- then compares: collection number (1..), field, expected mod revision (0: absent)
+-- then changes:  collection number, name, 'put' | 'del', field, value
+-- Returns {verdict, epoch, rev, ...}: ok | epoch | lost | fenced | conflict (+ number, field, actual)
+local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
+local rev = tonumber(redis.call('GET', KEYS[2]) or '0')
+if epoch ~= ARGV[1] then return {'epoch', epoch, rev} end
+if rev < tonumber(ARGV[2]) then return {'lost', epoch, rev} end
+if ARGV[3] ~= '' then
+  local held = string.match(redis.call('GET', KEYS[4]) or '', '^(%d+):')
+  if held ~= ARGV[3] or redis.call('GET', KEYS[5]) ~= ARGV[3] then return {'fenced', epoch, rev} end
+end
+local at = 6
+for _ = 1, tonumber(ARGV[4]) do
+  local number, field, expected = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
+  local actual = redis.call('HGET', KEYS[5 + 2 * number], field) or '0'
+  if actual ~= expected then return {'conflict', epoch, rev, number, field, actual} end
+  at = at + 3
+end
+rev = rev + 1
+local changes, first = tonumber(ARGV[5]), at
+for n = 1, changes do
+  -- Refused when the log is ahead of `rev`: before anything was written.
+  redis.call('XADD', KEYS[3], string.format('%d-%d', rev, n), 'c', ARGV[at + 1], 'f', ARGV[at + 3], 'op', ARGV[at + 2])
+  at = at + 5
+end
+at = first
+for _ = 1, changes do
+  local number, field = tonumber(ARGV[at]), ARGV[at + 3]
+  local records, revisions = KEYS[4 + 2 * number], KEYS[5 + 2 * number]
+  if ARGV[at + 2] == 'put' then
+    redis.call('HSET', records, field, ARGV[at + 4])
+    redis.call('HSET', revisions, field, string.format('%d', rev))
+  else
+    redis.call('HDEL', records, field)
+    redis.call('HDEL', revisions, field)
+  end
+  at = at + 5
+end
+redis.call('SET', KEYS[2], string.format('%d', rev))
+return {'ok', epoch, rev}

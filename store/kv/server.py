@@ -1,0 +1,131 @@
+"""The server itself: what it is, snapshots, users with rights to their own keys."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import redis
+
+from store.errors import Denied, StoreError, Unsupported
+from store.keys import Keys
+from store.kv.connection import Client, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """Which server, and which version of it."""
+
+    name: str
+    version: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {'.'.join(map(str, self.version))}"
+
+    @property
+    def has_key_patterns(self) -> bool:
+        """Whether ACLs can give read-only access to some keys (`%R~`)."""
+        return self.name == "valkey" or self.version >= (7, 0)
+
+
+class Server:
+    """Administration of one server."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def flavour(self) -> Flavour:
+        """Name and version. Valkey calls itself redis 7.2.4, for old clients; not here.
+
+        Raises:
+            Unsupported: older than 6.2, or a Redis Cluster.
+        """
+        with translated():
+            info = self._client.info("server")
+        if info.get("redis_mode") == "cluster":
+            raise Unsupported("Redis Cluster is not supported: cross-slot access may pass silently")
+        name = "valkey" if "valkey_version" in info else "redis"
+        text = str(info.get("valkey_version") or info["redis_version"])
+        flavour = Flavour(name, tuple(int(part) for part in text.split(".")[:3]))
+        if flavour.version < (6, 2):
+            raise Unsupported(f"{flavour} is too old: 6.2 is the oldest that can serve Muster")
+        return flavour
+
+    def ping(self) -> None:
+        """Raise unless it answers and has loaded its data."""
+        with translated():
+            self._client.ping()
+
+    def run_id(self) -> str:
+        """Changes with every start of the server."""
+        with translated():
+            return str(self._client.info("server")["run_id"])
+
+    def save_in_background(self) -> None:
+        """Begin an RDB snapshot of this moment; one under way already is left to end."""
+        with translated(), suppress(redis.ResponseError):
+            self._client.bgsave()
+
+    def saving(self) -> tuple[bool, bool]:
+        """(a snapshot is under way, the last one succeeded)."""
+        with translated():
+            info = self._client.info("persistence")
+        return bool(info["rdb_bgsave_in_progress"]), info["rdb_last_bgsave_status"] == "ok"
+
+    def begin_append_only(self) -> None:
+        """Turn the append-only file on; it is written anew from what is in memory."""
+        with translated():
+            self._client.config_set("appendonly", "yes")
+
+    def append_only_ready(self) -> bool:
+        """Whether the append-only file holds everything."""
+        with translated():
+            info = self._client.info("persistence")
+        busy = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]
+        return not busy and info["aof_last_bgrewrite_status"] == "ok"
+
+    def shutdown(self) -> None:
+        """Ask it to end, without a last snapshot."""
+        with translated():
+            self._client.shutdown(nosave=True)
+
+    def grant_node(self, keys: Keys, node_id: str, secret_sha256: str) -> None:
+        """The user of one node: reads its own desired and wake, writes its own reports, no more.
+
+        Raises:
+            Unsupported: the server has no ACL key patterns.
+        """
+        node = keys.node(node_id)
+        rules = [
+            f"%R~{glob(node.desired)}", f"%R~{glob(node.wake)}",
+            f"~{glob(node.actual)}", f"~{glob(node.facts)}", f"~{glob(node.beat)}",
+        ]  # fmt: skip
+        try:
+            with translated():
+                self._client.execute_command(
+                    "ACL", "SETUSER", user_of(node_id), "reset", "on", f"#{secret_sha256}", *rules,
+                    f"&{keys.hints}", "-@all", *(f"+{command}" for command in NODE_COMMANDS),
+                )  # fmt: skip
+        except Denied:
+            raise
+        except StoreError as error:
+            raise Unsupported(f"this server cannot limit a node to its own keys: {error}") from error
+
+    def revoke_node(self, node_id: str) -> None:
+        """Remove a node's user; its connections end."""
+        with translated():
+            self._client.acl_deluser(user_of(node_id))
+
+
+NODE_COMMANDS = (
+    "ping", "auth", "hello", "client|setname", "client|setinfo", "select", "multi", "exec", "discard",
+    "get", "set", "del", "hget", "hmget", "hgetall", "hset", "hdel", "xread", "publish",
+)  # fmt: skip
+
+
+def user_of(node_id: str) -> str:
+    """The store user of a node."""
+    return f"node:{node_id}"
+
+
+def glob(key: str) -> str:
+    """A key as a pattern that matches only itself."""
+    return "".join(f"\\{c}" if c in "*?[]\\" else c for c in key)

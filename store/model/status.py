@@ -1,0 +1,41 @@
+"""What a node says of its tasks, and what that makes of a deployment."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from store.model.lifecycle import TASK_ENDED, Deployment, Task
+
+_UP = frozenset({Task.RUNNING, Task.COMPLETED})
+_TROUBLED = frozenset({Task.FAILED, Task.LOST, Task.BACKOFF, Task.EXITED, Task.STOPPED})
+
+
+def task_states(actual: Mapping[str, Any]) -> list[Task]:
+    """The states in one `actual` entry; what this release does not know counts as pending."""
+    return [_state(each.get("state")) for each in actual.get("tasks", ())]
+
+
+def _state(text: object) -> Task:
+    try:
+        return Task(str(text))
+    except ValueError:
+        return Task.PENDING
+
+
+def ended(states: Iterable[Task]) -> bool:
+    """Whether nothing of it will run again."""
+    return all(state in TASK_ENDED for state in states)
+
+
+def deployment_state(old: Deployment, states: list[Task], *, wanted: str) -> Deployment:
+    """The state of a deployment whose tasks are in `states` (one for each task it should have)."""
+    if wanted == "stopped":
+        return Deployment.STOPPED if ended(states) else Deployment.STOPPING
+    if ended(states):
+        good = all(state is Task.COMPLETED for state in states)
+        return Deployment.COMPLETED if good else Deployment.FAILED
+    if any(state in _TROUBLED for state in states):
+        return Deployment.DEGRADED
+    if all(state in _UP for state in states):
+        return Deployment.RUNNING
+    # Something has yet to start: that is news only before everything was up once.
+    return Deployment.PENDING if old is Deployment.PENDING else old

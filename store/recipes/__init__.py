@@ -1,0 +1,1 @@
+"""What etcd's users build on leases and watches: leadership, presence."""
