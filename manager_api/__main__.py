@@ -89,9 +89,7 @@ def _run(settings: ManagerSettings) -> int:
         store = Store(embedded.client("manager"))
         keeper = snapshot.SnapshotKeeper(embedded, store, settings.db_path, clock)
         access = StoreAccess(
-            url=f"redis://127.0.0.1:{embedded.port}/0"
-            if settings.listen in ("0.0.0.0", "::")
-            else embedded.url,  # noqa: S104
+            url=embedded.local_url,
             advertised_port=embedded.port,
             password_file=str(files.password.resolve()),
             holder=_holder(files),

@@ -1,1 +1,1 @@
-"""x"""
+"""Muster's client: HTTP only; nothing of server or agent is imported here."""

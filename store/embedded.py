@@ -96,9 +96,10 @@ class EmbeddedServer:
         self.port = 0
 
     @property
-    def url(self) -> str:
-        """Where it listens, without the password."""
-        return f"redis://{self._listen}:{self.port}/0"
+    def local_url(self) -> str:
+        """Where this machine reaches it, without the password."""
+        host = "127.0.0.1" if self._listen in ("0.0.0.0", "::") else self._listen  # noqa: S104
+        return f"redis://{f'[{host}]' if ':' in host else host}:{self.port}/0"
 
     @property
     def pid(self) -> int | None:
@@ -107,8 +108,7 @@ class EmbeddedServer:
 
     def client(self, name: str) -> Client:
         """A connection with the administrator's password."""
-        host = "127.0.0.1" if self._listen in ("0.0.0.0", "::") else self._listen  # noqa: S104
-        return connect(f"redis://{host}:{self.port}/0", name=name, password=self._password())
+        return connect(self.local_url, name=name, password=self._password())
 
     def start(self) -> None:
         """Start it and wait until it serves.

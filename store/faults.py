@@ -1,15 +1,15 @@
 """Named points at which a test may kill the process, as `kill -9` would.
 
-`MUSTER_FAULT=point@/path/of/token` arms one point: the process that reaches it and manages to
-remove the token file kills itself. The token makes it happen once, however many processes share
-the environment. Unarmed, a point costs one comparison.
+`MUSTER_FAULTS` names a directory; a file there with a point's name arms that point. The process
+that reaches it and manages to remove the file kills itself: once, however many share the
+environment. Without the variable a point costs one comparison.
 """
 
 import os
 import signal
 from pathlib import Path
 
-ENVIRONMENT = "MUSTER_FAULT"
+ENVIRONMENT = "MUSTER_FAULTS"
 
 POINTS = frozenset(
     f"{where}.{when}"
@@ -41,18 +41,18 @@ POINTS = frozenset(
     for when in ("before", "after")
 )
 
-_point, _, _token = os.environ.get(ENVIRONMENT, "").partition("@")
+_directory = os.environ.get(ENVIRONMENT)
 
 
 def fault(point: str) -> None:
     """Die here, if this point is armed and nobody died for it yet."""
-    if point == _point:
-        _die()
+    if _directory is not None:
+        _die_if_armed(Path(_directory) / point)
 
 
-def _die() -> None:
+def _die_if_armed(token: Path) -> None:
     try:
-        Path(_token).unlink()
+        token.unlink()
     except OSError:
         return
     os.kill(os.getpid(), signal.SIGKILL)

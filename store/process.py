@@ -78,7 +78,7 @@ def _main() -> None:
     if os.getppid() != parent:  # it died before we could ask
         sys.exit(0)
     try:
-        os.execvp(argv[0], argv)  # noqa: S606 - no shell wanted
+        os.execvp(argv[0], argv)
     except OSError as error:
         sys.exit(f"{argv[0]}: {error.strerror}")
 

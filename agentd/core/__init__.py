@@ -1,1 +1,1 @@
-"""x"""
+"""The agent's decisions. Pure: values in, values out."""

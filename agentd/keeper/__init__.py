@@ -1,1 +1,1 @@
-"""x"""
+"""The keeper: forks, signals, reaps, journals. Standard library only, one thread, no policy."""

@@ -107,6 +107,8 @@ class Server:
         except Denied:
             raise
         except StoreError as error:
+            if self.flavour().has_key_patterns:
+                raise
             raise Unsupported(f"this server cannot limit a node to its own keys: {error}") from error
 
     def revoke_node(self, node_id: str) -> None:
@@ -116,7 +118,7 @@ class Server:
 
 
 NODE_COMMANDS = (
-    "ping", "auth", "hello", "client|setname", "client|setinfo", "select", "multi", "exec", "discard",
+    "ping", "auth", "hello", "client|setname", "select", "multi", "exec", "discard",
     "get", "set", "del", "hget", "hmget", "hgetall", "hset", "hdel", "xread", "publish",
 )  # fmt: skip
 

@@ -1,0 +1,117 @@
+"""The program `agent`: the brain of one node. The only place where the agent is wired together."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+
+from agentd import facts, identity
+from agentd.brain import Brain
+from agentd.driver import Driver, KeeperGone
+from agentd.join import Joiner
+from agentd.local_port import LocalPort
+from agentd.memory import Memory
+from agentd.settings import SETTINGS, AgentSettings, agent_settings
+from agentd.uplink import Uplink
+from store import logs
+from store.clock import SystemClock
+from store.config import ConfigError, add_flags, resolve
+from store.errors import StoreError
+from store.process import Lock
+from store.version import VERSION
+
+log = logging.getLogger("agent")
+
+STOP_WITHIN = 20.0
+TASKS_STOP_WITHIN = 3600.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the agent, or stop one; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="agent", description="Muster's agent: runs what should run on this node.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"muster {VERSION}")
+    parser.add_argument("command", nargs="?", choices=["stop"], help="stop the agent of --data-dir")
+    parser.add_argument("--tasks", action="store_true", help="with stop: end its tasks, too")
+    add_flags(parser, SETTINGS)
+    flags = parser.parse_args(argv)
+    if flags.tasks and flags.command != "stop":
+        parser.error("--tasks goes with stop")
+    try:
+        settings = agent_settings(resolve(SETTINGS, flags))
+        logs.setup(settings.log_file)
+    except (ConfigError, OSError) as error:
+        parser.exit(2, f"agent: {error}\n")
+    try:
+        if flags.command == "stop":
+            return _stop(settings, tasks=flags.tasks)
+        return _run(settings)
+    except (StoreError, KeeperGone, OSError, ValueError) as error:
+        log.error("%s", error)  # noqa: TRY400 - a sentence for the user, not a stack
+        return 1
+
+
+def _run(settings: AgentSettings) -> int:
+    log.info("muster %s", VERSION)
+    lock = Lock(settings.data_dir / "agent.lock")
+    if not lock.try_acquire():
+        raise ValueError(f"another agent runs on {settings.data_dir}")
+    lock.note(f"{os.getpid()}\n")
+    clock = SystemClock()
+    who = identity.load(settings.data_dir, settings.hostname, identity.machine_id())
+    memory = Memory(settings.data_dir / "orders.json", who)
+    brain = Brain(settings, who, memory, clock, hostname=socket.gethostname())
+    brain.executor.address = facts.addresses()[0]
+    joiner = Joiner(settings.data_dir, who, settings.manager_url)
+    brain.uplink = Uplink(
+        joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
+    )
+    port = LocalPort(settings.port, brain.view)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: brain.stop())
+    port.start()
+    brain.uplink.start()
+    log.info("node %s, local port %d, manager %s", who.node, port.port, settings.manager_url)
+    try:
+        brain.run()
+        log.info("shutting down")
+        brain.uplink.leave()
+        brain.driver.end(force=False)
+    finally:
+        port.stop()
+        lock.close()
+    return 0
+
+
+def _stop(settings: AgentSettings, *, tasks: bool) -> int:
+    """Stop the brain of a data directory; with `tasks`, also all its tasks and its keeper."""
+    lock = Lock(settings.data_dir / "agent.lock")
+    deadline = time.monotonic() + STOP_WITHIN
+    while not lock.try_acquire():
+        pid = int((settings.data_dir / "agent.lock").read_text() or 0)
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+        if time.monotonic() > deadline:
+            raise ValueError(f"the agent (pid {pid}) did not stop within {STOP_WITHIN:.0f} s")
+        time.sleep(0.1)
+    if not tasks:
+        return 0
+    driver = Driver(settings.data_dir, lambda: None)
+    if not driver.connect(start=False):
+        log.info("no tasks run here")
+        return 0
+    living = sum(run.live for run in driver.runs())
+    log.info("stopping %d tasks", living)
+    driver.end(force=True)
+    if not driver.wait_gone(TASKS_STOP_WITHIN):
+        raise ValueError("the keeper did not end")
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

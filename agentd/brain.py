@@ -1,0 +1,222 @@
+"""The brain: takes offers, plans, acts, reports. It may die at any moment; the next one goes on."""
+
+import logging
+import secrets
+import threading
+from typing import Any
+
+from agentd.core import obey
+from agentd.core.obey import Frozen, Offer, Orders
+from agentd.core.plan import Plan, plan
+from agentd.core.runs import Run
+from agentd.driver import Driver, KeeperGone
+from agentd.executor import Executor
+from agentd.facts import Load
+from agentd.identity import Identity
+from agentd.memory import Memory
+from agentd.report import Json, Outbox, entry, task_row
+from agentd.settings import AgentSettings
+from agentd.uplink import Uplink
+from agentd.usage import Usage
+from store.clock import Clock
+from store.errors import Claimed
+from store.model.spec import AllocSpec
+from store.version import VERSION
+
+log = logging.getLogger("agent")
+
+AT_LEAST_EVERY = 5.0
+SWEEP_EVERY = 3600.0
+
+
+class Brain:
+    """One life of the agent's brain. `run` on the main thread; the others only leave word."""
+
+    def __init__(
+        self, settings: AgentSettings, identity: Identity, memory: Memory, clock: Clock, *, hostname: str
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._memory = memory
+        self._clock = clock
+        self._hostname = hostname
+        self._condition = threading.Condition()
+        self._offer: Offer | None = None
+        self._kicked = True
+        self._stopping = False
+        self._instance = secrets.token_hex(8)
+        self._started = clock.wall()
+        self._load, self._usage = Load(str(settings.data_dir), clock), Usage()
+        self._orders: Orders = Orders()
+        self._desired: dict[str, AllocSpec] = {}
+        self._oddities: dict[str, str] = {}
+        self._frozen: str | None = None
+        self._runs: list[Run] = []
+        self._entries: dict[str, Json] = {}
+        self._outbox = Outbox()
+        self._next_sweep = 0.0
+        self.driver = Driver(settings.data_dir, self.kick)
+        self.executor = Executor(self.driver, settings.data_dir, identity, clock)
+        self.uplink: Uplink | None = None
+
+    def kick(self) -> None:
+        """Plan soon: something moved."""
+        with self._condition:
+            self._kicked = True
+            self._condition.notify()
+
+    def take(self, offer: Offer) -> None:
+        """A desired state was read; only the newest matters."""
+        with self._condition:
+            self._offer = offer
+            self._kicked = True
+            self._condition.notify()
+
+    def stop(self) -> None:
+        """End soon; tasks stay."""
+        self._stopping = True
+        self.kick()
+
+    def run(self) -> None:
+        """Until stopped.
+
+        Raises:
+            Claimed: at the first contact, the node id belonged to another living agent.
+            KeeperGone: there is no keeper, and none can be started.
+        """
+        self._orders = self._memory.recall()
+        self._desired = obey.allocations(self._orders)
+        self.driver.connect()
+        while not self._stopping:
+            if self.uplink is not None and self.uplink.refused is not None:
+                raise Claimed(str(self.uplink.refused))
+            try:
+                wake_at = self._round()
+            except KeeperGone as error:
+                log.error("keeper: %s; starting another, which adopts the tasks", error)  # noqa: TRY400
+                self.driver.connect()
+                continue
+            self._sleep(wake_at)
+
+    def _sleep(self, wake_at: float | None) -> None:
+        now = self._clock.now()
+        until = now + AT_LEAST_EVERY if wake_at is None else min(wake_at, now + AT_LEAST_EVERY)
+        with self._condition:
+            if not self._kicked:
+                self._condition.wait(max(0.0, until - now))
+            self._kicked = False
+
+    def _round(self) -> float | None:
+        with self._condition:
+            offer, self._offer = self._offer, None
+        if offer is not None:
+            self._consider(offer)
+        self._runs = self.driver.runs()
+        planned = plan(self._desired, self._runs, self._clock.now())
+        again = self.executor.perform(planned.actions)
+        self._report(planned)
+        if self._clock.now() >= self._next_sweep:
+            self._next_sweep = self._clock.now() + SWEEP_EVERY
+            self.executor.sweep({*self._desired, *(run.alloc for run in self._runs)})
+        times = [each for each in (planned.wake_at, again) if each is not None]
+        return min(times) if times else None
+
+    def _consider(self, offer: Offer) -> None:
+        verdict = obey.consider(offer, self._orders, self._identity.uid)
+        if isinstance(verdict, Frozen):
+            if verdict.reason != self._frozen:
+                log.warning("frozen: %s; everything keeps running", verdict.reason)
+                self._freeze(verdict.reason)
+            return
+        if verdict.orders != self._orders:
+            try:
+                self._memory.remember(verdict.orders)
+            except OSError as error:
+                self._freeze(f"orders cannot be written to disk: {error.strerror}")
+                return
+            if self._orders.entries.keys() - verdict.orders.entries.keys():
+                self._next_sweep = 0.0
+            self._orders = verdict.orders
+            self._desired = obey.allocations(verdict.orders)
+        for alloc_id in verdict.oddities.keys() - self._oddities.keys():
+            log.warning("%s: %s", alloc_id, verdict.oddities[alloc_id])
+        self._oddities = dict(verdict.oddities)
+        if self._frozen:
+            log.info("no longer frozen: obeying revision %d of epoch %s", offer.rev, offer.epoch)
+            self._freeze(None)
+
+    def _freeze(self, reason: str | None) -> None:
+        self._frozen = reason
+        if self.uplink is not None:
+            self.uplink.beat_soon()
+
+    def _report(self, planned: Plan) -> None:
+        self._entries = {
+            alloc_id: entry(
+                alloc,
+                [task_row(view, self._reason(alloc, view)) for view in planned.views[alloc_id]],
+                epoch=self._orders.epoch,
+                uid=self._identity.uid,
+                oddity=self._oddities.get(alloc_id),
+            )
+            for alloc_id, alloc in self._desired.items()
+        }
+        if self.uplink is not None:
+            self.uplink.publish(self._outbox.changes(self._entries))
+
+    def _reason(self, alloc: AllocSpec, view: Any) -> str:
+        last = view.last
+        if last is not None and last.state == "failed":
+            return self.executor.explain(last, alloc, view.spec)
+        waiting_run = f"{alloc.id}/{view.spec.name}/{alloc.generation}.{view.attempt}"
+        return self.executor.trouble(waiting_run) or view.reason
+
+    @property
+    def frozen(self) -> str | None:
+        """Why nothing new is obeyed, or None."""
+        trouble = self.uplink.trouble if self.uplink is not None else None
+        return self._frozen or trouble
+
+    def heartbeat(self) -> Json:
+        """What travels in every heartbeat, but for `actual_seq`."""
+        runs = self._runs
+        return {
+            "v": 1,
+            "instance": self._instance,
+            "started": self._started,
+            "uid": self._identity.uid,
+            "hostname": self._hostname,
+            "version": VERSION,
+            "time": self._clock.wall(),
+            "interval": self._settings.interval,
+            "ttl": self._settings.ttl,
+            "epoch": self._orders.epoch,
+            "rev": self._orders.rev,
+            "frozen": self._frozen,
+            "running": sum(run.live for run in runs),
+            "unclaimed": self._unclaimed(),
+            "tasks": self._usage.sample(runs, self._clock.now()),
+            **self._load.sample(),
+        }
+
+    def _unclaimed(self) -> list[str]:
+        """Living runs that no order names, or names no more."""
+        listed = self._desired.keys() - {
+            alloc_id for alloc_id, why in self._oddities.items() if why.startswith("unclaimed")
+        }
+        return sorted({run.alloc for run in self._runs if run.live and run.alloc not in listed})[:100]
+
+    def view(self) -> Json:
+        """The node's own view, for its local port."""
+        return {
+            "status": "frozen" if self.frozen else "ok",
+            "frozen": self.frozen,
+            "version": VERSION,
+            "node": self._identity.node,
+            "uid": self._identity.uid,
+            "epoch": self._orders.epoch,
+            "rev": self._orders.rev,
+            "keeper_pid": self.driver.pid,
+            "unclaimed": self._unclaimed(),
+            "allocations": self._entries,
+        }

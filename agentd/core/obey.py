@@ -1,0 +1,127 @@
+"""Whether a desired state is to be obeyed, and what of it. Absence is never an order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from store.errors import BadRecord
+from store.model import spec
+from store.model.spec import AllocSpec
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What this machine was last told, and by which store: kept on disk, obeyed without one."""
+
+    epoch: str = ""
+    rev: int = 0
+    entries: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A desired hash as it was just read."""
+
+    epoch: str
+    rev: int
+    uid: str
+    entries: Mapping[str, Json | str]
+    """Parsed entries; a text says why one could not be parsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obeyed:
+    """New orders; `oddities` are entries left as they were, with the reason."""
+
+    orders: Orders
+    oddities: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Nothing is obeyed; everything goes on as it is."""
+
+    reason: str
+
+
+def consider(offer: Offer, known: Orders, uid: str) -> Obeyed | Frozen:
+    """Obey an offer, or say why not."""
+    refusal = _refusal(offer, known, uid)
+    if refusal:
+        return Frozen(refusal)
+    entries: dict[str, Json] = {}
+    oddities: dict[str, str] = {}
+    for alloc_id, entry in offer.entries.items():
+        old = known.entries.get(alloc_id)
+        problem = _problem(alloc_id, entry, old)
+        if problem is None:
+            assert isinstance(entry, dict)
+            entries[alloc_id] = entry
+        else:
+            oddities[alloc_id] = problem
+            if old is not None:
+                entries[alloc_id] = old
+    for alloc_id, old in known.entries.items():
+        if alloc_id not in offer.entries and old["wanted"] == "running":
+            entries[alloc_id] = old
+            oddities[alloc_id] = "unclaimed: no longer listed, and nobody said stop"
+    return Obeyed(Orders(offer.epoch, offer.rev, entries), oddities)
+
+
+def _refusal(offer: Offer, known: Orders, uid: str) -> str | None:
+    if not offer.epoch:
+        if known.epoch:
+            return "the store has no desired state for this node, though it had one"
+        return "no desired state has been written for this node yet"
+    if offer.uid != uid:
+        return "the desired state is meant for another machine with this node id"
+    if offer.epoch == known.epoch:
+        if offer.rev < known.rev:
+            return f"the store fell back to revision {offer.rev} from {known.rev}"
+        return None
+    if known.epoch:
+        return _refuse_epoch(offer, known)
+    return None
+
+
+def _refuse_epoch(offer: Offer, known: Orders) -> str | None:
+    if _number(offer.epoch) <= _number(known.epoch):
+        return f"the store is in epoch {offer.epoch}, not later than {known.epoch}"
+    if offer.rev <= known.rev:
+        return f"epoch {offer.epoch} has not reached revision {known.rev} yet"
+    return None
+
+
+def _number(epoch: str) -> int:
+    head = epoch.partition("-")[0]
+    return int(head) if head.isascii() and head.isdigit() else -1
+
+
+def _problem(alloc_id: str, entry: Json | str, old: Json | None) -> str | None:
+    """Why an entry is not obeyed, or None."""
+    if isinstance(entry, str):
+        return f"unreadable: {entry}"
+    try:
+        new = spec.allocation(alloc_id, entry)
+    except BadRecord as error:
+        return f"unreadable: {error}"
+    if old is None:
+        return None
+    if new.generation < old["generation"]:
+        return f"generation {new.generation} is older than {old['generation']}, which was obeyed already"
+    if new.generation == old["generation"] and old["wanted"] == "stopped" and new.wanted != "stopped":
+        return "stopped is for ever: this generation was stopped already"
+    return None
+
+
+def allocations(orders: Orders) -> dict[str, AllocSpec]:
+    """The orders as specs; they were readable when they were taken."""
+    found = {}
+    for alloc_id, entry in orders.entries.items():
+        try:
+            found[alloc_id] = spec.allocation(alloc_id, entry)
+        except BadRecord:
+            continue  # written by a later release whose agent ran here before: left alone
+    return found

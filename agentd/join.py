@@ -1,0 +1,134 @@
+"""Joining: where the store is and who we are there; remembered, so that an agent needs no manager."""
+
+import json
+import logging
+import socket
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agentd.facts import FEATURES, addresses
+from agentd.identity import Identity
+from store.errors import Claimed, EpochChanged, StoreError, Unavailable
+from store.keys import Keys
+from store.kv.connection import connect
+from store.kv.node import RedisNodeLink
+from store.process import write_whole
+from store.version import VERSION
+
+log = logging.getLogger("agent")
+
+ANSWER_WITHIN = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a join answered. `password` only where the store has no users of its own for nodes."""
+
+    uid: str
+    cluster: str
+    url: str
+    username: str | None
+    password: str | None
+
+
+class Joiner:
+    """Gives links to the store, by what is remembered or by asking the manager."""
+
+    def __init__(self, directory: Path, identity: Identity, manager_url: str) -> None:
+        self._path = directory / "join.json"
+        self._identity = identity
+        self._manager_url = manager_url
+        self._known = self._recall()
+
+    def connect(self, *, anew: bool) -> RedisNodeLink:
+        """A link. `anew`: ask the manager even though we remember; fall back on memory if it is away.
+
+        Raises:
+            Claimed: the node id belongs to another living agent.
+            EpochChanged: the manager serves another cluster than this node belongs to.
+            Unavailable: we remember nothing, and the manager does not answer.
+        """
+        if self._known is None or anew:
+            try:
+                self._join()
+            except Unavailable:
+                if self._known is None:
+                    raise
+        known = self._known
+        assert known is not None
+        password = known.password or self._identity.secret
+        make = {"username": known.username, "password": password}
+        client = connect(known.url, name=self._identity.node, **make)
+        waker = connect(known.url, name=f"{self._identity.node}-wake", **make)
+        return RedisNodeLink(client, waker, Keys(), self._identity.node)
+
+    def _join(self) -> None:
+        answer = self._post(
+            {
+                "id": self._identity.node,
+                "uid": self._identity.uid,
+                "hostname": socket.gethostname(),
+                "addresses": addresses(),
+                "secret_sha256": self._identity.secret_sha256,
+                "version": VERSION,
+                "features": list(FEATURES),
+            }
+        )
+        try:
+            store, cluster = answer["store"], answer["cluster"]
+            fresh = Membership(
+                self._identity.uid, cluster, store["url"], store["username"], store["password"]
+            )
+        except (KeyError, TypeError) as error:
+            raise Unavailable(f"{self._manager_url} did not answer as a manager does: {error!r}") from error
+        if self._known is not None and self._known.cluster != cluster:
+            raise EpochChanged(
+                f"the manager serves cluster {cluster}, this node belongs to {self._known.cluster}; to move "
+                f"it there, run `agent stop --tasks` and delete {self._path.parent}"
+            )
+        if store.get("warning"):
+            log.warning("%s", store["warning"])
+        log.info("joined cluster %s as %s; store %s", cluster, self._identity.node, store["url"])
+        write_whole(self._path, json.dumps(asdict(fresh)).encode())
+        self._known = fresh
+
+    def _post(self, body: dict[str, object]) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310 - settings allow http and https only
+            f"{self._manager_url}/v1/nodes/join",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as answer:  # noqa: S310
+                parsed = json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise self._refusal(error) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise Unavailable(f"manager {self._manager_url} does not answer: {reason}") from error
+        if not isinstance(parsed, dict):
+            raise Unavailable(f"{self._manager_url} did not answer as a manager does")
+        return parsed
+
+    def _refusal(self, error: urllib.error.HTTPError) -> StoreError:
+        try:
+            body = json.load(error)
+            text = str(body.get("detail") or body.get("error"))
+        except (ValueError, AttributeError):
+            text = str(error)
+        if error.code == 409:
+            return Claimed(text)
+        return Unavailable(f"manager {self._manager_url} refused to take this node in: {text}")
+
+    def _recall(self) -> Membership | None:
+        try:
+            found = Membership(**json.loads(self._path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            log.warning("%s cannot be read: %s; joining anew", self._path, error)
+            return None
+        return found if found.uid == self._identity.uid else None

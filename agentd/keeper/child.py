@@ -1,0 +1,94 @@
+"""Fork and exec of one task. The child waits for the word "go": nothing runs unjournalled."""
+
+import ctypes
+import errno
+import os
+import resource
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+PR_SET_NO_NEW_PRIVS = 38
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Born:
+    """A forked child that waits. `go` is closed by saying so, `verdict` tells how exec went."""
+
+    pid: int
+    go: int
+    verdict: int
+
+
+def fork(order: dict[str, Any]) -> Born:
+    """Fork a child for `order`; it execs once it is told to, and ends if we die before that.
+
+    Raises:
+        OSError: no process, descriptor or memory for it.
+    """
+    go_read, go_write = os.pipe2(os.O_CLOEXEC)
+    verdict_read, verdict_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+    except OSError:
+        for fd in (go_read, go_write, verdict_read, verdict_write):
+            os.close(fd)
+        raise
+    if pid == 0:
+        os.close(go_write)
+        _be_the_child(order, go_read, verdict_write)
+    os.close(go_read)
+    os.close(verdict_write)
+    return Born(pid, go_write, verdict_read)
+
+
+def _be_the_child(order: dict[str, Any], go: int, verdict: int) -> None:
+    """Never returns. Every step is named, so that its error can be told."""
+    step = "go"
+    try:
+        if os.read(go, 1) != b"g":
+            os._exit(0)
+        step = "setsid"
+        os.setsid()
+        _reset_signals()
+        step = "log"
+        _redirect(order["stdout"], order["stderr"])
+        os.umask(0o022)
+        step = "ulimits"
+        for number, soft, hard in order["rlimits"]:
+            resource.setrlimit(number, (soft, hard))
+        step = "user"
+        if order["uid"] is not None:
+            os.setgroups([])
+            os.setresgid(order["gid"], order["gid"], order["gid"])
+            os.setresuid(order["uid"], order["uid"], order["uid"])
+        if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 and ctypes.get_errno() != errno.EINVAL:
+            raise OSError(ctypes.get_errno(), "no_new_privs")
+        step = "cwd"
+        os.chdir(order["cwd"])
+        step = "exec"
+        os.execve(order["path"], order["argv"], order["env"])
+    except OSError as error:
+        os.write(verdict, f"{step} {error.errno or 0}".encode())
+    except BaseException:  # noqa: BLE001 - a forked child must not run its parent's code on
+        os.write(verdict, f"{step} 0".encode())
+    os._exit(127)
+
+
+def _reset_signals() -> None:
+    for number in signal.valid_signals():
+        if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) is not signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _redirect(stdout: str, stderr: str) -> None:
+    """Logs go straight to files: no pipe that could break, no process that could fall behind."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    for number, path in ((1, stdout), (2, stderr)):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        os.dup2(fd, number)
+        os.close(fd)
+    os.close(null)

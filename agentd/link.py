@@ -1,0 +1,48 @@
+"""`NodeLink`: the verbs by which the brain reaches the store. Redis is the first to speak them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from store.kv.node import Pulse
+from store.kv.projection import Desired
+
+
+class NodeLink(Protocol):
+    """All may raise `store.errors.StoreError`; none keeps state that matters.
+
+    The fifth verb, chunk (logs and artifacts, answered in pieces), comes with those who need it.
+    """
+
+    def claim(self, uid: str, beat: bytes, ttl_ms: int) -> None:
+        """Take the node id. Raises `Claimed` while another uid's heartbeat lives."""
+
+    def beat(self, beat: bytes, ttl_ms: int) -> Pulse:
+        """Renew the heartbeat; learn where desired stands."""
+        ...
+
+    def fetch(self) -> Desired:
+        """Desired, whole."""
+        ...
+
+    def report(self, puts: Mapping[str, bytes], deletes: Sequence[str]) -> None:
+        """Write what changed in `actual`."""
+
+    def reported(self) -> dict[str, bytes]:
+        """What lies in `actual`."""
+        ...
+
+    def hint(self) -> None:
+        """Make the manager look sooner."""
+
+    def describe(self, facts: Mapping[str, bytes]) -> None:
+        """Write the node's facts."""
+
+    def leave(self) -> None:
+        """Be offline at once."""
+
+    def wake(self, wait_ms: int) -> bool:
+        """Wait for a hint."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all connections."""

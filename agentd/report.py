@@ -1,0 +1,60 @@
+"""What the node says of itself: `actual` entries, changes only, and the heartbeat."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentd.core.runs import TaskView
+from store.codec import dumps
+from store.model.spec import AllocSpec
+
+Json = dict[str, Any]
+
+
+def entry(alloc: AllocSpec, tasks: Sequence[Json], *, epoch: str, uid: str, oddity: str | None) -> Json:
+    """The `actual` entry of one allocation; `rev` is that of the desired entry it obeys."""
+    record: Json = {
+        "v": 1,
+        "generation": alloc.generation,
+        "wanted": alloc.wanted,
+        "rev": alloc.rev,
+        "epoch": epoch,
+        "uid": uid,
+        "tasks": list(tasks),
+    }
+    if oddity:
+        record["note"] = oddity
+    return record
+
+
+def task_row(view: TaskView, reason: str) -> Json:
+    """One task of an entry."""
+    last = view.last
+    return {
+        "name": view.spec.name,
+        "state": view.state,
+        "pid": last.pid if last and last.live else None,
+        "exit_code": last.code if last else None,
+        "restarts": last.attempt if last else 0,
+        "reason": reason,
+        "started": last.started_wall if last else None,
+        "ended": last.ended_wall if last else None,
+    }
+
+
+class Outbox:
+    """The entries as last said, so that only changes are said."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, bytes] = {}
+
+    def changes(self, entries: Mapping[str, Json]) -> dict[str, bytes | None]:
+        """What differs from what was last said; None for what is over."""
+        found: dict[str, bytes | None] = {}
+        for alloc_id, record in entries.items():
+            raw = dumps(record)
+            if self._said.get(alloc_id) != raw:
+                found[alloc_id] = self._said[alloc_id] = raw
+        for alloc_id in self._said.keys() - entries.keys():
+            del self._said[alloc_id]
+            found[alloc_id] = None
+        return found

@@ -1,0 +1,64 @@
+"""What the agent can be told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from store.config import ConfigError, Setting, port, seconds, state_dir
+from store.keys import is_node_id
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(f"{text!r} is not a URL such as http://manager:8080")
+    return text.rstrip("/")
+
+
+def _hostname(text: str) -> str:
+    if not is_node_id(text):
+        raise ValueError(f"{text!r} cannot name a node: 1 to 128 of A-Z a-z 0-9 . _ - are taken")
+    return text
+
+
+SETTINGS = (
+    Setting("manager_url", _url, "http://localhost:8080", "where the manager's API is", "URL"),
+    Setting("hostname", _hostname, None, "the node's name, instead of the machine's host name", "NAME"),
+    Setting("interval", seconds, 5.0, "seconds between reports", "SECONDS"),
+    Setting("port", port, 8081, "the agent's own local port; 0: any free one", "PORT"),
+    Setting("data_dir", Path, None, "where the agent keeps its data", "DIRECTORY"),
+    Setting("log_file", Path, None, "log to this file too", "FILE"),
+)
+
+TTL_INTERVALS = 3
+"""A heartbeat lives for so many intervals."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """The agent's settings, checked."""
+
+    manager_url: str
+    hostname: str | None
+    interval: float
+    port: int
+    data_dir: Path
+    log_file: Path | None
+
+    @property
+    def ttl(self) -> float:
+        """Seconds that a heartbeat lives."""
+        return self.interval * TTL_INTERVALS
+
+
+def agent_settings(values: dict[str, Any]) -> AgentSettings:
+    """The settings as one record.
+
+    Raises:
+        ConfigError: the data directory cannot be made.
+    """
+    settings = AgentSettings(**{**values, "data_dir": values["data_dir"] or state_dir("agent")})
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"data directory {settings.data_dir}: {error.strerror}") from None
+    return settings

@@ -1,0 +1,235 @@
+"""The brain's thread toward the store: beats, fetches, reports; alone in knowing that it can fail."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from agentd.core.obey import Offer
+from agentd.facts import facts
+from agentd.link import NodeLink
+from store.backoff import Backoff
+from store.clock import Clock
+from store.codec import dumps, loads
+from store.errors import BadRecord, Claimed, Denied, StoreError
+from store.faults import fault
+from store.kv.node import Pulse
+from store.kv.projection import Desired
+
+log = logging.getLogger("agent")
+
+WAKE_WAIT_MS = 2000
+LEAVE_WITHIN = 6.0
+RETRY = Backoff(first=0.2, most=5.0, jitter=0.5)
+
+
+class Connector(Protocol):
+    """Gives links; see `agentd.join`."""
+
+    def connect(self, *, anew: bool) -> NodeLink:
+        """A link to the store."""
+        ...
+
+
+class Uplink:
+    """Owns the link. The brain leaves reports here and is handed offers."""
+
+    def __init__(
+        self,
+        joiner: Connector,
+        clock: Clock,
+        uid: str,
+        interval: float,
+        ttl: float,
+        heartbeat: Callable[[], dict[str, Any]],
+        on_offer: Callable[[Offer], None],
+    ) -> None:
+        self._joiner = joiner
+        self._clock = clock
+        self._uid = uid
+        self._interval = interval
+        self._ttl_ms = int(ttl * 1000)
+        self._heartbeat = heartbeat
+        self._on_offer = on_offer
+        self._link: NodeLink | None = None
+        self._outbox: dict[str, bytes | None] = {}
+        self._all: dict[str, bytes] = {}
+        self._condition = threading.Condition()
+        self._stopping = False
+        self._woken = False
+        self._next_beat = 0.0
+        self._seq = 0
+        self._seen: tuple[str, int, str] | None = None
+        self._standby = False
+        self._said: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
+        self.trouble: str | None = "not connected to the store yet"
+        """Why nothing new can be learned, or None."""
+        self.refused: Claimed | None = None
+        """Set when the very first contact found the node id taken."""
+
+    def start(self) -> None:
+        """Begin, on threads of its own."""
+        self._thread.start()
+
+    def publish(self, changes: dict[str, bytes | None]) -> None:
+        """Say these changes of `actual` as soon as possible; later ones replace earlier ones."""
+        if not changes:
+            return
+        with self._condition:
+            self._outbox.update(changes)
+            for alloc_id, raw in changes.items():
+                if raw is None:
+                    self._all.pop(alloc_id, None)
+                else:
+                    self._all[alloc_id] = raw
+            self._condition.notify()
+
+    def beat_soon(self) -> None:
+        """Do not wait for the interval: something in the heartbeat matters now."""
+        with self._condition:
+            self._next_beat = 0.0
+            self._condition.notify()
+
+    def leave(self) -> None:
+        """Say what is left to say, then be offline at once."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        self._thread.join(LEAVE_WITHIN)  # a beat under way must not come after the farewell
+        link = self._link
+        if link is None or self.trouble or self._thread.is_alive():
+            return
+        try:
+            link.leave()
+        except StoreError as error:
+            log.info("the heartbeat is left to run out: %s", error)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                if self._link is None:
+                    self._connect(anew=failures >= 2)
+                    failures = 0
+                self._round()
+            except Claimed as error:
+                if self.trouble and self._seen is None and failures == 0 and not self._standby:
+                    self.refused = error
+                failures += 1
+                self._fail(f"{error}", failures)
+            except StoreError as error:
+                failures = max(failures + 1, 2 if isinstance(error, Denied) else 0)
+                self._fail(f"store: {error}", failures)
+
+    def _fail(self, text: str, failures: int) -> None:
+        if self.trouble != text:
+            log.warning("%s", text)
+        self.trouble = text
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        with self._condition:
+            self._condition.wait(RETRY.delay(failures, random.random))
+
+    def _connect(self, *, anew: bool) -> None:
+        link = self._joiner.connect(anew=anew)
+        # While another life of this agent beats, only a free key is claimed.
+        fault("brain.claim.before")
+        link.claim("" if self._standby else self._uid, self._beat(), self._ttl_ms)
+        fault("brain.claim.after")
+        self._standby = False
+        fault("brain.facts.before")
+        link.describe({key: dumps(value) for key, value in facts().items()})
+        fault("brain.facts.after")
+        with self._condition:
+            reported = link.reported()
+            stale: dict[str, bytes | None] = {key: None for key in reported if key not in self._all}
+            missed = {key: raw for key, raw in self._all.items() if reported.get(key) != raw}
+            self._outbox = {**stale, **missed}
+        self._seen = None
+        self._next_beat = 0.0
+        self._link = link
+        threading.Thread(target=self._listen, args=(link,), name="wake", daemon=True).start()
+
+    def _round(self) -> None:
+        link = self._link
+        assert link is not None
+        with self._condition:
+            if not (self._outbox or self._woken or self._stopping):
+                self._condition.wait(max(0.0, self._next_beat - self._clock.now()))
+            outbox, self._outbox = self._outbox, {}
+            woken, self._woken = self._woken, False
+        if self._stopping:
+            return
+        try:
+            self._say(link, outbox, woken=woken)
+        except StoreError:
+            with self._condition:
+                self._outbox = {**outbox, **self._outbox}
+            raise
+
+    def _say(self, link: NodeLink, outbox: dict[str, bytes | None], *, woken: bool) -> None:
+        if outbox:
+            fault("brain.report.before")
+            link.report(
+                {key: raw for key, raw in outbox.items() if raw is not None},
+                [key for key, raw in outbox.items() if raw is None],
+            )
+            fault("brain.report.after")
+            self._seq += 1
+        if outbox or woken or self._clock.now() >= self._next_beat:
+            fault("brain.beat.before")
+            pulse = link.beat(self._beat(), self._ttl_ms)
+            fault("brain.beat.after")
+            self._next_beat = self._clock.now() + self._interval
+            self._check_twin(pulse)
+            if outbox or self._seen is None:
+                link.hint()
+            self._look(link, pulse)
+        self.trouble = None
+
+    def _check_twin(self, pulse: Pulse) -> None:
+        """Two agents with one identity: the newer one stands back until the older is gone."""
+        previous, mine = pulse.previous, self._said
+        if not previous or previous.get("instance") == mine["instance"]:
+            return
+        if previous.get("uid") != self._uid:
+            raise Claimed(f"another machine ({previous.get('hostname')}) has taken this node id")
+        if float(str(previous.get("started") or 0)) < mine["started"] and self._seen is not None:
+            self._standby = True
+            raise Claimed("another agent with this identity is alive; waiting for it to go")
+
+    def _look(self, link: NodeLink, pulse: Pulse) -> None:
+        where = (pulse.epoch, pulse.rev, pulse.uid)
+        if where == self._seen:
+            return
+        self._on_offer(offer(link.fetch()))
+        self._seen = where
+
+    def _beat(self) -> bytes:
+        self._said = {**self._heartbeat(), "actual_seq": self._seq}
+        return dumps(self._said)
+
+    def _listen(self, link: NodeLink) -> None:
+        """Hints make things sooner; without them, the interval does it."""
+        while link is self._link and not self._stopping:
+            try:
+                if link.wake(WAKE_WAIT_MS):
+                    with self._condition:
+                        self._woken = True
+                        self._condition.notify()
+            except StoreError:
+                threading.Event().wait(1.0)
+
+
+def offer(desired: Desired) -> Offer:
+    """A desired hash, parsed entry by entry: one that cannot be read does not hold up the others."""
+    entries: dict[str, dict[str, Any] | str] = {}
+    for alloc_id, raw in desired.entries.items():
+        try:
+            entries[alloc_id] = loads(raw, "desired entry")
+        except BadRecord as error:
+            entries[alloc_id] = str(error)
+    return Offer(desired.epoch, desired.rev, desired.uid, entries)

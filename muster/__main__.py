@@ -1,0 +1,238 @@
+"""The program `muster`."""
+
+import functools
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from muster import context, deploying, output
+from muster.client import Client, Refused, Unreachable
+
+FAILED, NOT_FOUND, NOT_ALLOWED, UNREACHABLE, TIMED_OUT = 1, 4, 5, 6, 124
+_OF_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
+PS_TITLES = (
+    "ID", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "PID", "EXIT", "RESTARTS", "SINCE", "REASON",
+)  # fmt: skip
+OVER = ("COMPLETED", "STOPPED")
+
+
+def speaks(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn what can go wrong into one sentence and the exit code that belongs to it."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except Unreachable as error:
+            output.note(f"muster: {error}")
+            sys.exit(UNREACHABLE)
+        except Refused as error:
+            output.note(f"muster: {error}")
+            for each in error.body.get("nodes", []):
+                output.note(f"  node {each['node']} {each['reason']}")
+            sys.exit(_OF_STATUS.get(error.status, FAILED))
+        except deploying.Failed as error:
+            output.note(f"muster: {error}")
+            sys.exit(FAILED)
+        except deploying.TimedOut as error:
+            output.note(f"muster: {error}")
+            sys.exit(TIMED_OUT)
+
+    return run
+
+
+url_option = click.option("--url", envvar="MUSTER_URL", help="The manager. [default: a running muster dev]")
+form_option = click.option(
+    "-o", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
+)
+wait_option = click.option("--wait/--no-wait", default=True, help="Wait until it is done.", show_default=True)
+timeout_option = click.option("--timeout", default=300.0, help="Seconds to wait at most.", show_default=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(importlib.metadata.version("muster"), prog_name="muster")
+def main() -> None:
+    """Tell Muster what should run; the nodes see to it.
+
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 not running, 4 not found, 5 not allowed,
+    6 unreachable, 124 wait timed out.
+    """
+
+
+@main.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept.")
+@click.option("--agents", default=1, type=click.IntRange(1, 100), help="How many nodes.", show_default=True)
+@click.option("--port", default=0, help="Port of the API. [default: 8080, or any free one]")
+@speaks
+def dev(data_dir: Path | None, agents: int, port: int) -> None:
+    """Run store, manager and agents here, in the foreground; Ctrl-C ends all, tasks too."""
+    from muster.dev import Dev
+
+    sys.exit(Dev(data_dir or context.dev_directory(), agents, port).run())
+
+
+@main.command()
+@url_option
+@form_option
+@speaks
+def nodes(url: str | None, form: str) -> None:
+    """List the nodes."""
+    found = Client(context.manager_url(url)).get("/v1/nodes")["data"]
+    if form == "json":
+        output.as_json(found)
+        return
+    rows = [
+        (
+            row["id"],
+            "offline" if row["status"] else "frozen" if row["frozen"] else "online",
+            row["ip"],
+            _percent(row, "cpu_percent"),
+            _percent(row, "memory_percent"),
+            _percent(row, "disk_percent"),
+            row.get("running"),
+            row["version"],
+            row["frozen"],
+        )
+        for row in found
+    ]
+    output.table(("NODE", "STATUS", "IP", "CPU", "MEMORY", "DISK", "TASKS", "AGENT", "WHY FROZEN"), rows)
+
+
+def _percent(row: dict[str, Any], key: str) -> str | None:
+    return None if row.get(key) is None else f"{row[key]:.0f}%"
+
+
+@main.command()
+@url_option
+@form_option
+@speaks
+def templates(url: str | None, form: str) -> None:
+    """List the templates."""
+    found = Client(context.manager_url(url)).get("/v1/templates")["data"]
+    if form == "json":
+        output.as_json(found)
+        return
+    rows = [(row["name"], row["version"], ", ".join(row["tasks"])) for row in found]
+    output.table(("TEMPLATE", "VERSION", "TASKS"), rows)
+
+
+@main.command()
+@click.argument("what", metavar="FILE-or-NAME")
+@url_option
+@form_option
+@wait_option
+@timeout_option
+@speaks
+def deploy(what: str, url: str | None, form: str, wait: bool, timeout: float) -> None:  # noqa: FBT001
+    """Deploy a template file (JSON or YAML), or a template that the manager has."""
+    client = Client(context.manager_url(url))
+    path = Path(what)
+    if path.is_file():
+        template = deploying.read_template(path)
+        posted = client.post("/api/task/task_group", template)
+        name = posted["name"]
+        output.note(f"template {name}, version {posted['version']}")
+    elif path.suffix in (".json", ".yaml", ".yml") or "/" in what:
+        raise deploying.Failed(f"{what}: no such file")
+    else:
+        name = what
+    deployment = client.post("/api/task/task_group/deploy", {"name": name})["id"]
+    output.note(f"deployment {deployment}")
+    if wait:
+        deploying.wait_up(client, deployment, timeout)
+    if form == "json":
+        output.as_json(client.get(f"/deployments/{deployment}"))
+    else:
+        print(deployment)
+
+
+@main.command()
+@click.option("-a", "--all", "everything", is_flag=True, help="Also those that are over.")
+@url_option
+@form_option
+@speaks
+def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
+    """List deployments with their tasks."""
+    found = Client(context.manager_url(url)).get("/v1/deployments")["data"]
+    shown = [row for row in found if everything or row["status"] not in OVER]
+    if form == "json":
+        output.as_json(shown)
+        return
+    rows = [
+        (
+            row["id"][:8],
+            row["template"],
+            row["status"],
+            task.get("name"),
+            task.get("node"),
+            task.get("state"),
+            task.get("pid"),
+            task.get("exit_code"),
+            task.get("restarts"),
+            output.ago(task.get("started")),
+            task.get("reason") or row["reason"],
+        )
+        for row in shown
+        for task in row["tasks"] or [{}]
+    ]
+    titles = (
+        "ID",
+        "TEMPLATE",
+        "STATUS",
+        "TASK",
+        "NODE",
+        "STATE",
+        "PID",
+        "EXIT",
+        "RESTARTS",
+        "SINCE",
+        "REASON",
+    )
+    output.table(titles, rows)
+
+
+@main.command()
+@click.argument("deployment", metavar="ID")
+@url_option
+@wait_option
+@timeout_option
+@speaks
+def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
+    """Stop a deployment; the beginning of its id is enough."""
+    client = Client(context.manager_url(url))
+    found = deploying.find(client, deployment)
+    client.post("/api/task/task_group/stop", {"id": found})
+    if wait:
+        deploying.wait_stopped(client, found, timeout)
+    print(found)
+
+
+@main.command("redis-cli", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.option("--db-path", type=click.Path(path_type=Path), help="The manager's --db-path.")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@speaks
+def redis_cli(db_path: Path | None, args: tuple[str, ...]) -> None:
+    """Talk to the embedded store with redis-cli, or with our own where there is none."""
+    home = context.database(db_path)
+    home = home.with_name(home.name + ".d")
+    try:
+        port = (home / "port").read_text()
+        password = (home / "password").read_text()
+    except OSError as error:
+        output.note(f"muster: no embedded store in {home} ({error.strerror}); --db-path says where it is")
+        sys.exit(NOT_FOUND)
+    os.environ["REDISCLI_AUTH"] = password
+    program = shutil.which("redis-cli") or shutil.which("valkey-cli")
+    argv = [program, "-p", port] if program else [sys.executable, "-P", "-m", "store.shell", "-p", port]
+    sys.stdout.flush()
+    os.execv(argv[0], [*argv, *args])
+
+
+if __name__ == "__main__":
+    main()

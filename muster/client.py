@@ -1,0 +1,66 @@
+"""Calls to a manager's API."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+ANSWER_WITHIN = 30.0
+
+
+class Unreachable(Exception):
+    """No manager answers there."""
+
+
+class Refused(Exception):
+    """The manager answered, but not with a success."""
+
+    def __init__(self, status: int, body: dict[str, Any]) -> None:
+        super().__init__(body.get("detail") or body.get("error") or f"HTTP status {status}")
+        self.status = status
+        self.body = body
+
+
+class Client:
+    """One manager."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def get(self, path: str) -> Any:
+        """The answer of a GET.
+
+        Raises:
+            Unreachable, Refused: as named.
+        """
+        return self._call("GET", path, None)
+
+    def post(self, path: str, body: Any) -> Any:
+        """The answer of a POST.
+
+        Raises:
+            Unreachable, Refused: as named.
+        """
+        return self._call("POST", path, body)
+
+    def _call(self, method: str, path: str, body: Any) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            request = urllib.request.Request(  # noqa: S310 - the URL is its user's own
+                self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise Refused(error.code, _body(error)) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise Unreachable(f"no manager answers at {self.url}: {reason}") from error
+
+
+def _body(error: urllib.error.HTTPError) -> dict[str, Any]:
+    try:
+        body = json.load(error)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,41 @@
+"""Which manager is meant: `--url`, `MUSTER_URL`, a running `muster dev`, else the default port."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+DEFAULT_URL = "http://localhost:8080"
+
+
+def dev_directory() -> Path:
+    """Where `muster dev` keeps its data unless told otherwise."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(os.environ.get("MUSTER_DATA_DIR") or Path(state) / "muster" / "dev")
+
+
+def running_dev(directory: Path | None = None) -> dict[str, Any] | None:
+    """What the `muster dev` of a directory says of itself, while it runs."""
+    path = (directory or dev_directory()) / "dev.json"
+    try:
+        about = json.loads(path.read_text())
+        os.kill(int(about["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def manager_url(given: str | None) -> str:
+    """The manager to talk to."""
+    if given:
+        return given
+    dev = running_dev()
+    return str(dev["url"]) if dev else DEFAULT_URL
+
+
+def database(given: Path | None) -> Path:
+    """The embedded store's snapshot, beside which its port and password lie."""
+    if given is not None:
+        return given
+    dev = running_dev()
+    return Path(dev["db_path"]) if dev else Path("resource_monitor.db")

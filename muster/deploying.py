@@ -1,0 +1,108 @@
+"""Deploying and stopping, watched until it is done."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from muster.client import Client, Refused
+from muster.output import note
+
+UP = ("running", "completed")
+LOOK_EVERY = 0.2
+
+
+class Failed(Exception):
+    """It did not come to what was wanted; the message says why."""
+
+
+class TimedOut(Exception):
+    """It may still come, but not in the time given."""
+
+
+def read_template(path: Path) -> Any:
+    """A template file, JSON or YAML.
+
+    Raises:
+        Failed: it cannot be read, with the place in it.
+    """
+    try:
+        text = path.read_text()
+        if path.suffix == ".json":
+            return json.loads(text)
+        import yaml
+
+        return yaml.safe_load(text)
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # JSON's errors and Unicode's
+        raise Failed(f"{path}: {error}") from None
+    except Exception as error:
+        if type(error).__module__.startswith("yaml"):
+            raise Failed(f"{path}: {error}") from None
+        raise
+
+
+def find(client: Client, prefix: str) -> str:
+    """The full id of a deployment, given its beginning.
+
+    Raises:
+        Refused: 404 when there is none.
+        Failed: there are several.
+    """
+    ids = [row["id"] for row in client.get("/v1/deployments")["data"] if row["id"].startswith(prefix)]
+    if len(ids) > 1:
+        raise Failed(f"{prefix} is the beginning of {len(ids)} deployments; give more of it")
+    if not ids:
+        raise Refused(404, {"error": f"there is no deployment with id {prefix}"})
+    return str(ids[0])
+
+
+def wait_up(client: Client, deployment: str, seconds: float) -> dict[str, Any]:
+    """Wait until every task runs or has completed.
+
+    Raises:
+        Failed: a task failed for good.
+        TimedOut: it took longer than `seconds`.
+    """
+
+    def done(row: dict[str, Any]) -> bool:
+        failed = [task for task in row["tasks"] if task["state"] in ("failed", "lost")]
+        if failed:
+            task = failed[0]
+            raise Failed(f"task {task['name']} on {task['node']} {task['state']}: {task['reason']}")
+        if row["status"] in ("FAILED", "STOPPING", "STOPPED"):
+            raise Failed(f"{row['status']}: {row['reason']}")
+        return bool(row["tasks"]) and all(task["state"] in UP for task in row["tasks"])
+
+    return _watch(client, deployment, seconds, done)
+
+
+def wait_stopped(client: Client, deployment: str, seconds: float) -> dict[str, Any]:
+    """Wait until nothing of it runs.
+
+    Raises:
+        TimedOut: it took longer than `seconds`.
+    """
+    return _watch(client, deployment, seconds, lambda row: row["status"] == "STOPPED")
+
+
+def _watch(
+    client: Client, deployment: str, seconds: float, done: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    said: dict[str, str] = {}
+    deadline = time.monotonic() + seconds
+    while True:
+        row: dict[str, Any] = client.get(f"/deployments/{deployment}")
+        for task in row["tasks"]:
+            where = f"{task['name']} on {task['node']}"
+            text = task["state"] + (f" ({task['reason']})" if task["reason"] else "")
+            if said.get(where) != text:
+                said[where] = text
+                note(f"  {where}: {text}")
+        if done(row):
+            return row
+        if time.monotonic() > deadline:
+            raise TimedOut(f"still {row['status']} after {seconds:g} s: {row['reason'] or 'no reason given'}")
+        time.sleep(LOOK_EVERY)

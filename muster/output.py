@@ -1,0 +1,49 @@
+"""Tables for people, JSON for programs, progress on stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows; coloured and fitted on a terminal, plain and whole elsewhere."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    view = Table(*titles, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        view.add_row(*(Text("-" if cell is None or cell == "" else str(cell)) for cell in row))
+    wide = None if sys.stdout.isatty() else 10_000
+    console = Console(width=wide, highlight=False)
+    if wide:
+        with console.capture() as captured:
+            console.print(view)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    else:
+        console.print(view)
+
+
+def as_json(value: Any) -> None:
+    """Print for programs."""
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def note(text: str) -> None:
+    """Say something to people, out of the way of what programs read."""
+    click.echo(text, err=True)
+
+
+def ago(then: float | None) -> str:
+    """`3m` for what was three minutes ago."""
+    if then is None:
+        return ""
+    seconds = max(0, int(time.time() - then))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
