@@ -115,3 +115,5 @@ class SnapshotKeeper:
         part.replace(self._db_path)
         fault("embedded.snapshot.after")
         sync_directory(self._db_path.parent)
+        # From here on the former one is a backup like any other: putting it back means it.
+        write_whole(files.published, json.dumps([new]).encode())

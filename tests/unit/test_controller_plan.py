@@ -1,0 +1,251 @@
+"""The controller's plan, case by case: placing, refusing, following, stopping, collecting."""
+
+import pytest
+
+from manager_api.core.actions import Collect, Halt, Lift, Place, Project, Refuse, SetStatus
+from manager_api.core.fleet import Stored
+from manager_api.core.plan import KEPT, plan_deployments, plan_nodes
+from store.model.lifecycle import Deployment
+from tests.builders import GB, a_fleet, a_task, a_template, add_deployment, add_node, add_template
+
+pytestmark = pytest.mark.unit
+NOW = 1e9 + 5
+
+
+def a_case(*tasks, nodes=("web-1",), wanted="running", **group):
+    fleet = a_fleet()
+    for node in nodes:
+        add_node(fleet, node)
+    add_template(fleet, a_template(*tasks, **group))
+    add_deployment(fleet, wanted=wanted)
+    return fleet
+
+
+def decide(fleet):
+    (action,) = plan_deployments(fleet, NOW, ["dep"])
+    return action
+
+
+def accept(fleet):
+    """Carry a placement out, as the executor would."""
+    place = decide(fleet)
+    assert isinstance(place, Place)
+    for key, data in place.allocations.items():
+        fleet.put_allocation(key, Stored(data, 4))
+    fleet.status["dep"] = Stored(dict(place.status), 4)
+    return place
+
+
+def say(fleet, node, alloc_id, *states, wanted="running", rev=5):
+    fleet.states[node].actual[alloc_id] = {
+        "uid": f"uid-{node}", "epoch": fleet.epoch, "wanted": wanted, "rev": rev, "generation": 1,
+        "tasks": [{"name": f"t{n}", "state": state, "exit_code": 0} for n, state in enumerate(states)],
+    }  # fmt: skip
+
+
+def test_the_least_loaded_online_node_takes_it():
+    fleet = a_case(nodes=("a", "b", "c", "d"))
+    fleet.states["a"].beat["memory_percent"] = 50
+    fleet.states["b"].online = False
+    fleet.states["d"].beat["cpu_percent"] = 1
+    place = decide(fleet)
+    assert [each["node"] for each in place.allocations.values()] == ["d"]
+    fleet.states["d"].beat["cpu_percent"] = 5
+    assert [each["node"] for each in decide(fleet).allocations.values()] == ["c"]
+
+
+def test_reservations_count_as_much_as_measured_load():
+    fleet = a_case(a_task(resources={"reservations": {"memory": "3G"}}), nodes=("a", "b"), count=4)
+    place = accept(fleet)
+    nodes = [each["node"] for each in place.allocations.values()]
+    assert sorted(nodes) == ["a", "a", "b", "b"]
+    assert fleet.reserved["a"].memory == 6 * GB
+
+
+def test_refusals_have_a_reason_for_every_node():
+    fleet = a_case(
+        a_task(resources={"reservations": {"memory": "6G", "cpus": 2}}), nodes=("a", "b", "c", "d", "e")
+    )
+    fleet.states["a"].online = False
+    fleet.states["b"].beat["frozen"] = "the store fell back"
+    fleet.states["c"].beat["memory_total"] = 4 * GB
+    fleet.states["d"].beat["cpus"] = 1
+    fleet.nodes["e"].data["features"] = []
+    refused = decide(fleet)
+    assert isinstance(refused, Refuse)
+    reasons = {each["node"]: each["reason"] for each in refused.status["nodes"]}
+    assert reasons == {
+        "a": "is offline",
+        "b": "is frozen: the store fell back",
+        "c": "has 4.0 GiB of memory, 0 MiB of it reserved; 6.0 GiB are wanted",
+        "d": "has 1 cpus, 0 of them reserved; 2 are wanted",
+        "e": "runs agent 0.1.0, which does not offer process",
+    }
+
+
+def test_all_or_nothing():
+    fleet = a_case(a_task(resources={"reservations": {"memory": "5G"}}), nodes=("a", "b"), count=3)
+    assert isinstance(decide(fleet), Refuse)
+
+
+@pytest.mark.parametrize("pin", ["web-2", "host-web-2", "10.0.0.2"])
+def test_pins_by_id_host_name_and_address(pin):
+    fleet = a_case(a_task("x", config={"node": pin}))
+    add_node(fleet, "web-2", ip="10.0.0.2", addresses=["10.0.0.2"])
+    assert [each["node"] for each in decide(fleet).allocations.values()] == ["web-2"]
+
+
+def test_an_address_that_several_nodes_share_is_refused_by_name():
+    fleet = a_case(a_task("x", config={"node": "10.0.0.1"}), nodes=("a", "b"))
+    assert "10.0.0.1 is several nodes: a, b; pin by node id" in decide(fleet).reason
+
+
+def test_a_pin_that_nobody_has():
+    refused = decide(a_case(a_task("x", config={"node": "10.9.9.9"})))
+    assert "no node has the id, host name or address 10.9.9.9" in refused.reason
+    assert refused.status["nodes"] == [{"node": "web-1", "reason": "is not 10.9.9.9"}]
+
+
+def test_one_allocation_per_pin_and_the_unpinned_join_the_first():
+    fleet = a_case(
+        a_task("free"),
+        a_task("two", config={"node": "b"}),
+        a_task("one", config={"node": "a"}),
+        nodes=("a", "b"),
+    )
+    place = accept(fleet)
+    (first, second) = place.status["allocations"]
+    assert (first["node"], first["tasks"]) == ("b", ["free", "two"])
+    assert (second["node"], second["tasks"]) == ("a", ["one"])
+
+
+def test_no_node_at_all_says_what_to_do():
+    assert "start an agent" in decide(a_case(nodes=())).reason
+
+
+def test_progress_follows_the_reports():
+    fleet = a_case(a_task("t0"))
+    accept(fleet)
+    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    say(fleet, "web-1", "dep.0", "running")
+    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    assert status.status["status"] == "RUNNING"
+    fleet.status["dep"] = Stored(status.status, 5)
+    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    say(fleet, "web-1", "dep.0", "completed")
+    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    assert (status.status["status"], status.status["ended"]) == ("COMPLETED", NOW)
+    assert status.status["tasks"][0]["state"] == "completed"
+
+
+def test_a_failed_task_is_named_in_the_reason():
+    fleet = a_case(a_task("t0"), a_task("t1"))
+    accept(fleet)
+    say(fleet, "web-1", "dep.0", "running", "failed")
+    fleet.states["web-1"].actual["dep.0"]["tasks"][1]["reason"] = "exit code 3"
+    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    assert status.status["reason"] == "task t1 on web-1 failed: exit code 3"
+
+
+def test_stop_halts_then_ends_then_collects():
+    fleet = a_case(a_task("t0"))
+    accept(fleet)
+    fleet.deployments["dep"].data["wanted"] = "stopped"
+    halt, status = plan_deployments(fleet, NOW, ["dep"])
+    assert isinstance(halt, Halt)
+    assert status.status["status"] == "STOPPING"
+    fleet.status["dep"] = Stored(status.status, 6)
+    _, data = halt.allocations["dep.0"]
+    fleet.put_allocation("dep.0", Stored(data, 7))
+    (project,) = plan_nodes(fleet, ["web-1"])
+    assert project.puts["dep.0"]["wanted"] == "stopped"
+    fleet.states["web-1"].desired["dep.0"] = {"rev": 8, "generation": 1, "wanted": "stopped"}
+
+    say(fleet, "web-1", "dep.0", "stopped", wanted="running", rev=5)
+    assert plan_nodes(fleet, ["web-1"]) == [], "it has not obeyed the tombstone yet"
+    say(fleet, "web-1", "dep.0", "stopped", wanted="stopped", rev=8)
+    assert plan_nodes(fleet, ["web-1"]) == [], "what it said is not recorded yet"
+    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    assert status.status["status"] == "STOPPED"
+    fleet.status["dep"] = Stored(status.status, 9)
+    collect, project = plan_nodes(fleet, ["web-1"])
+    assert isinstance(collect, Collect)
+    assert project.deletes == ("dep.0",)
+
+
+@pytest.mark.parametrize(
+    "change", [{"uid": "another"}, {"epoch": "0-old"}, {"rev": 7}, {"wanted": "running"}]
+)
+def test_tombstones_die_late(change):
+    """Doctrine 8: same machine, this epoch, at or past the tombstone."""
+    fleet = a_case(a_task("t0"))
+    accept(fleet)
+    fleet.allocations["dep.0"].data["wanted"] = "stopped"
+    fleet.status["dep"].data["status"] = Deployment.STOPPED
+    fleet.states["web-1"].desired["dep.0"] = {"rev": 8, "generation": 1, "wanted": "stopped"}
+    say(fleet, "web-1", "dep.0", "stopped", wanted="stopped", rev=8)
+    assert len(plan_nodes(fleet, ["web-1"])) == 2
+    fleet.states["web-1"].actual["dep.0"].update(change)
+    assert plan_nodes(fleet, ["web-1"]) == []
+
+
+def test_a_replaced_machine_loses_its_work():
+    fleet = a_case(a_task("t0"))
+    accept(fleet)
+    say(fleet, "web-1", "dep.0", "running")
+    fleet.nodes["web-1"].data["uid"] = "another"
+    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    assert status.status["status"] == "FAILED"
+    assert "replaced by another machine" in status.status["reason"]
+    (project,) = plan_nodes(fleet, ["web-1"])
+    assert (project.uid, dict(project.puts)) == ("another", {})
+
+
+def test_a_new_epoch_projects_everything_anew_above_what_was_obeyed():
+    fleet = a_case(a_task("t0"))
+    accept(fleet)
+    state = fleet.states["web-1"]
+    state.desired = {"dep.0": {"rev": 1, "generation": 1, "wanted": "running"}}
+    state.beat["rev"] = 500
+    fleet.epoch = "2-bb"
+    lift, project = plan_nodes(fleet, ["web-1"])
+    assert lift == Lift(500, "node web-1 has obeyed revision 500")
+    assert isinstance(project, Project)
+    assert project.puts.keys() == {"dep.0"}
+
+
+def test_a_withdrawn_deployment_leaves_nothing():
+    fleet = a_case(nodes=())
+    refused = decide(fleet)
+    fleet.status["dep"] = Stored(refused.status, 4)
+    del fleet.deployments["dep"]
+    (collect,) = plan_deployments(fleet, NOW, ["dep"])
+    assert collect.records == (("deployments:status", "dep", 4),)
+
+
+def test_stopped_before_it_began():
+    (status,) = plan_deployments(a_case(wanted="stopped"), NOW, ["dep"])
+    assert isinstance(status, SetStatus)
+    assert status.status["status"] == "STOPPED"
+
+
+def test_ended_deployments_go_after_a_day():
+    fleet = a_case(a_task("t0"))
+    accept(fleet)
+    say(fleet, "web-1", "dep.0", "completed")
+    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    fleet.status["dep"] = Stored(status.status, 5)
+    assert plan_deployments(fleet, NOW + KEPT, ["dep"]) == []
+    (halt,) = plan_deployments(fleet, NOW + KEPT + 1, ["dep"])
+    assert isinstance(halt, Halt)
+    fleet.drop_allocation("dep.0")
+    (collect,) = plan_deployments(fleet, NOW + KEPT + 1, ["dep"])
+    assert [record[0] for record in collect.records] == ["deployments", "deployments:status"]
+
+
+def test_an_unreadable_template_fails_its_deployment_and_no_other():
+    fleet = a_case()
+    add_deployment(fleet, "bad", template="missing")
+    actions = plan_deployments(fleet, NOW, ["dep", "bad"])
+    assert [type(action) for action in actions] == [Refuse, Place]
+    assert "cannot be read" in actions[0].status["reason"]

@@ -1,0 +1,125 @@
+"""Words and numbers as users write them, and the state machines."""
+
+import itertools
+
+import pytest
+
+from store.model import command, lifecycle, quantity, spec
+from store.model.lifecycle import Deployment, IllegalTransition, Task, TaskEvent
+from store.model.status import deployment_state
+from tests.builders import a_task
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("100ms", 0.1), ("30s", 30), ("5m", 300), ("8h", 28800), ("7d", 604800), ("1.5s", 1.5)],
+)
+def test_durations(text, seconds):
+    assert quantity.duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("bad", ["", "5", 5, "5 m", "-1s", "1w", None, True, "1e9s", "99999d", "٣s\n"])
+def test_what_is_no_duration(bad):
+    with pytest.raises(ValueError):
+        quantity.duration(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512M", 512 << 20), ("2GiB", 2 << 30), (1024, 1024), ("1k", 1024), ("0", 0), ("1.5K", 1536)],
+)
+def test_sizes(text, size):
+    assert quantity.size(text) == size
+
+
+@pytest.mark.parametrize("bad", ["", "M", "-1M", -1, True, None, "1X", "2000P", 1.5])
+def test_what_is_no_size(bad):
+    with pytest.raises(ValueError):
+        quantity.size(bad)
+
+
+@pytest.mark.parametrize("bad", ["", "x", -1, True, None, "nan", float("inf"), []])
+def test_what_is_no_number_of_cpus(bad):
+    with pytest.raises(ValueError):
+        quantity.cpus(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "pin", "rest"),
+    [
+        ("192.168.10.100:/opt/apps/clean.sh", "192.168.10.100", "/opt/apps/clean.sh"),
+        ("web-1:/x -a b", "web-1", "/x -a b"),
+        ("[fd00::2]:/x", "fd00::2", "/x"),
+        ("/opt/a:b", None, "/opt/a:b"),
+        ("echo a:/b", None, "echo a:/b"),
+        ("节点:/x", "节点", "/x"),
+    ],
+)
+def test_pins(text, pin, rest):
+    assert command.split_pin(text) == (pin, rest)
+
+
+def test_commands_are_split_as_a_shell_would_without_one():
+    assert command.argv("run 'a b' $HOME", ["c d"]) == ["run", "a b", "$HOME", "c d"]
+    assert command.argv(["run", "a b"]) == ["run", "a b"]
+    for bad in ("", "   ", "'open", [], [""], 5, None):
+        with pytest.raises(ValueError):
+            command.argv(bad)
+
+
+def test_variables():
+    assert (
+        command.fill("${alloc.dir}/x ${HOME} ${node.id}", {"alloc.dir": "/d", "node.id": "n"})
+        == "/d/x ${HOME} n"
+    )
+    assert command.unknown_variables("${param.user} ${node.id} ${HOME} $X") == ["param.user"]
+
+
+def test_defaults_live_in_one_place():
+    task = spec.task(a_task(command="run -x", restart={"delay": "100ms"}))
+    assert task.argv == ("run", "-x")
+    assert (task.restart.condition, task.restart.delay, task.restart.max_attempts) == ("on-failure", 0.1, 5)
+    assert (task.stop.signal, task.stop.timeout) == ("SIGTERM", 10.0)
+    assert task.features == {"process"}
+
+
+def test_every_task_event_in_every_state_is_a_step_or_raises():
+    steps = 0
+    for state, event in itertools.product(Task, TaskEvent):
+        try:
+            assert isinstance(lifecycle.step(state, event), Task)
+            steps += 1
+        except IllegalTransition as error:
+            assert state in str(error)
+            assert event in str(error)
+    assert steps == len(lifecycle._TASK)
+
+
+def test_stopped_is_for_ever():
+    assert not any(lifecycle.may_become(Deployment.STOPPED, other) for other in Deployment)
+    assert not any(state is Task.STOPPED for state, _ in lifecycle._TASK)
+
+
+def test_the_contract_s_number():
+    numbers = {state: lifecycle.contract_number(state) for state in Deployment}
+    assert [state for state, number in numbers.items() if number == 0] == ["PENDING", "RUNNING"]
+
+
+@pytest.mark.parametrize(
+    ("old", "states", "wanted", "new"),
+    [
+        ("PENDING", ["pending", "running"], "running", "PENDING"),
+        ("PENDING", ["completed", "running"], "running", "RUNNING"),
+        ("RUNNING", ["failed", "running"], "running", "DEGRADED"),
+        ("RUNNING", ["backoff"], "running", "DEGRADED"),
+        ("RUNNING", ["completed", "failed"], "running", "FAILED"),
+        ("RUNNING", ["completed"], "running", "COMPLETED"),
+        ("RUNNING", ["running"], "stopped", "STOPPING"),
+        ("STOPPING", ["stopped", "completed", "lost"], "stopped", "STOPPED"),
+        ("DEGRADED", ["starting", "running"], "running", "DEGRADED"),
+    ],
+)
+def test_what_tasks_make_of_a_deployment(old, states, wanted, new):
+    assert deployment_state(Deployment(old), [Task(state) for state in states], wanted=wanted) == new
