@@ -209,7 +209,7 @@ def signal_name(value: Any) -> str:
     Raises:
         ValueError: it is not.
     """
-    if value not in SIGNALS:
+    if not isinstance(value, str) or value not in SIGNALS:
         raise ValueError("not a signal such as SIGTERM that a program can answer")
     return str(value)
 

@@ -14,6 +14,8 @@ from store.model import command, spec
 
 MOST_TASKS = 1000
 """Tasks in one template: they must fit one transaction, and one node's desired hash."""
+MOST_ALLOCATIONS = 400
+"""Allocations of one deployment: they are placed in one transaction."""
 ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
     "rtprio", "rttime", "sigpending", "stack",
@@ -218,6 +220,11 @@ class TemplateSchema(StrictSchema):
             groups = spec.groups(data)
         except BadRecord as error:
             raise ValidationError(str(error)) from None
+        count = sum(group.count * len(parts(group)) for group in groups)
+        if count > MOST_ALLOCATIONS:
+            raise ValidationError(
+                {"task_groups": [f"{count} allocations in all, at most {MOST_ALLOCATIONS}"]}
+            )
         for g, group_spec in enumerate(groups):
             problem_of = dependency_problem(group_spec)
             if problem_of:

@@ -1,0 +1,213 @@
+"""Bad input gets a sentence that names the field, and changes nothing."""
+
+import copy
+import json
+import string
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.builders import a_task, a_template
+from tests.fakes import Manager
+
+pytestmark = pytest.mark.contract
+
+POSTS = (
+    "/api/task/task_group", "/api/task/query", "/api/task/task_group/deploy", "/api/task/task_group/query",
+    "/api/task/task_group/stop", "/v1/nodes/join",
+)  # fmt: skip
+
+
+@pytest.fixture
+def manager(fake_store, monkeypatch):
+    monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 0.0)
+    monkeypatch.setattr("manager_api.http.nodes.Server.grant_node", lambda *_: None)
+    return Manager(fake_store)
+
+
+def refused(manager, body, says, path="/api/task/task_group"):
+    before = manager.store.meta().rev
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = manager.http.simulate_post(path, body=raw)
+    assert answer.status_code == 400, answer.text
+    assert answer.json["error"] == "Invalid request format"
+    assert says in answer.json["detail"]
+    assert manager.store.meta().rev == before
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "body: empty"),
+        (b"{", "body: not JSON"),
+        (b'{"name": "\xff"}', "body: not JSON"),
+        (b'{"name": "\\ud800"}', "body: not JSON"),
+        (b"[]", "body: not a JSON object"),
+        (b"null", "body: not a JSON object"),
+        (b'{"name": NaN}', "body: not JSON"),
+        (b"[" * 100_000, "body: not JSON"),
+        (b'{"name": "' + b"x" * (10 << 20) + b'"}', "at most 4194304 are taken"),
+    ],
+    ids=["empty", "malformed", "latin", "surrogate", "list", "null", "nan", "deep", "10MB"],
+)
+def test_bodies_that_are_none(manager, path, body, says):
+    refused(manager, body, says, path)
+
+
+TASK = "task_groups.0.tasks.0"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "name: Missing data"),
+        ({"name": "x"}, "task_groups: Missing data"),
+        (a_template(name=""), "name: empty"),
+        (a_template(name="a\x00b"), "name: holds a control character"),
+        (a_template(name="a\nb"), "name: holds a control character"),
+        (a_template(name="x" * 201), "name: 201 characters, at most 200"),
+        (a_template(name=5), "name: not a text"),
+        ({"name": "x", "task_groups": []}, "task_groups: empty"),
+        ({"name": "x", "task_groups": {}}, "task_groups: Not a valid list"),
+        ({"name": "x", "task_groups": [{"tasks": []}]}, "task_groups.0.tasks: empty"),
+        ({"name": "x", "task_groups": ["a"]}, "task_groups.0: Invalid"),
+        (a_template(color="red"), "task_groups.0.color: Unknown field"),
+        (a_template(a_task("a"), a_task("a")), "task_groups.0.tasks.1.name: 'a' is taken by task_groups.0.tasks.0"),
+        (a_template(count=0), "task_groups.0.count: not a whole number from 1"),
+        (a_template(count=True), "task_groups.0.count: not a whole number"),
+        (a_template(a_task(command="")), f"{TASK}.config.command: names nothing to run"),
+        (a_template(a_task(command=[])), f"{TASK}.config.command: names nothing to run"),
+        (a_template(a_task(command=5)), f"{TASK}.config.command: not a text"),
+        (a_template(a_task(command=["a", 5])), f"{TASK}.config.command: not a text"),
+        (a_template(a_task(command="a\x00")), f"{TASK}.config.command: holds NUL"),
+        (a_template(a_task(command="'a")), f"{TASK}.config.command: cannot be split"),
+        (a_template(a_task(command="host:")), f"{TASK}.config.command: names nothing to run"),
+        (a_template(a_task(command="x" * 200_000)), f"{TASK}.config.command: longer than"),
+        (a_template(a_task(command="h:/x", config={"node": "other"})), f"{TASK}.config.node: command says h, node says other"),
+        (a_template(a_task(command="/x ${param.user}")), f"{TASK}.config.command: ${{param.user}} is not known"),
+        (a_template(a_task(config={"args": "x"})), f"{TASK}.config.args: Not a valid list"),
+        (a_template(a_task(config={"env": {"A=B": "x"}})), f"{TASK}.config.env.A=B: not a name"),
+        (a_template(a_task(config={"env": {"A": None}})), f"{TASK}.config.env.A: not a text"),
+        (a_template(a_task(config={"env": {"A": {"secret": "x"}}})), f"{TASK}.config.env.A: secrets are not offered"),
+        (a_template(a_task(config={"cwd": "x"})), f"{TASK}.config.cwd: not an absolute path"),
+        (a_template(a_task(config={"user": "a b"})), f"{TASK}.config.user: not a user"),
+        (a_template(a_task(config={"driver": "container"})), f"{TASK}.config.driver: not one of process"),
+        (a_template(a_task(restart={"delay": "1"})), f"{TASK}.restart.delay: not a duration"),
+        (a_template(a_task(restart={"condition": "maybe"})), f"{TASK}.restart.condition: not one of"),
+        (a_template(a_task(stop={"signal": "SIGKILL"})), f"{TASK}.stop.signal: not a signal"),
+        (a_template(a_task(stop={"signal": ["x"]})), f"{TASK}.stop.signal: not a signal"),
+        (a_template(a_task(ulimits={"files": 5})), f"{TASK}.ulimits.files: not one of"),
+        (a_template(a_task(ulimits={"nofile": "5"})), f"{TASK}.ulimits.nofile: not a whole number"),
+        (a_template(a_task(healthcheck={"http": "x"})), f"{TASK}.healthcheck: not offered by this release"),
+        (a_template(a_task(resources={"limits": {"memory": "1G"}})), f"{TASK}.resources.limits: not offered"),
+        (a_template(a_task(resources={"reservations": {"memory": "x"}})), f"{TASK}.resources.reservations.memory: not a size"),
+        (a_template(a_task(deploy={"replicas": 2})), f"{TASK}.deploy: only `resources`"),
+        (a_template(placement={"group": "x"}), "task_groups.0.placement: not offered"),
+        ({**a_template(), "parameters": {"x": {}}}, "parameters: not offered"),
+        (a_template(a_task("a", depends_on={"b": "started"})), "depends on 'b', which is not in its group"),
+        (a_template(a_task("a", depends_on=["b"]), a_task("b", depends_on=["a"])), "tasks a, b depend on each other in a circle"),
+        (a_template(a_task("a", depends_on={"a": "started"})), "in a circle"),
+        (a_template(a_task("a", "n1:/x"), a_task("b", "n2:/x", depends_on=["a"])), "which is pinned to another node"),
+        (a_template(a_task("a", depends_on={"b": "healthy"}), a_task("b")), "healthy is not offered"),
+        (a_template(*(a_task(f"t{n}") for n in range(10_000))), "task_groups: 10000 tasks in all, at most 1000"),
+        (a_template(a_task(), count=1000), "1000 allocations in all, at most 400"),
+    ],
+)  # fmt: skip
+def test_templates_that_are_none(manager, body, says):
+    refused(manager, body, says)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        a_template(name="清洗 🚀"),
+        a_template(a_task("🚀", command=["printf", "line\nline", "🚀"])),
+        a_template(a_task(config={"env": {"A": "line\nline", "N": 5, "F": 1.5}})),
+        a_template(
+            a_task(
+                user="1000:1000", deploy={"resources": {"reservations": {"memory": "512M", "cpus": "0.5"}}}
+            )
+        ),
+        a_template(a_task(ulimits={"nofile": 65536, "nproc": {"soft": 10, "hard": 20}, "core": -1})),
+        a_template(*(a_task(f"t{n}") for n in range(1000))),
+        a_template(a_task(command="[fd00::1]:/x")),
+    ],
+)
+def test_what_looks_odd_and_is_fine(manager, body):
+    answer = manager.post("/api/task/task_group", body)
+    assert answer.status_code == 200, answer.text
+    stored = manager.post("/api/task/query", {"name": body["name"]}).json
+    assert len(stored["task_groups"][0]["tasks"]) == len(body["task_groups"][0]["tasks"])
+
+
+def test_compose_s_forms_are_stored_in_ours(manager):
+    task = a_task(user="1000:1000", deploy={"resources": {"reservations": {"memory": "512M", "cpus": "0.5"}}})
+    manager.post("/api/task/task_group", a_template(task))
+    (stored,) = manager.post("/api/task/query", {"name": "etl"}).json["task_groups"][0]["tasks"]
+    assert stored == {
+        "name": "main", "config": {"command": "/bin/true", "user": "1000:1000"},
+        "resources": {"reservations": {"memory": "512M", "cpus": "0.5"}},
+    }  # fmt: skip
+
+
+FULL = a_template(
+    a_task("a", "web-1:/bin/sleep 5", config={"args": ["x"], "env": {"A": "b"}, "cwd": "/", "user": "1:1", "driver": "process"},
+           resources={"reservations": {"memory": "1M", "cpus": 0.1}}, ulimits={"nofile": 5},
+           restart={"condition": "always", "delay": "1s", "factor": 2, "max_delay": "5s", "max_attempts": 3, "window": "1m"},
+           stop={"signal": "SIGINT", "timeout": "1s"}),
+    a_task("b", depends_on={"a": "started"}), count=2)  # fmt: skip
+
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(alphabet=st.characters(codec="utf-8"), max_size=20), st.just([]), st.just({}), st.just("\x00"),
+    st.lists(st.integers(), max_size=3), st.dictionaries(st.text(string.ascii_letters, max_size=5), st.none(), max_size=2),
+)  # fmt: skip
+
+
+def places(value, path=()):
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in items:
+        yield from places(each, (*path, key))
+
+
+@st.composite
+def mutated(draw):
+    """A valid template with one to three places replaced, removed, doubled or added to."""
+    body = copy.deepcopy(FULL)
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from([path for path in places(body) if path] or [("name",)]))
+        parent = body
+        for key in path[:-1]:
+            parent = parent[key]
+        change = draw(st.sampled_from(["replace", "remove", "double", "add"]))
+        if change == "remove":
+            del parent[path[-1]]
+        elif change == "double" and isinstance(parent, list):
+            parent.append(copy.deepcopy(parent[path[-1]]))
+        elif change == "add" and isinstance(parent, dict):
+            parent[draw(st.text(max_size=8))] = draw(ODD)
+        else:
+            parent[path[-1]] = draw(ODD)
+    return body
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=mutated(), path=st.sampled_from(POSTS))
+def test_mutations_of_valid_templates_never_break_anything(manager, body, path):
+    before = manager.store.meta().rev
+    try:
+        raw = json.dumps(body).encode()
+    except ValueError:
+        return
+    answer = manager.http.simulate_post(path, body=raw)
+    assert answer.status_code in (200, 400, 404), answer.text
+    if answer.status_code != 200:
+        assert answer.json["error"]
+        assert answer.json["detail"]
+        assert manager.store.meta().rev == before
+    elif path == POSTS[0]:
+        found = manager.post("/api/task/query", {"name": body["name"]})
+        assert found.status_code == 200

@@ -1,0 +1,254 @@
+"""Contract 1 by its own bodies: a client written for the old system works unchanged."""
+
+import re
+import uuid
+
+import pytest
+
+from tests.conftest import eventually
+from tests.fakes import Manager, Puppet
+
+pytestmark = pytest.mark.contract
+
+TEMPLATE = {
+    "name": "我的数据处理任务",
+    "task_groups": [{"tasks": [
+        {"name": "数据清洗器", "config": {"command": "192.168.10.100:/opt/apps/clean.sh"}},
+        {"name": "数据分析器", "config": {"command": "/opt/apps/analyze.py"}}]}],
+}  # fmt: skip
+NAME = {"name": TEMPLATE["name"]}
+
+
+@pytest.fixture
+def manager(store, server):
+    found = Manager(store, watcher=server.client("watch")).lead()
+    eventually(lambda: found.get("/readyz").status_code == 200)
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def node(manager):
+    return Puppet(manager)
+
+
+@pytest.fixture
+def deployed(manager, node):
+    assert manager.post("/api/task/task_group", TEMPLATE).json["status"] == "success"
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    assert answer.status_code == 200, answer.text
+    eventually(node.orders)
+    return answer.json["id"]
+
+
+def number(manager, deployment):
+    return manager.post("/api/task/task_group/query", {"id": deployment}).json
+
+
+def test_the_list_of_nodes(manager, node):
+    answer = manager.get("/api/task/node")
+    assert answer.status_code == 200
+    (row,) = answer.json["nodes"]
+    assert row["ip"] == "192.168.10.100"
+    assert row["status"] == 0
+    assert row["resources"] == "cpu_usage_percent:50,memory_usage_percent:30"
+    assert (row["id"], row["hostname"], row["disk_percent"]) == ("web-1", "host-web-1", 12.0)
+
+
+def test_a_node_that_does_not_beat_is_offline_and_reports_zeros(manager, node):
+    node.link.leave()
+    (row,) = manager.get("/api/task/node").json["nodes"]
+    assert (row["status"], row["resources"]) == (1, "cpu_usage_percent:0,memory_usage_percent:0")
+
+
+def test_save_and_query_a_template(manager):
+    answer = manager.post("/api/task/task_group", TEMPLATE)
+    assert (answer.status_code, answer.json["status"]) == (200, "success")
+    found = manager.post("/api/task/query", NAME).json
+    assert found["name"] == TEMPLATE["name"]
+    assert found["task_groups"] == [{"tasks": [
+        {"name": "数据清洗器", "config": {"command": "/opt/apps/clean.sh", "node": "192.168.10.100"}},
+        {"name": "数据分析器", "config": {"command": "/opt/apps/analyze.py"}}]}]  # fmt: skip
+
+
+def test_deploy_answers_an_id(deployed):
+    assert str(uuid.UUID(deployed)) == deployed
+
+
+def test_pending_and_running_are_0_anything_else_is_1(manager, node, deployed):
+    assert number(manager, deployed)["status"] == 0
+    node.obey()
+    eventually(lambda: number(manager, deployed)["state"] == "RUNNING")
+    assert number(manager, deployed) == {"id": deployed, "status": 0, "state": "RUNNING"}
+    node.obey(数据清洗器={"state": "failed", "exit_code": 3, "reason": "exit code 3"})
+    eventually(lambda: number(manager, deployed)["status"] == 1)
+
+
+def test_a_deployment_with_its_tasks(manager, node, deployed):
+    node.obey(
+        数据清洗器={"state": "failed", "pid": None, "exit_code": 3, "restarts": 2, "reason": "exit code 3"}
+    )
+    eventually(lambda: manager.get(f"/deployments/{deployed}").json["status"] == "DEGRADED")
+    found = manager.get(f"/deployments/{deployed}").json
+    assert found["id"] == deployed
+    clean, analyse = found["tasks"]
+    wanted = {
+        "name": "数据清洗器",
+        "node": "web-1",
+        "state": "failed",
+        "pid": None,
+        "exit_code": 3,
+        "restarts": 2,
+    }
+    assert wanted.items() <= clean.items()
+    assert clean["reason"] == "exit code 3"
+    assert (analyse["name"], analyse["state"], analyse["pid"]) == ("数据分析器", "running", 4711)
+
+
+def test_stop_answers_when_stored_and_again_the_same(manager, node, deployed):
+    node.obey()
+    for _ in range(2):
+        answer = manager.post("/api/task/task_group/stop", {"id": deployed})
+        assert (answer.status_code, answer.json) == (200, {"id": deployed})
+    assert number(manager, deployed)["status"] == 1
+    eventually(lambda: [each["wanted"] for each in node.orders().values()] == ["stopped"])
+    node.obey(数据清洗器={"exit_code": 143, "pid": None}, 数据分析器={"exit_code": 0, "pid": None})
+    eventually(lambda: number(manager, deployed)["state"] == "STOPPED")
+    eventually(lambda: not node.orders())
+    node.obey()
+    found = manager.get(f"/deployments/{deployed}").json
+    assert (found["status"], [task["exit_code"] for task in found["tasks"]]) == ("STOPPED", [143, 0])
+    assert manager.post("/api/task/task_group/stop", {"id": deployed}).json == {"id": deployed}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "error"),
+    [
+        ("/api/task/query", NAME, 404, "Business template not found"),
+        ("/api/task/task_group/deploy", NAME, 404, "Business template not found"),
+        ("/api/task/task_group/query", {"id": "x"}, 404, "Business instance not found"),
+        ("/api/task/task_group/stop", {"id": str(uuid.uuid4())}, 404, "Business instance not found"),
+        ("/api/task/query", {}, 400, "Invalid request format"),
+        ("/api/task/task_group", {"name": "x"}, 400, "Invalid request format"),
+        ("/api/task/task_group/deploy", {"id": "x"}, 400, "Invalid request format"),
+        ("/api/task/task_group/query", {"id": 5}, 400, "Invalid request format"),
+        ("/api/task/task_group/stop", [], 400, "Invalid request format"),
+    ],
+)
+def test_errors(manager, path, body, status, error):
+    answer = manager.post(path, body)
+    assert (answer.status_code, answer.json["error"]) == (status, error)
+    assert answer.json["detail"]
+
+
+def test_an_unknown_deployment(manager):
+    answer = manager.get("/deployments/nope")
+    assert (answer.status_code, answer.json["error"]) == (404, "Business instance not found")
+
+
+def test_409_has_a_reason_for_every_node_and_keeps_nothing(manager, node):
+    template = {**TEMPLATE, "task_groups": [{"tasks": [{"name": "x", "config": {"command": "10.0.0.9:/x"}}]}]}
+    manager.post("/api/task/task_group", template)
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    assert answer.status_code == 409
+    assert answer.json["nodes"] == [{"node": "web-1", "reason": "is not 10.0.0.9"}]
+    assert answer.json["error"]
+    eventually(lambda: not manager.store.values("deployments:status"))
+    assert manager.get("/v1/deployments").json["data"] == []
+
+
+def test_an_offline_node_takes_no_new_work(manager, node):
+    node.beat(ttl_ms=50, ttl=0.05)
+    eventually(lambda: not manager.controller.mirror.fleet.states["web-1"].online)
+    manager.post("/api/task/task_group", TEMPLATE)
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    assert answer.json["nodes"] == [{"node": "web-1", "reason": "is offline"}]
+
+
+def test_without_a_controller_a_deployment_is_undecided_and_decided_later(manager, node):
+    manager.end()
+    manager.post("/api/task/task_group", TEMPLATE)
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    assert answer.status_code == 200
+    deployment = answer.json["id"]
+    assert number(manager, deployment) == {"id": deployment, "status": 0, "state": "PENDING"}
+    assert manager.get(f"/deployments/{deployment}").json["reason"] == "no controller has decided yet"
+    node.link.leave()
+    second = Manager(manager.store).lead()
+    eventually(lambda: number(manager, deployment)["state"] == "FAILED")
+    found = manager.get(f"/deployments/{deployment}").json
+    assert found["nodes"][0]["node"] == "web-1"
+    second.end()
+
+
+def test_a_template_posted_again_is_its_next_version_and_running_ones_stay(manager, node, deployed):
+    (before,) = node.orders().values()
+    again = manager.post("/api/task/task_group", TEMPLATE)
+    assert again.json["version"] == 1
+    changed = {**TEMPLATE, "task_groups": [{"tasks": [{"name": "new", "config": {"command": "/new"}}]}]}
+    assert manager.post("/api/task/task_group", changed).json["version"] == 2
+    assert list(node.orders().values()) == [before]
+    second = manager.post("/api/task/task_group/deploy", NAME).json["id"]
+    versions = {row["id"]: row["version"] for row in manager.get("/v1/deployments").json["data"]}
+    assert versions == {deployed: 1, second: 2}
+    assert manager.get("/v1/templates").json["data"] == [
+        {"name": TEMPLATE["name"], "version": 2, "tasks": ["new"]}
+    ]
+
+
+def test_healthz_always_answers(manager):
+    answer = manager.get("/healthz")
+    assert answer.status_code == 200
+    assert answer.json["status"] == "ok"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", answer.json["version"])
+    assert answer.headers["Muster-Version"] == answer.json["version"]
+
+
+def test_readyz_says_what_is_missing(manager):
+    assert manager.get("/readyz").json["checks"] == {"store": "ok", "controller": "ok"}
+    manager.end()
+    answer = manager.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json["checks"]["controller"].startswith("no controller leads")
+    manager.store.client.set(manager.store.keys.rev, 0)
+    manager.store._seen = 5
+    assert manager.get("/readyz").json["checks"]["store"].startswith("data lost: the store fell back")
+    manager.store.client.delete(manager.store.keys.meta)
+    assert manager.get("/readyz").json["checks"]["store"].startswith("data lost: the store holds no")
+
+
+def test_readyz_without_a_store():
+    from store.kv.connection import connect
+    from store.kv.store import Store
+
+    lonely = Manager(Store(connect("redis://127.0.0.1:1/0", name="x")))
+    answer = lonely.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json["checks"]["store"].startswith("unreachable")
+    assert lonely.get("/healthz").status_code == 200
+    assert lonely.get("/api/task/node").status_code == 503
+    assert lonely.post("/api/task/task_group", TEMPLATE).headers["Retry-After"] == "1"
+
+
+def test_a_second_machine_with_the_same_id_is_refused_while_the_first_lives(manager, node):
+    other = node.join_body("10.0.0.2", uid="somebody-else")
+    answer = manager.post("/v1/nodes/join", other)
+    assert answer.status_code == 409
+    assert "belongs to a living agent on host-web-1" in answer.json["detail"]
+    assert manager.post("/v1/nodes/join", node.join_body()).status_code == 200
+    node.link.leave()
+    assert manager.post("/v1/nodes/join", other).status_code == 200
+
+
+def test_a_join_answers_where_the_store_is_and_keeps_only_a_digest(manager, node):
+    answer = manager.post("/v1/nodes/join", node.join_body()).json
+    assert answer["store"] == {"url": "redis://127.0.0.1:1/0", "username": "node:web-1", "password": None}
+    assert answer["cluster"] == manager.store.meta().cluster
+    bad = manager.post("/v1/nodes/join", node.join_body(secret_sha256="on >x ~*"))
+    assert bad.status_code == 400
+
+
+def test_paths_and_methods_that_are_none(manager):
+    assert manager.get("/nope").status_code == 404
+    assert manager.get("/api/task/query").status_code == 405
+    assert "error" in manager.get("/nope").json
