@@ -48,6 +48,8 @@ class Frozen:
 
 def consider(offer: Offer, known: Orders, uid: str) -> Obeyed | Frozen:
     """Obey an offer, or say why not."""
+    if not offer.epoch and not known.epoch:
+        return Obeyed(known, {})  # a new node, and the leader has not written to it yet
     refusal = _refusal(offer, known, uid)
     if refusal:
         return Frozen(refusal)
@@ -72,9 +74,7 @@ def consider(offer: Offer, known: Orders, uid: str) -> Obeyed | Frozen:
 
 def _refusal(offer: Offer, known: Orders, uid: str) -> str | None:
     if not offer.epoch:
-        if known.epoch:
-            return "the store has no desired state for this node, though it had one"
-        return "no desired state has been written for this node yet"
+        return "the store has no desired state for this node, though it had one"
     if offer.uid != uid:
         return "the desired state is meant for another machine with this node id"
     if offer.epoch == known.epoch:

@@ -42,8 +42,8 @@ def test_what_freezes(offer, says):
     assert says in found.reason
 
 
-def test_a_new_node_waits_for_its_first_orders():
-    assert isinstance(consider(Offer("", 0, "", {}), Orders(), UID), Frozen)
+def test_a_new_node_is_not_frozen_while_nothing_was_written_to_it():
+    assert consider(Offer("", 0, "", {}), Orders(), UID) == Obeyed(Orders(), {})
 
 
 def test_a_later_epoch_at_a_higher_revision_is_obeyed():
