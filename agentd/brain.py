@@ -27,6 +27,7 @@ log = logging.getLogger("agent")
 
 AT_LEAST_EVERY = 5.0
 SWEEP_EVERY = 3600.0
+KEEPER_TRIES = 5
 
 
 class Brain:
@@ -94,9 +95,18 @@ class Brain:
                 wake_at = self._round()
             except KeeperGone as error:
                 log.error("keeper: %s; starting another, which adopts the tasks", error)  # noqa: TRY400
-                self.driver.connect()
+                self._reconnect()
                 continue
             self._sleep(wake_at)
+
+    def _reconnect(self) -> None:
+        for _ in range(KEEPER_TRIES):
+            try:
+                self.driver.connect()
+                return
+            except KeeperGone as error:
+                log.warning("keeper: %s", error)
+        raise KeeperGone("no keeper stays up; keeper.log in the data directory may say why")
 
     def _sleep(self, wake_at: float | None) -> None:
         now = self._clock.now()

@@ -61,10 +61,10 @@ class Driver:
             if time.monotonic() > deadline:
                 raise KeeperGone(f"no keeper came up in {self._directory}; see keeper.log there")
             time.sleep(0.01)
-        self._socket = sock
-        self._gone.clear()
-        ready = threading.Event()
-        threading.Thread(target=self._hear, args=(sock, ready), name="keeper", daemon=True).start()
+        # Each connection has its own: the thread of an earlier one may still be ending.
+        ready, gone = threading.Event(), threading.Event()
+        self._socket, self._gone = sock, gone
+        threading.Thread(target=self._hear, args=(sock, ready, gone), name="keeper", daemon=True).start()
         answer = self._ask({"verb": "list"})
         if answer["protocol"] not in PROTOCOLS:
             raise KeeperGone(f"the keeper speaks protocol {answer['protocol']}, this agent {PROTOCOLS}")
@@ -150,9 +150,8 @@ class Driver:
         except OSError as error:
             raise KeeperGone(str(error)) from error
         with self._answered:
-            if not self._answered.wait_for(
-                lambda: number in self._answers or self._gone.is_set(), ANSWER_WITHIN
-            ):
+            gone = self._gone
+            if not self._answered.wait_for(lambda: number in self._answers or gone.is_set(), ANSWER_WITHIN):
                 raise KeeperGone("the keeper does not answer")
             answer = self._answers.pop(number, None)
         if answer is None:
@@ -161,7 +160,7 @@ class Driver:
             raise KeeperError(answer["error"])
         return answer
 
-    def _hear(self, sock: socket.socket, ready: threading.Event) -> None:
+    def _hear(self, sock: socket.socket, ready: threading.Event, gone: threading.Event) -> None:
         with sock.makefile("rb") as lines:
             try:
                 for line in lines:
@@ -176,8 +175,9 @@ class Driver:
                             self._answers[message["re"]] = message
                             self._answered.notify_all()
             except (OSError, ValueError) as error:
-                log.warning("keeper: %s", error)
-        self._gone.set()
+                log.info("keeper: %s", error)
+        sock.close()
+        gone.set()
         with self._answered:
             self._answered.notify_all()
         self._on_event()

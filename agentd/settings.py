@@ -58,7 +58,7 @@ def agent_settings(values: dict[str, Any]) -> AgentSettings:
     """
     settings = AgentSettings(**{**values, "data_dir": values["data_dir"] or state_dir("agent")})
     try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"data directory {settings.data_dir}: {error.strerror}") from None
     return settings

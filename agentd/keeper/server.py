@@ -11,6 +11,7 @@ import struct
 import sys
 from typing import Any
 
+from agentd.keeper.child import become_subreaper
 from agentd.keeper.journal import Entry, Journal
 from agentd.keeper.table import Table, boot_clock
 
@@ -50,6 +51,7 @@ class Keeper:
 
     def serve(self) -> None:
         """Until told to end, and all runs have."""
+        become_subreaper()
         self.table.restore()
         wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
