@@ -92,7 +92,7 @@ class Mirror:
 
     def look(self, nodes: Sequence[str]) -> None:
         """Read some nodes' heartbeats, and `actual` of those in which it moved."""
-        moved = []
+        moved, turned = [], False
         for node, raw in zip(nodes, self._nodes.beats(nodes), strict=True):
             state = self.fleet.states[node]
             beat = _beat(raw) if raw is not None and raw != self.presence.raw(node) else None
@@ -102,7 +102,9 @@ class Mirror:
             if self.presence.observe(node, raw, ttl):
                 log.info("node %s is %s", node, "online" if self.presence.online(node) else "offline")
                 self._node_moved(node)
+                turned = True
             state.online = self.presence.online(node)
+            state.settled = self.presence.settled(node)
             seq = (state.beat.get("instance"), state.beat.get("actual_seq"))
             if beat is not None and self._seq.get(node) != seq:
                 self._seq[node] = seq
@@ -110,6 +112,8 @@ class Mirror:
             if beat is not None and int(beat.get("rev") or 0) > state.desired_rev:
                 self.dirty_nodes.add(node)
         self._read_actual(moved)
+        if turned:
+            self.dirty_deployments |= self.fleet.deployments.keys() - self.fleet.status.keys()
 
     def _read_actual(self, nodes: Sequence[str]) -> None:
         for node, entries in zip(nodes, self._nodes.actual(nodes), strict=True):

@@ -9,8 +9,8 @@ from store.model.lifecycle import Deployment
 from store.model.spec import GroupSpec
 
 
-def decide(fleet: Fleet, deployment: str) -> Place | Refuse:
-    """Accept or refuse one deployment.
+def decide(fleet: Fleet, deployment: str) -> Place | Refuse | None:
+    """Accept or refuse one deployment; None while a node that may yet turn up might take it.
 
     Raises:
         KeyError, BadRecord: its template version is not there, or cannot be read.
@@ -24,6 +24,8 @@ def decide(fleet: Fleet, deployment: str) -> Place | Refuse:
             for number, part in enumerate(parts(group)):
                 node = placer.place(part)
                 if isinstance(node, Refused):
+                    if any(not fleet.states[each].settled for each in node.nodes):
+                        return None
                     return _refuse(deployment, stored.rev, group, node)
                 alloc_id = f"{deployment}.{len(allocations)}"
                 allocations[alloc_id] = _allocation(fleet, deployment, group, index, (number, part), node)

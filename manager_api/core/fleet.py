@@ -27,6 +27,8 @@ class NodeState:
     """What is known of one node beside its record."""
 
     online: bool = False
+    settled: bool = True
+    """False while it is not yet known whether the node is there: after an election, say."""
     beat: Json = field(default_factory=dict)
     desired_rev: int = 0
     desired_epoch: str = ""

@@ -42,7 +42,8 @@ def plan_deployment(fleet: Fleet, deployment: str, now: float) -> list[Action]:
             record: Json = {"v": 1, "status": Deployment.STOPPED, "reason": "stopped before it began"}
             record |= {"allocations": [], "tasks": [], "ended": now}
             return [SetStatus(deployment, 0, record, "stopped before it began")]
-        return [decide(fleet, deployment)]
+        decision = decide(fleet, deployment)
+        return [] if decision is None else [decision]
     over = Deployment(status.data["status"]) in DEPLOYMENT_ENDED
     since = float(status.data.get("ended") or stored.data["created"])
     if over and now - since > KEPT:

@@ -57,6 +57,11 @@ class Presence:
         seen = self._nodes.get(node)
         return seen is not None and seen.online
 
+    def settled(self, node: str) -> bool:
+        """Whether the answer of `online` can be acted on: it beats, or had its time to."""
+        seen = self._nodes.get(node)
+        return seen is not None and (seen.online or self._clock.now() >= seen.deadline)
+
     def due(self) -> list[str]:
         """Nodes that count as online though their deadline is past: look at these now."""
         now = self._clock.now()

@@ -119,6 +119,15 @@ def test_one_allocation_per_pin_and_the_unpinned_join_the_first():
     assert (second["node"], second["tasks"]) == ("a", ["one"])
 
 
+def test_nothing_is_refused_while_a_node_may_yet_turn_up():
+    """A manager that comes back must not fail what waits for it: its agents need a moment, too."""
+    fleet = a_case(nodes=("a",))
+    fleet.states["a"].online = fleet.states["a"].settled = False
+    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    fleet.states["a"].settled = True
+    assert isinstance(decide(fleet), Refuse)
+
+
 def test_no_node_at_all_says_what_to_do():
     assert "start an agent" in decide(a_case(nodes=())).reason
 

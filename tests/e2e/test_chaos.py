@@ -1,0 +1,191 @@
+"""`kill -9` of everything, everywhere, at any time: nothing acknowledged is lost, nothing runs twice."""
+
+import collections
+import concurrent.futures
+import contextlib
+import random
+import threading
+import time
+
+import pytest
+
+from store.faults import POINTS
+from tests.conftest import SOAK, eventually
+from tests.e2e.conftest import pid_and_start, shell
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000 if SOAK else 400)]
+
+
+def job(cluster, code):
+    """Says that it runs, then ends with a code of its own; never restarted by policy."""
+    script = f'echo "$MUSTER_ALLOC_ID" >> {cluster.ledger}; sleep 0.3; exit {code}'
+    return {"name": "t", "config": {"command": shell(script)}, "restart": {"condition": "no"}}
+
+
+def service(cluster):
+    script = f'echo "$MUSTER_ALLOC_ID" >> {cluster.ledger}; exec sleep 600'
+    return {"name": "t", "config": {"command": shell(script)}, "stop": {"timeout": "2s"}}
+
+
+class Persistent:
+    """A client that asks again until it is answered; a process that was killed answers nobody."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.mending = threading.Lock()
+
+    def ask(self, path, body, seconds=60):
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError, ValueError):
+                status, answer = self.cluster.call(path, body)
+                if status < 500:
+                    return status, answer
+            self.mend()
+            assert time.monotonic() < deadline, f"{path} was never answered"
+            time.sleep(0.05)
+
+    def mend(self):
+        with self.mending:
+            self.cluster.mend()
+
+    def deploy(self, name):
+        while True:
+            status, answer = self.ask("/api/task/task_group/deploy", {"name": name})
+            if status == 200:
+                return answer["id"]
+            assert status == 409, answer  # the only node may be away just now; that is an honest answer
+            time.sleep(0.05)
+
+    def post(self, name, task):
+        status, answer = self.ask("/api/task/task_group", {"name": name, "task_groups": [{"tasks": [task]}]})
+        assert status == 200, answer
+
+
+def check_codes(cluster, acknowledged, *, unknown_is_fine=False):
+    """Every acknowledged job ran, once, and its exit code is known and right."""
+    for deployment, code in acknowledged.items():
+        found = cluster.wait(deployment, "COMPLETED", "FAILED", seconds=40)
+        (task,) = found["tasks"]
+        if unknown_is_fine and task["exit_code"] is None:
+            assert "unknown" in task["reason"]
+            continue
+        assert (found["status"], task["exit_code"]) == ("COMPLETED" if code == 0 else "FAILED", code), found
+        assert task["restarts"] == 0
+
+
+def check_ledger(cluster, *, must):
+    """Nothing ran twice, and what must have run did."""
+    counts = collections.Counter(cluster.written())
+    assert {key: count for key, count in counts.items() if count > 1} == {}
+    assert must <= counts.keys()
+
+
+@pytest.fixture
+def services(running):
+    """Three long-running tasks that nothing may disturb."""
+    running.post("service", service(running))
+    found = [running.deploy("service") for _ in range(3)]
+    before = {key: pid_and_start(running.wait(key, "RUNNING")["tasks"][0]) for key in found}
+    yield before
+
+    def undisturbed():
+        return all(running.deployment(key)["status"] == "RUNNING" for key in before)
+
+    eventually(undisturbed, 40)
+    for key, who in before.items():
+        assert pid_and_start(running.deployment(key)["tasks"][0]) == who
+
+
+def provoke(cluster, point, client):
+    """What else must happen for a point to be reached."""
+    if point.startswith("api.join"):
+        cluster.start_agent(f"extra-{point.split('.')[-1]}", wait=False)
+    elif point.startswith(("brain.claim", "brain.facts")):
+        cluster.agents["web-1"].kill()
+        cluster.agents["web-1"].wait()
+    elif point.startswith("controller.lift"):
+        # The next leader finds a node that has obeyed more than the store knows of.
+        store = cluster.client()
+        store.delete("muster:n:{web-1}:desired")
+        cluster.kill("controller")
+        # A frozen node takes no new work, and says so; wait until the leader has mended it.
+        eventually(lambda: client.mend() or not (cluster.faults / point).exists(), 40)
+        eventually(lambda: cluster.nodes().get("web-1", {}).get("frozen", "?") is None, 40)
+    elif point.startswith(("controller.refuse", "api.withdraw")):
+        nowhere = {"name": "t", "config": {"command": "nowhere.example:/bin/true"}}
+        client.post("nowhere", nowhere)
+        with contextlib.suppress(OSError, ValueError):
+            cluster.call("/api/task/task_group/deploy", {"name": "nowhere"})
+    elif point.startswith("api.template"):
+        client.post("other", {"name": "t", "config": {"command": f"/bin/echo {point}"}})
+
+
+@pytest.mark.parametrize("who", ["api", "controller", "brain", "keeper", "embedded"])
+def test_kill_9_at_every_named_point(running, services, who):
+    points = sorted(point for point in POINTS if point.startswith(who + "."))
+    client = Persistent(running)
+    code, acknowledged, stopping = 0, {}, []
+    client.post("service", service(running))
+    for point in points:
+        code = (code + 1) % 100
+        client.post(f"job-{code}", job(running, code))
+        victim = client.deploy("service")
+        stopping.append(victim)
+        eventually(
+            lambda victim=victim: client.mend() or running.deployment(victim)["status"] == "RUNNING", 40
+        )
+        (running.faults / point).touch()
+        provoke(running, point, client)
+        acknowledged[client.deploy(f"job-{code}")] = code
+        client.ask("/api/task/task_group/stop", {"id": victim})
+        eventually(lambda point=point: client.mend() or not (running.faults / point).exists(), 40)
+        eventually(lambda: client.mend() or (running.ready() and running.online("web-1")), 40)
+    check_codes(running, acknowledged, unknown_is_fine=who == "keeper")
+    for victim in stopping:
+        running.wait(victim, "STOPPED", seconds=40)
+    ran = set() if who == "keeper" else {f"{key}.0" for key in acknowledged}
+    check_ledger(running, must=ran | {f"{key}.0" for key in services})
+    eventually(
+        lambda: b'"wanted":"stopped"' not in b"".join(running.client().hvals("muster:allocations")), 40
+    )
+
+
+KILLS = 300 if SOAK else 30
+DEPLOYS = 500 if SOAK else 50
+
+
+def test_kill_9_at_random_times_during_concurrent_deploys(running, services):
+    client = Persistent(running)
+    for code in range(10):
+        client.post(f"job-{code}", job(running, code))
+    acknowledged, done = {}, threading.Event()
+
+    def deploy(number):
+        code = number % 10
+        acknowledged[client.deploy(f"job-{code}")] = code
+
+    def kill():
+        for number in range(KILLS):
+            time.sleep(random.uniform(0.02, 0.6))
+            victim = random.choice(["brain", "controller", "worker", "manager", "store"])
+            if victim == "brain":
+                with contextlib.suppress(ProcessLookupError):
+                    running.agents["web-1"].kill()
+                    running.agents["web-1"].wait()
+            else:
+                running.kill(victim)
+            client.mend()
+            if done.is_set() and number >= KILLS - 1:
+                return
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        list(pool.map(deploy, range(DEPLOYS)))
+    done.set()
+    killer.join()
+    eventually(lambda: client.mend() or (running.ready() and running.online("web-1")), 40)
+    assert len(acknowledged) == DEPLOYS
+    check_codes(running, acknowledged)
+    check_ledger(running, must={f"{key}.0" for key in [*acknowledged, *services]})
