@@ -3,21 +3,23 @@
 from manager_api.core.actions import Json, Place, Refuse
 from manager_api.core.fleet import Fleet
 from manager_api.core.layout import Part, parts
-from manager_api.core.placement import Need, Placer, Refused
+from manager_api.core.placement import Need, Placer, Refused, Taken
 from store.keys import version_field
 from store.model.lifecycle import Deployment
 from store.model.spec import GroupSpec
 
 
-def decide(fleet: Fleet, deployment: str) -> Place | Refuse | None:
+def decide(fleet: Fleet, deployment: str, taken: Taken) -> Place | Refuse | None:
     """Accept or refuse one deployment; None while a node that may yet turn up might take it.
+
+    `taken` grows by what it takes, for the next decision of the same round.
 
     Raises:
         KeyError, BadRecord: its template version is not there, or cannot be read.
     """
     stored = fleet.deployments[deployment]
     data = stored.data
-    placer = Placer(fleet)
+    placer = Placer(fleet, taken)
     allocations: dict[str, Json] = {}
     for group in fleet.groups(version_field(data["template"], data["version"])):
         for index in range(group.count):
@@ -29,6 +31,7 @@ def decide(fleet: Fleet, deployment: str) -> Place | Refuse | None:
                     return _refuse(deployment, stored.rev, group, node)
                 alloc_id = f"{deployment}.{len(allocations)}"
                 allocations[alloc_id] = _allocation(fleet, deployment, group, index, (number, part), node)
+    placer.keep()
     nodes = sorted({each["node"] for each in allocations.values()})
     status: Json = {
         "v": 1,

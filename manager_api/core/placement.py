@@ -33,12 +33,24 @@ class Refused:
     nodes: Mapping[str, str]
 
 
-class Placer:
-    """Places one deployment's parts, one after the other, each seeing what those before it took."""
+Taken = dict[str, Reserved]
+"""What this round's decisions have taken of each node, and the fleet does not show yet."""
 
-    def __init__(self, fleet: Fleet) -> None:
+
+class Placer:
+    """Places one deployment's parts, one after the other, each seeing what those before it took.
+
+    `taken` is what the round's other deployments took; `keep` adds what this one did.
+    """
+
+    def __init__(self, fleet: Fleet, taken: Taken) -> None:
         self._fleet = fleet
-        self._taken: dict[str, Reserved] = {}
+        self._round = taken
+        self._taken = {node: Reserved(each.memory, each.cpus) for node, each in taken.items()}
+
+    def keep(self) -> None:
+        """The deployment was accepted: the next one must see what it takes."""
+        self._round.update(self._taken)
 
     def place(self, part: Part) -> str | Refused:
         """The node for a part, or why there is none."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from manager_api.core.actions import Action, Collect, Halt, Refuse, SetStatus
 from manager_api.core.decide import decide
 from manager_api.core.fleet import Fleet, Json
+from manager_api.core.placement import Taken
 from manager_api.core.progress import next_status
 from manager_api.core.project import plan_node
 from store.errors import BadRecord
@@ -18,9 +19,10 @@ KEPT = 24 * 3600.0
 def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> list[Action]:
     """What some deployments need, each for itself. `now` is wall time: records carry it."""
     actions: list[Action] = []
+    taken: Taken = {}
     for deployment in sorted(deployments):
         try:
-            actions += plan_deployment(fleet, deployment, now)
+            actions += plan_deployment(fleet, deployment, now, taken)
         except (BadRecord, KeyError, TypeError, ValueError) as error:
             actions += _unreadable(fleet, deployment, now, error)
     return actions
@@ -31,8 +33,8 @@ def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
     return [action for node in sorted(nodes) if node in fleet.nodes for action in plan_node(fleet, node)]
 
 
-def plan_deployment(fleet: Fleet, deployment: str, now: float) -> list[Action]:
-    """What one deployment needs next."""
+def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> list[Action]:
+    """What one deployment needs next, after others of this round took what they took."""
     stored, status = fleet.deployments.get(deployment), fleet.status.get(deployment)
     if stored is None:
         return _collect_orphans(fleet, deployment)
@@ -42,7 +44,7 @@ def plan_deployment(fleet: Fleet, deployment: str, now: float) -> list[Action]:
             record: Json = {"v": 1, "status": Deployment.STOPPED, "reason": "stopped before it began"}
             record |= {"allocations": [], "tasks": [], "ended": now}
             return [SetStatus(deployment, 0, record, "stopped before it began")]
-        decision = decide(fleet, deployment)
+        decision = decide(fleet, deployment, taken)
         return [] if decision is None else [decision]
     over = Deployment(status.data["status"]) in DEPLOYMENT_ENDED
     since = float(status.data.get("ended") or stored.data["created"])

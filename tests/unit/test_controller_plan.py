@@ -83,6 +83,15 @@ def test_refusals_have_a_reason_for_every_node():
     }
 
 
+def test_deployments_of_one_round_see_what_the_others_took():
+    fleet = a_case(a_task(resources={"reservations": {"memory": "5G"}}), nodes=("a", "b"))
+    for name in ("dep2", "dep3"):
+        add_deployment(fleet, name)
+    actions = plan_deployments(fleet, NOW, ["dep", "dep2", "dep3"])
+    assert [type(action) for action in actions] == [Place, Place, Refuse]
+    assert actions[0].allocations["dep.0"]["node"] != actions[1].allocations["dep2.0"]["node"]
+
+
 def test_all_or_nothing():
     fleet = a_case(a_task(resources={"reservations": {"memory": "5G"}}), nodes=("a", "b"), count=3)
     assert isinstance(decide(fleet), Refuse)

@@ -1,0 +1,147 @@
+"""The agent's plan under any history: cut short anywhere, it converges and never runs a task twice."""
+
+import dataclasses
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from agentd.core.plan import Forget, Kill, Start, Stop, plan
+from store.model.lifecycle import TASK_ENDED, Task
+from tests.builders import a_run, a_task, an_alloc
+
+pytestmark = pytest.mark.property
+
+TASKS = (
+    a_task("a", restart={"condition": "on-failure", "delay": "1s", "max_attempts": 2, "window": "1m"}),
+    a_task(
+        "b", restart={"condition": "always", "delay": "100ms", "max_attempts": 100}, stop={"timeout": "3s"}
+    ),
+    a_task("c", depends_on={"a": "completed", "b": "started"}, restart={"condition": "no"}),
+)
+
+
+class Node(RuleBasedStateMachine):
+    """A keeper that obeys, a brain that may die after any action, tasks that do what they like."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 1000.0
+        self.generation = 1
+        self.wanted = "running"
+        self.runs = {}
+        self.stubborn = set()
+        self.completed = set()
+
+    # -- what the world does
+
+    @rule(seconds=st.sampled_from([0.05, 0.5, 1.0, 5.0, 90.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    @rule(data=st.data(), code=st.sampled_from([0, 0, 1, 137]))
+    @precondition(lambda self: any(run.live for run in self.runs.values()))
+    def a_task_ends(self, data, code):
+        run = data.draw(
+            st.sampled_from(sorted((r for r in self.runs.values() if r.live), key=lambda r: r.id))
+        )
+        self._end(run.id, code)
+
+    @rule(data=st.data())
+    @precondition(lambda self: any(run.live for run in self.runs.values()))
+    def a_task_will_not_hear(self, data):
+        self.stubborn.add(data.draw(st.sampled_from(sorted(r.id for r in self.runs.values() if r.live))))
+
+    @rule()
+    def the_machine_reboots(self):
+        for run in [run for run in self.runs.values() if run.live]:
+            self._end(run.id, None, lost="the machine was rebooted")
+
+    @rule()
+    @precondition(lambda self: self.wanted == "running")
+    def it_is_ordered_to_stop(self):
+        self.wanted = "stopped"
+
+    @rule()
+    def it_is_ordered_anew(self):
+        self.generation += 1
+        self.wanted = "running"
+
+    # -- what the brain does
+
+    def _plan(self):
+        alloc = an_alloc(*TASKS, wanted=self.wanted, generation=self.generation)
+        return plan({alloc.id: alloc}, self.runs.values(), self.now)
+
+    @rule(cut=st.integers(0, 6))
+    def the_brain_plans_and_may_die(self, cut):
+        for action in self._plan().actions[:cut]:
+            self._perform(action)
+
+    def _perform(self, action):
+        match action:
+            case Start():
+                assert action.run not in self.runs, "a run is started once"
+                self.runs[action.run] = a_run(
+                    task=action.task.name,
+                    attempt=action.attempt,
+                    generation=action.alloc.generation,
+                    started=self.now,
+                )
+            case Stop():
+                self.runs[action.run] = dataclasses.replace(self.runs[action.run], stop_at=self.now)
+                if action.run not in self.stubborn:
+                    self._end(action.run, 143)
+            case Kill():
+                run = self.runs[action.run]
+                assert run.stop_at is not None
+                assert self.now - run.stop_at >= 3.0, "nobody is killed within its grace"
+                self._end(action.run, 137)
+            case Forget():
+                for run_id in action.runs:
+                    assert not self.runs[run_id].live, "nothing that lives is forgotten"
+                    del self.runs[run_id]
+
+    def _end(self, run_id, code, lost=None):
+        run = self.runs[run_id]
+        self.runs[run_id] = dataclasses.replace(run, state="exited", code=code, ended=self.now, lost=lost)
+
+    # -- what must hold, always
+
+    @invariant()
+    def no_task_lives_twice(self):
+        living = [run.task for run in self.runs.values() if run.live]
+        assert len(living) == len(set(living))
+
+    @invariant()
+    def what_was_planned_can_be_shown(self):
+        for views in self._plan().views.values():
+            assert all(isinstance(each.state, Task) for each in views)
+
+    @invariant()
+    def memory_is_bounded(self):
+        assert len(self.runs) < 400
+
+    def teardown(self):
+        """Left alone, it comes to rest: stopped if so ordered, else nothing left to do."""
+        for _ in range(200):
+            found = self._plan()
+            for action in found.actions:
+                self._perform(action)
+            if not found.actions:
+                if found.wake_at is None:
+                    break
+                self.now = max(self.now, found.wake_at)
+        else:
+            raise AssertionError("it never comes to rest")
+        (views,) = found.views.values()
+        if self.wanted == "stopped":
+            assert all(each.state in TASK_ENDED for each in views)
+            assert not any(run.live for run in self.runs.values())
+        else:
+            assert all(each.state in TASK_ENDED | {Task.RUNNING, Task.WAITING} for each in views)
+
+
+TestNode = Node.TestCase
+TestNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
