@@ -20,12 +20,19 @@ def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> li
     """What some deployments need, each for itself. `now` is wall time: records carry it."""
     actions: list[Action] = []
     taken: Taken = {}
-    for deployment in sorted(deployments):
+    for deployment in sorted(deployments, key=lambda each: _age(fleet, each)):
         try:
             actions += plan_deployment(fleet, deployment, now, taken)
         except (BadRecord, KeyError, TypeError, ValueError) as error:
             actions += _unreadable(fleet, deployment, now, error)
     return actions
+
+
+def _age(fleet: Fleet, deployment: str) -> tuple[float, str]:
+    """First come, first served."""
+    stored = fleet.deployments.get(deployment)
+    created = stored.data.get("created") if stored else None
+    return (float(created) if isinstance(created, int | float) else 0.0, deployment)
 
 
 def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
