@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             return _stop(settings, tasks=flags.tasks)
         return _run(settings)
     except (StoreError, KeeperGone, OSError, ValueError) as error:
-        log.error("%s", error)  # noqa: TRY400 - a sentence for the user, not a stack
+        log.error("%s", error)
         return 1
 
 
@@ -101,7 +101,8 @@ def _stop(settings: AgentSettings, *, tasks: bool) -> int:
     if not tasks:
         return 0
     driver = Driver(settings.data_dir, lambda: None)
-    if not driver.connect(start=False):
+    # Tasks whose keeper was killed are still its successor's to end.
+    if not driver.connect(start=(settings.data_dir / "keeper.journal").exists()):
         log.info("no tasks run here")
         return 0
     living = sum(run.live for run in driver.runs())

@@ -13,6 +13,7 @@ from agentd.driver import Driver, KeeperGone
 from agentd.executor import Executor
 from agentd.facts import Load
 from agentd.identity import Identity
+from agentd.keeper.proc import boot_id
 from agentd.memory import Memory
 from agentd.report import Json, Outbox, entry, task_row
 from agentd.settings import AgentSettings
@@ -28,6 +29,7 @@ log = logging.getLogger("agent")
 AT_LEAST_EVERY = 5.0
 SWEEP_EVERY = 3600.0
 KEEPER_TRIES = 5
+RETRY_AFTER = 1.0
 
 
 class Brain:
@@ -56,6 +58,9 @@ class Brain:
         self._entries: dict[str, Json] = {}
         self._outbox = Outbox()
         self._next_sweep = 0.0
+        self._retry_at: float | None = None
+        self._obeyed = False
+        self._boot = boot_id()
         self.driver = Driver(settings.data_dir, self.kick)
         self.executor = Executor(self.driver, settings.data_dir, identity, clock)
         self.uplink: Uplink | None = None
@@ -94,9 +99,12 @@ class Brain:
             try:
                 wake_at = self._round()
             except KeeperGone as error:
-                log.error("keeper: %s; starting another, which adopts the tasks", error)  # noqa: TRY400
+                log.error("keeper: %s; starting another, which adopts the tasks", error)
                 self._reconnect()
                 continue
+            except Exception as error:
+                log.error("round", exc_info=error)
+                wake_at = self._clock.now() + RETRY_AFTER
             self._sleep(wake_at)
 
     def _reconnect(self) -> None:
@@ -119,16 +127,18 @@ class Brain:
     def _round(self) -> float | None:
         with self._condition:
             offer, self._offer = self._offer, None
+        self._retry_at = None
         if offer is not None:
             self._consider(offer)
         self._runs = self.driver.runs()
-        planned = plan(self._desired, self._runs, self._clock.now())
+        keep = self._orders.entries.keys() if self._obeyed else None
+        planned = plan(self._desired, self._runs, self._clock.now(), boot=self._boot, keep=keep)
         again = self.executor.perform(planned.actions)
         self._report(planned)
-        if self._clock.now() >= self._next_sweep:
+        if keep is not None and self._clock.now() >= self._next_sweep:
             self._next_sweep = self._clock.now() + SWEEP_EVERY
-            self.executor.sweep({*self._desired, *(run.alloc for run in self._runs)})
-        times = [each for each in (planned.wake_at, again) if each is not None]
+            self.executor.sweep({*keep, *(run.alloc for run in self._runs)})
+        times = [each for each in (planned.wake_at, again, self._retry_at) if each is not None]
         return min(times) if times else None
 
     def _consider(self, offer: Offer) -> None:
@@ -142,18 +152,28 @@ class Brain:
             try:
                 self._memory.remember(verdict.orders)
             except OSError as error:
-                self._freeze(f"orders cannot be written to disk: {error.strerror}")
+                self._again(offer)
+                if self._frozen is None:
+                    log.error("frozen: orders cannot be written to disk: %s", error)
+                    self._freeze(f"orders cannot be written to disk: {error.strerror}")
                 return
             if self._orders.entries.keys() - verdict.orders.entries.keys():
                 self._next_sweep = 0.0
             self._orders = verdict.orders
             self._desired = obey.allocations(verdict.orders)
+        self._obeyed = True
         for alloc_id in verdict.oddities.keys() - self._oddities.keys():
             log.warning("%s: %s", alloc_id, verdict.oddities[alloc_id])
         self._oddities = dict(verdict.oddities)
         if self._frozen:
             log.info("no longer frozen: obeying revision %d of epoch %s", offer.rev, offer.epoch)
             self._freeze(None)
+
+    def _again(self, offer: Offer) -> None:
+        """Consider an offer once more in a while, unless a newer one comes."""
+        with self._condition:
+            self._offer = self._offer or offer
+        self._retry_at = self._clock.now() + RETRY_AFTER
 
     def _freeze(self, reason: str | None) -> None:
         self._frozen = reason

@@ -1,5 +1,6 @@
 """The brain's side of the keeper: finds or starts it, gives orders, hears events."""
 
+import contextlib
 import json
 import logging
 import os
@@ -47,32 +48,55 @@ class Driver:
         self.pid = 0
 
     def connect(self, *, start: bool = True) -> bool:
-        """Connect to the keeper; start one if none is there. Whether there is one."""
+        """Connect to the keeper; start one if none is there. Whether there is one.
+
+        Raises:
+            KeeperGone: none comes up, or it speaks another protocol.
+        """
+        self._disconnect()
         deadline = time.monotonic() + CONNECT_WITHIN
+        pause = 0.01
         started: subprocess.Popen[bytes] | None = None
-        while True:
+        while time.monotonic() < deadline:
             sock = self._try_connect()
-            if sock is not None:
-                break
-            if not start:
+            if sock is not None and self._greet(sock):
+                return True
+            if sock is None and not start:
                 return False
-            if started is None or started.poll() is not None:
+            if sock is None and (started is None or started.poll() is not None):
+                if started is not None:  # it ended at once: a full disk, say
+                    pause = min(pause * 4, 1.0)
                 started = self._start()
-            if time.monotonic() > deadline:
-                raise KeeperGone(f"no keeper came up in {self._directory}; see keeper.log there")
-            time.sleep(0.01)
+            time.sleep(pause)
+        raise KeeperGone(f"no keeper came up in {self._directory}; see keeper.log there")
+
+    def _greet(self, sock: socket.socket) -> bool:
+        """Begin to hear, and take the table; whether the keeper lived to give it."""
         # Each connection has its own: the thread of an earlier one may still be ending.
         ready, gone = threading.Event(), threading.Event()
         self._socket, self._gone = sock, gone
         threading.Thread(target=self._hear, args=(sock, ready, gone), name="keeper", daemon=True).start()
-        answer = self._ask({"verb": "list"})
+        try:
+            answer = self._ask({"verb": "list"})
+        except KeeperGone:  # we met it dying: its socket was still there
+            self._disconnect()
+            return False
+        else:
+            with self._lock:
+                self._raw = {run["id"]: run for run in answer["runs"]}
+        finally:
+            ready.set()
         if answer["protocol"] not in PROTOCOLS:
             raise KeeperGone(f"the keeper speaks protocol {answer['protocol']}, this agent {PROTOCOLS}")
-        with self._lock:
-            self._raw = {run["id"]: run for run in answer["runs"]}
         self.pid = answer["pid"]
-        ready.set()
         return True
+
+    def _disconnect(self) -> None:
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def runs(self) -> list[Run]:
         """All runs that the keeper knows.
@@ -168,7 +192,8 @@ class Driver:
                     if "event" in message:
                         ready.wait()  # the table comes first; events that overlap it are harmless
                         with self._lock:
-                            apply(self._raw, message["event"])
+                            if sock is self._socket:
+                                apply(self._raw, message["event"])
                         self._on_event()
                     else:
                         with self._answered:

@@ -14,7 +14,7 @@ from typing import Any
 from agentd import sentences
 from agentd.core.plan import Action, Forget, Kill, Start, Stop
 from agentd.core.runs import Run
-from agentd.driver import Driver, KeeperError
+from agentd.driver import Driver, KeeperError, KeeperGone
 from agentd.identity import Identity
 from store.clock import Clock
 from store.faults import fault
@@ -26,6 +26,8 @@ log = logging.getLogger("agent")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RETRY_AFTER = 1.0
 """Seconds until an order that the keeper could not carry out (a full disk) is tried again."""
+MOST_ID = 2**32 - 2
+"""The highest user or group; the next one means "leave it as it is" to the kernel: root, here."""
 LOGS_KEPT = 7 * 86400.0
 
 
@@ -57,8 +59,13 @@ class Executor:
         for action in actions:
             try:
                 retry = self._perform(action)
+            except KeeperGone:
+                raise
             except (KeeperError, OSError) as error:
                 retry = self._hold(action, str(error))
+            except Exception as error:
+                log.error("%s", action, exc_info=error)
+                retry = self._hold(action, f"unexpected: {error!r}")
             if retry is not None:
                 again = retry if again is None else min(again, retry)
         return again
@@ -110,7 +117,7 @@ class Executor:
         try:
             order = {"run": run, **self._order(action.alloc, action.task)}
         except CannotStart as error:
-            log.error("%s cannot be started: %s", action.run, error)  # noqa: TRY400
+            log.error("%s cannot be started: %s", action.run, error)
             self._driver.refuse(run, str(error))
         else:
             fault("brain.spawn.before")
@@ -178,10 +185,17 @@ class Executor:
         shared = self.allocs / alloc.id
         own = shared / _file_name(alloc, task)
         shared.mkdir(exist_ok=True)
-        own.mkdir(exist_ok=True)
         if user is not None:
             shared.chmod(0o1777)
-            os.chown(own, user.pw_uid, user.pw_gid)
+        try:
+            own.mkdir()
+        except FileExistsError:
+            # A task may have put a link in the place of its directory: never follow one as root.
+            if own.is_symlink() or not own.is_dir():
+                raise CannotStart(f"{own} is not a directory any more") from None
+            return own
+        if user is not None:
+            os.chown(own, user.pw_uid, user.pw_gid, follow_symlinks=False)
         return own
 
     def explain(self, run: Run, alloc: AllocSpec, task: TaskSpec) -> str:
@@ -209,7 +223,7 @@ def _file_name(alloc: AllocSpec, task: TaskSpec) -> str:
     plain = task.name.replace("-", "").replace("_", "").replace(".", "")
     if plain.isascii() and plain.isalnum() and len(task.name) <= 64:
         return task.name
-    return f"task-{[each.name for each in alloc.tasks].index(task.name)}"
+    return f"~{[each.name for each in alloc.tasks].index(task.name)}"  # no plain name begins so
 
 
 def _user(wanted: str | None) -> pwd.struct_passwd | None:
@@ -217,6 +231,8 @@ def _user(wanted: str | None) -> pwd.struct_passwd | None:
     if wanted is None:
         return None
     name = wanted.partition(":")[0]
+    if name.isdigit() and int(name) > MOST_ID:
+        raise CannotStart(f"user {name}: numbers go up to {MOST_ID}")
     try:
         found = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
     except KeyError:
@@ -235,6 +251,8 @@ def _group(wanted: str | None, user: pwd.struct_passwd) -> int:
     if not name:
         return user.pw_gid
     if name.isdigit():
+        if int(name) > MOST_ID:
+            raise CannotStart(f"group {name}: numbers go up to {MOST_ID}")
         return int(name)
     try:
         return grp.getgrnam(name).gr_gid

@@ -71,8 +71,9 @@ def _read(path: Path) -> Identity | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        log.warning("%s cannot be read and is made anew: %s", path, error)
-        return None
+        raise ValueError(
+            f"{path} cannot be read ({error!r}): put it back, or delete it to be another node"
+        ) from error
 
 
 def machine_id() -> str:

@@ -1,5 +1,6 @@
 """Joining: where the store is and who we are there; remembered, so that an agent needs no manager."""
 
+import http.client
 import json
 import logging
 import socket
@@ -92,8 +93,11 @@ class Joiner:
         if store.get("warning"):
             log.warning("%s", store["warning"])
         log.info("joined cluster %s as %s; store %s", cluster, self._identity.node, store["url"])
-        write_whole(self._path, json.dumps(asdict(fresh)).encode())
         self._known = fresh
+        try:
+            write_whole(self._path, json.dumps(asdict(fresh)).encode())
+        except OSError as error:
+            log.warning("%s is not written: %s; the next start asks the manager again", self._path, error)
 
     def _post(self, body: dict[str, object]) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310 - settings allow http and https only
@@ -106,7 +110,7 @@ class Joiner:
                 parsed = json.load(answer)
         except urllib.error.HTTPError as error:
             raise self._refusal(error) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise Unavailable(f"manager {self._manager_url} does not answer: {reason}") from error
         if not isinstance(parsed, dict):
@@ -117,7 +121,7 @@ class Joiner:
         try:
             body = json.load(error)
             text = str(body.get("detail") or body.get("error"))
-        except (ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, http.client.HTTPException):
             text = str(error)
         if error.code == 409:
             return Claimed(text)

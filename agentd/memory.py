@@ -27,7 +27,7 @@ class Memory:
         except FileNotFoundError:
             return Orders()
         except ValueError as error:
-            log.error("%s cannot be read: %s; waiting for the store", self.path, error)  # noqa: TRY400
+            log.error("%s cannot be read: %s; waiting for the store", self.path, error)
             return Orders()
         if raw.get("uid") != self.identity.uid or raw.get("machine") != self.identity.machine:
             return Orders()

@@ -122,6 +122,10 @@ class Uplink:
             except StoreError as error:
                 failures = max(failures + 1, 2 if isinstance(error, Denied) else 0)
                 self._fail(f"store: {error}", failures)
+            except Exception as error:
+                log.error("uplink", exc_info=error)
+                failures += 1
+                self._fail(f"unexpected: {error!r}", failures)
 
     def _fail(self, text: str, failures: int) -> None:
         if self.trouble != text:
@@ -135,6 +139,7 @@ class Uplink:
 
     def _connect(self, *, anew: bool) -> None:
         link = self._joiner.connect(anew=anew)
+        self._seq += 1  # what was reported last may have arrived, though we were not told
         # While another life of this agent beats, only a free key is claimed.
         fault("brain.claim.before")
         link.claim("" if self._standby else self._uid, self._beat(), self._ttl_ms)
@@ -220,7 +225,8 @@ class Uplink:
                     with self._condition:
                         self._woken = True
                         self._condition.notify()
-            except StoreError:
+            except Exception as error:  # noqa: BLE001 - hints may fail in any way; beats go on
+                log.debug("wake: %r", error)
                 threading.Event().wait(1.0)
 
 

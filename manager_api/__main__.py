@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(settings)
     except (StoreError, OSError) as error:
-        log.error("%s", error)  # noqa: TRY400 - a sentence for the user, not a stack
+        log.error("%s", error)
         return 1
 
 

@@ -115,7 +115,7 @@ class Supervisor:
             self._store_failures += 1
             delay = Backoff(first=0.5, most=10.0).delay(self._store_failures)
             self._store_retry_at = now + delay
-            log.error("the store does not start: %s; again in %.1f s", error, delay)  # noqa: TRY400
+            log.error("the store does not start: %s; again in %.1f s", error, delay)
 
     def _shut_down(self) -> None:
         """Callers first, then who decides, then what both stand on."""

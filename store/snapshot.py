@@ -73,7 +73,7 @@ class SnapshotKeeper:
             self._saving = None
             self._next = self._clock.now() + EVERY
             if self.trouble != str(error):
-                log.error("no snapshot at %s: %s", self._db_path, error)  # noqa: TRY400 - no stack wanted
+                log.error("no snapshot at %s: %s", self._db_path, error)
             self.trouble = str(error)
 
     def up_to_date(self) -> bool:

@@ -6,6 +6,7 @@ from store.keys import version_field
 from store.model import spec
 
 GB = 1024**3
+BOOT = "this boot"
 
 
 def a_task(name="main", command="/bin/true", **more):
@@ -32,7 +33,7 @@ def a_run(task="main", attempt=0, state="running", alloc="d.0", generation=1, **
         "id": run_id(alloc, task, generation, attempt), "alloc": alloc, "task": task,
         "generation": generation, "attempt": attempt, "state": state, "pid": 100 + attempt, "start": 7,
         "code": None, "error": None, "lost": None, "started": 100.0, "started_wall": 1e9,
-        "ended": None, "ended_wall": None, "stop_at": None,
+        "ended": None, "ended_wall": None, "stop_at": None, "boot": BOOT,
     }  # fmt: skip
     return Run(**{**fields, **more})
 

@@ -1,9 +1,10 @@
 """The agent's plan: from orders, runs and the time to actions, each with its reason."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from agentd.core.restart import within
 from agentd.core.runs import Run, TaskView, run_id, view
 from store.model.lifecycle import TASK_ENDED, Task, TaskEvent, step
 from store.model.spec import AllocSpec, TaskSpec
@@ -69,6 +70,7 @@ class Plan:
 @dataclass(slots=True)
 class _Draft:
     now: float
+    boot: str
     actions: list[Action] = field(default_factory=list)
     wake_at: float | None = None
 
@@ -76,12 +78,22 @@ class _Draft:
         self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
 
 
-def plan(desired: Mapping[str, AllocSpec], runs: Iterable[Run], now: float) -> Plan:
+def plan(
+    desired: Mapping[str, AllocSpec],
+    runs: Iterable[Run],
+    now: float,
+    *,
+    boot: str,
+    keep: Collection[str] | None = None,
+) -> Plan:
     """What to do now. Live runs of what is not desired are left alone: they are unclaimed.
+
+    `keep` are the allocations of all orders, unreadable ones included; ended runs of others are
+    forgotten. None: nothing was obeyed in this life yet, so nothing is forgotten either.
 
     Cut short after any action, the next plan finishes the work.
     """
-    draft = _Draft(now)
+    draft = _Draft(now, boot)
     by_alloc: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_alloc[run.alloc].append(run)
@@ -89,7 +101,8 @@ def plan(desired: Mapping[str, AllocSpec], runs: Iterable[Run], now: float) -> P
         alloc_id: _allocation(draft, alloc, by_alloc.get(alloc_id, []))
         for alloc_id, alloc in sorted(desired.items())
     }
-    for alloc_id in sorted(by_alloc.keys() - desired.keys()):
+    over = by_alloc.keys() - desired.keys() - set(keep) if keep is not None else ()
+    for alloc_id in sorted(over):
         gone = tuple(run.id for run in by_alloc[alloc_id] if not run.live)
         if gone:
             draft.actions.append(Forget(gone, f"{alloc_id} is over"))
@@ -106,7 +119,10 @@ def _allocation(draft: _Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskV
     for run in runs:
         if run.generation == alloc.generation:
             by_task[run.task].append(run)
-    views = {task.name: view(task, by_task[task.name], wanted=alloc.wanted) for task in alloc.tasks}
+    views = {
+        task.name: view(task, by_task[task.name], wanted=alloc.wanted, boot=draft.boot)
+        for task in alloc.tasks
+    }
     for name in _in_order(alloc.tasks):
         views[name] = _task(draft, alloc, views, views[name], held=any(run.live for run in old))
     _forget_old(draft, alloc, old, views.values())
@@ -189,7 +205,14 @@ def _forget_old(draft: _Draft, alloc: AllocSpec, old: list[Run], views: Iterable
     """Runs whose part in restart policy is over."""
     gone = [run.id for run in old if not run.live]
     for task in views:
-        policy = task.spec.restart
-        gone += [run.id for run in task.runs[: -(policy.max_attempts + 2)] if not run.live]
+        gone += [run.id for run in task.runs[:-1] if not run.live and _is_past(draft, task, run)]
     if gone:
         draft.actions.append(Forget(tuple(gone), f"they matter no more to {alloc.id}"))
+
+
+def _is_past(draft: _Draft, task: TaskView, run: Run) -> bool:
+    """Whether a run can no longer count: not now, and not when the verdict on the last is read again."""
+    policy, last = task.spec.restart, task.runs[-1]
+    if not last.live:
+        return not within(policy, run, last)
+    return run.boot != draft.boot or draft.now - (run.ended or 0.0) > policy.window

@@ -31,27 +31,39 @@ class Enough:
     why: str
 
 
-def judge(policy: RestartPolicy, runs: "Sequence[Run]") -> Again | Done | Enough:
-    """What follows the last of `runs`, which has ended.
+def judge(policy: RestartPolicy, runs: "Sequence[Run]", boot: str) -> Again | Done | Enough:
+    """What follows the last of `runs`, which has ended; `boot` is the present boot.
 
-    Ends that the task is not to blame for (the machine was rebooted) count for nothing. The
-    delay grows with the failures within the window and falls back when they leave it.
+    Ends that the task is not to blame for count for nothing: the machine was rebooted, or the
+    task was asked to stop although it is wanted (its keeper ended). Times of different boots
+    cannot be compared: the window holds runs of the last one's boot, and a delay that began in
+    an earlier boot is over.
     """
     from agentd.core.runs import exit_reason
 
     last = runs[-1]
-    if last.lost and "rebooted" in last.lost:
-        return Again(0.0, last.lost)
+    if not blamed(last):
+        return Again(0.0, last.lost or "it was stopped with its keeper")
     if last.code == 0 and policy.condition != "always":
         return Done()
     how = exit_reason(last)
     if policy.condition == "no":
         return Enough(how)
-    ended = last.ended or 0.0
-    recent = [run for run in runs if run.ended is not None and ended - run.ended <= policy.window]
-    failures = sum(1 for run in recent if not (run.lost and "rebooted" in run.lost))
+    failures = sum(1 for run in runs if blamed(run) and within(policy, run, last))
     if failures > policy.max_attempts:
         return Enough(f"{how}; given up after {policy.max_attempts} restarts")
-    backoff = Backoff(first=policy.delay, factor=policy.factor, most=policy.max_delay)
-    delay = backoff.delay(failures)
-    return Again(ended + delay, f"{how}; restarted after {delay:g} s")
+    delay = Backoff(first=policy.delay, factor=policy.factor, most=policy.max_delay).delay(failures)
+    at = (last.ended or 0.0) + delay if last.boot == boot else 0.0
+    return Again(at, f"{how}; restarted after {delay:g} s")
+
+
+def blamed(run: "Run") -> bool:
+    """Whether the end of a run is the task's own doing."""
+    return run.stop_at is None and not (run.lost and "rebooted" in run.lost)
+
+
+def within(policy: RestartPolicy, run: "Run", last: "Run") -> bool:
+    """Whether a run ended within the window that `last` closes."""
+    if run.ended is None or last.ended is None or run.boot != last.boot:
+        return run is last
+    return last.ended - run.ended <= policy.window

@@ -11,7 +11,7 @@ from store.model.spec import TaskSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One process of a task, once. Times are seconds since boot, `_wall` since 1970."""
+    """One process of a task, once. Times are seconds since its own `boot`, `_wall` since 1970."""
 
     id: str
     alloc: str
@@ -29,6 +29,7 @@ class Run:
     ended: float | None
     ended_wall: float | None
     stop_at: float | None
+    boot: str
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "Run":
@@ -67,8 +68,8 @@ class TaskView:
         return self.runs[-1].attempt + 1 if self.runs else 0
 
 
-def view(spec: TaskSpec, runs: Iterable[Run], *, wanted: str) -> TaskView:
-    """Fold the runs of one generation of a task through its lifecycle."""
+def view(spec: TaskSpec, runs: Iterable[Run], *, wanted: str, boot: str) -> TaskView:
+    """Fold the runs of one generation of a task through its lifecycle; `boot` is the present one."""
     ordered = tuple(sorted(runs, key=lambda run: run.attempt))
     state = Task.PENDING
     for _ in ordered[:-1]:  # another run followed: policy said so then
@@ -76,13 +77,13 @@ def view(spec: TaskSpec, runs: Iterable[Run], *, wanted: str) -> TaskView:
             state = step(state, event)
     now = TaskView(spec=spec, state=state, runs=ordered)
     if ordered:
-        now = _last_run(replace(now, state=step(state, TaskEvent.START)), ordered[-1], wanted)
+        now = _last_run(replace(now, state=step(state, TaskEvent.START)), ordered[-1], wanted, boot)
     if wanted == "stopped" and now.state in (Task.PENDING, Task.BACKOFF):
         return replace(now, state=step(now.state, TaskEvent.STOP), retry_at=None)
     return now
 
 
-def _last_run(now: TaskView, run: Run, wanted: str) -> TaskView:
+def _last_run(now: TaskView, run: Run, wanted: str, boot: str) -> TaskView:
     """What the latest run, which was asked for, makes of a task."""
     if run.state == "starting":
         return now
@@ -94,7 +95,7 @@ def _last_run(now: TaskView, run: Run, wanted: str) -> TaskView:
     exited = step(running, TaskEvent.EXIT)
     if run.stop_at is not None and wanted == "stopped":
         return replace(now, state=step(exited, TaskEvent.STOP), reason=exit_reason(run))
-    match judge(now.spec.restart, now.runs):
+    match judge(now.spec.restart, now.runs, boot):
         case Again(at, why):
             return replace(now, state=step(exited, TaskEvent.RETRY), reason=why, retry_at=at)
         case Done():

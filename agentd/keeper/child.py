@@ -33,14 +33,16 @@ def fork(order: dict[str, Any]) -> Born:
     Raises:
         OSError: no process, descriptor or memory for it.
     """
-    go_read, go_write = os.pipe2(os.O_CLOEXEC)
-    verdict_read, verdict_write = os.pipe2(os.O_CLOEXEC)
+    fds: list[int] = []
     try:
+        fds += os.pipe2(os.O_CLOEXEC)
+        fds += os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
     except OSError:
-        for fd in (go_read, go_write, verdict_read, verdict_write):
+        for fd in fds:
             os.close(fd)
         raise
+    go_read, go_write, verdict_read, verdict_write = fds
     if pid == 0:
         os.close(go_write)
         _be_the_child(order, go_read, verdict_write)

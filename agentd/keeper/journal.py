@@ -10,7 +10,7 @@ from agentd.keeper.faults import fault
 
 Entry = dict[str, Any]
 COMPACT_ABOVE = 1024 * 1024
-"""Bytes of journal at start above which it is written anew from what still matters."""
+"""Bytes of journal above which it is written anew from what still matters."""
 
 
 class Journal:
@@ -20,26 +20,24 @@ class Journal:
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._backlog = b""
+        self._compacted = 0
         self.dirty = False
         self.seq = 0
 
     def replay(self) -> Iterator[Entry]:
-        """All entries there are. A torn last line, from a full disk or a power cut, is cut off."""
+        """All entries there are. A torn last line is cut off; a damaged one in between is passed over."""
         with open(self._path, "rb") as file:
             data = file.read()
-        good = 0
-        for line in data.splitlines(keepends=True):
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.ftruncate(self._fd, whole)
+        for line in data[:whole].splitlines():
             try:
                 entry = json.loads(line)
                 self.seq = max(self.seq, int(entry["seq"]))
             except (ValueError, KeyError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            good += len(line)
+                continue
             yield entry
-        if good < len(data):
-            os.ftruncate(self._fd, good)
 
     def append(self, kind: str, *, must: bool = False, **fields: Any) -> Entry:
         """Write one entry and hand it back, with its number.
@@ -88,16 +86,29 @@ class Journal:
         """Bytes."""
         return os.fstat(self._fd).st_size
 
+    def outgrown(self) -> bool:
+        """Whether most of it is history."""
+        return self.size() > max(COMPACT_ABOVE, 2 * self._compacted)
+
     def rewrite(self, entries: list[Entry]) -> None:
-        """Replace all entries by these, as a whole."""
+        """Replace all entries by these, as a whole; on a full disk the old ones stay."""
         part = self._path + ".part"
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        data = b"".join(json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries)
         try:
-            for entry in entries:
-                os.write(fd, json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return
+        try:
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(fd)
-        finally:
+            os.rename(part, self._path)
+        except OSError:
             os.close(fd)
-        os.rename(part, self._path)
+            os.unlink(part)
+            return
         os.close(self._fd)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        self._fd, self._backlog, self._compacted = fd, b"", len(data)
+        directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(directory)
+        os.close(directory)

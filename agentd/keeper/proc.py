@@ -17,6 +17,30 @@ def start_time(pid: int) -> int | None:
     return int(fields[19])
 
 
+def has_execed(pid: int) -> bool:
+    """Whether a child of a keeper runs something else than the keeper by now."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as its, open("/proc/self/cmdline", "rb") as ours:
+            return its.read() != ours.read()
+    except OSError:
+        return False
+
+
+def children() -> list[int]:
+    """Our children, adopted orphans included; all processes where the kernel does not list them."""
+    try:
+        with open("/proc/thread-self/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def session_of(pid: int) -> int | None:
+    """The session of a living process."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in ("Z", "X") else int(fields[3])
+
+
 def session_members(session: int) -> list[int]:
     """The living processes of a session."""
     found = []
@@ -34,5 +58,5 @@ def _stat(pid: int) -> list[str] | None:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # gone, or (hidepid) not ours to see
         return None

@@ -131,13 +131,14 @@ class Keeper:
             return
         *lines, peer.incoming = (peer.incoming + data).split(b"\n")
         for line in lines:
+            message: dict[str, Any] = {}
             try:
                 message = json.loads(line)
                 answer = self._obey(peer, message)
             except OSError as error:
                 answer = {"error": error.strerror or str(error)}
             except (ValueError, KeyError, TypeError) as error:
-                answer, message = {"error": f"not understood: {error!r}"}, {}
+                answer = {"error": f"not understood: {error!r}"}
             peer.send({"re": message.get("re"), **answer})
 
     def _obey(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
@@ -176,6 +177,7 @@ class Keeper:
             return
         if self._ending is None:
             self._ending = boot_clock()
+            self.table.ending = True
 
     def _press_end(self, since: float) -> None:
         for run in self.table.live():

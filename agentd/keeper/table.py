@@ -10,7 +10,7 @@ from typing import Any
 from agentd.keeper import child, proc
 from agentd.keeper.events import apply
 from agentd.keeper.faults import fault
-from agentd.keeper.journal import COMPACT_ABOVE, Entry, Journal
+from agentd.keeper.journal import Entry, Journal
 
 Run = dict[str, Any]
 LIVE = ("starting", "running", "draining")
@@ -33,6 +33,8 @@ class Table:
         """Descriptors on which a child will say how its exec went."""
         self.watch: Callable[[int], object] = lambda _: None
         self.unwatch: Callable[[int], object] = lambda _: None
+        self.ending = False
+        """Runs that end now are being stopped, whoever signalled first: the machine goes down."""
         self.adopted: set[str] = set()
         """Runs whose parent was another keeper: we can see that they end, not how."""
 
@@ -55,14 +57,17 @@ class Table:
                 code = run["code"] if run["state"] == "draining" else None
                 lost = None if code is not None else "it ended while no keeper was there: exit code unknown"
                 self._note("ended", run, code=code, lost=lost)
-        if self._journal.size() > COMPACT_ABOVE:
-            self._journal.rewrite(
-                [{"seq": self.seq, "kind": "run", "run": run} for run in self.runs.values()]
-            )
+        self._compact()
 
     def sync(self) -> None:
-        """Put the journal on disk."""
+        """Put the journal on disk; without its history, when that is most of it."""
         self._journal.sync()
+        self._compact()
+
+    def _compact(self) -> None:
+        if self._journal.outgrown():
+            kept = [{"seq": self.seq, "kind": "run", "run": run} for run in self.runs.values()]
+            self._journal.rewrite(kept)
 
     @property
     def dirty(self) -> bool:
@@ -70,15 +75,16 @@ class Table:
         return self._journal.dirty
 
     def spawn(self, order: dict[str, Any]) -> list[Entry]:
-        """Start a run. One that is known already is left as it is: asking twice is harmless."""
+        """Start a run. One that is known already is left as it is: asking twice is harmless.
+
+        Raises:
+            OSError: it could not be forked or journalled just now; nothing runs.
+        """
         known = order["run"]
         if known["id"] in self.runs:
             return []
         fault("keeper.spawn.before")
-        try:
-            born = child.fork(order)
-        except OSError as error:
-            return [self._refused(known, f"the node could not fork: {error.strerror}")]
+        born = child.fork(order)
         start = proc.start_time(born.pid)
         run = {
             **known,
@@ -144,25 +150,45 @@ class Table:
         return [self._note("failed", run, error=f"{step}:{number}")]
 
     def reap(self) -> list[Entry]:
-        """Collect children that ended. What is left of an unstopped one's session goes at once."""
+        """Collect children that ended. What an unstopped one leaves of its session goes at once."""
         entries: list[Entry] = []
         while True:
             try:
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                return entries
+                info = None
             if info is None:
                 return entries
             run = self.runs.get(self.by_pid.pop(info.si_pid, ""))
+            if run is not None and self.ending and run["stop_at"] is None:
+                entries.append(self._note("stopping", run, stop_at=boot_clock()))
             if run is not None and run["stop_at"] is None:
-                _signal_group(
-                    info.si_pid, signal.SIGKILL
-                )  # while the zombie still keeps the number from being reused
+                # While the zombie still keeps its number from being reused.
+                _signal_group(info.si_pid, signal.SIGKILL)
             _, status = os.waitpid(info.si_pid, 0)
-            if run is None or run["state"] not in LIVE:
-                continue
-            code = os.waitstatus_to_exitcode(status)
-            entries += self._left(run, 128 - code if code < 0 else code)
+            self._kill_orphans()
+            if run is not None and run["state"] in LIVE:
+                code = os.waitstatus_to_exitcode(status)
+                entries += self._left(run, 128 - code if code < 0 else code)
+
+    def _kill_orphans(self) -> None:
+        """End what came to us when its parent ended, if the session it is in is that of no living run.
+
+        An orphan that made a session of its own cannot be told whose it was: it stays. A session
+        that drains has its own deadline.
+        """
+        strangers = [pid for pid in proc.children() if pid not in self.by_pid]
+        if not strangers:
+            return
+        spared = {
+            run["pid"] for run in self.live() if run["pid"] in self.by_pid or run["stop_at"] is not None
+        }
+        spared |= {self.runs[run_id]["pid"] for run_id in self.adopted}
+        over = {run["pid"] for run in self.runs.values() if run["boot"] == self.boot} - spared
+        for pid in strangers:
+            if proc.session_of(pid) in over:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
 
     def _left(self, run: Run, code: int) -> list[Entry]:
         for fd in [fd for fd, run_id in self.verdicts.items() if run_id == run["id"]]:
@@ -178,10 +204,17 @@ class Table:
         """Look at runs whose end no signal tells: adopted ones, and sessions that drain."""
         entries = []
         for run in [self.runs[run_id] for run_id in self.adopted]:
-            if proc.start_time(run["pid"]) != run["start"]:
-                self.adopted.discard(run["id"])
-                lost = "its keeper was killed before it ended: exit code unknown"
-                entries.append(self._note("ended", run, code=None, lost=lost))
+            if self._is_alive(run):
+                if run["state"] == "starting" and proc.has_execed(run["pid"]):
+                    entries.append(self._note("execed", run))
+                continue
+            self.adopted.discard(run["id"])
+            if run["stop_at"] is not None and proc.session_members(run["pid"]):
+                entries.append(self._note("draining", run, code=None))
+                continue
+            _kill_leftovers(run)
+            lost = "its keeper was killed before it ended: exit code unknown"
+            entries.append(self._note("ended", run, code=None, lost=lost))
         draining = [run for run in self.runs.values() if run["state"] == "draining"]
         dry = [run for run in draining if not proc.session_members(run["pid"])]
         return entries + [self._note("ended", run, code=run["code"], lost=None) for run in dry]

@@ -151,7 +151,7 @@ class Mirror:
             self._put(collection, field, Stored(data, record.rev) if record and data else None)
         except (BadRecord, KeyError, TypeError, ValueError) as error:
             # Unreadable is not empty: what we knew of it stays, and nothing is planned on it.
-            log.error("%s/%s cannot be read and is left alone: %r", collection, field, error)  # noqa: TRY400
+            log.error("%s/%s cannot be read and is left alone: %r", collection, field, error)
 
     def _put(self, collection: str, field: str, stored: Stored | None) -> None:
         fleet = self.fleet
@@ -190,7 +190,7 @@ class Mirror:
                 entry = loads(raw, f"desired of {node}/{alloc_id}")
                 state.desired[alloc_id] = _marks(entry, int(entry["rev"]))
             except (BadRecord, KeyError, TypeError, ValueError) as error:
-                log.error("desired of %s/%s cannot be read: %r", node, alloc_id, error)  # noqa: TRY400
+                log.error("desired of %s/%s cannot be read: %r", node, alloc_id, error)
 
 
 def _marks(entry: Json, rev: int) -> Json:

@@ -14,6 +14,7 @@ T = TypeVar("T")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENV_NAME = re.compile(r"[^=\x00]+")
 _USER = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?")
+MOST_ID = 2**32 - 2
 MOST_TEXT = 128 * 1024 - 1
 """The kernel takes no longer single argument."""
 
@@ -200,6 +201,8 @@ def user(value: Any) -> str:
     """
     if not isinstance(value, str) or not _USER.fullmatch(value):
         raise ValueError("not a user such as www-data, 1000 or 1000:1000")
+    if any(part.isdigit() and int(part) > MOST_ID for part in value.split(":")):
+        raise ValueError(f"users and groups have numbers up to {MOST_ID}")
     return value
 
 

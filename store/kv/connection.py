@@ -62,6 +62,8 @@ def translated() -> Iterator[None]:
         raise Unavailable(f"the store does not answer: {error}") from error
     except redis.ResponseError as error:
         raise _of_response(error) from error
+    except redis.RedisError as error:  # a broken protocol, say: whatever it is, it does not serve us
+        raise Unavailable(f"the store cannot be understood: {error}") from error
 
 
 def _of_response(error: redis.ResponseError) -> StoreError:

@@ -7,7 +7,7 @@ from store.codec import loads
 from store.errors import BadRecord, Claimed
 from store.keys import Keys
 from store.kv.connection import Client, translated
-from store.kv.projection import Desired
+from store.kv.projection import Desired, revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class RedisNodeLink:
             pipe.set(self._node.beat, beat, px=ttl_ms, get=True)
             pipe.hmget(self._node.desired, ["@epoch", "@rev", "@node"])
             previous, (epoch, rev, uid) = pipe.execute()
-        return Pulse(_beat(previous), (epoch or b"").decode(), int(rev or 0), (uid or b"").decode())
+        where = (epoch or b"").decode(errors="replace"), revision(rev), (uid or b"").decode(errors="replace")
+        return Pulse(_beat(previous), *where)
 
     def fetch(self) -> Desired:
         """Desired, whole and consistent."""

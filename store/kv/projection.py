@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from store.errors import BadRecord
 from store.kv.connection import translated
 from store.kv.lua import verdict
 from store.kv.store import Store
@@ -14,10 +15,24 @@ class Desired:
     """One node's desired hash, as it lies in the store."""
 
     def __init__(self, raw: Mapping[bytes, bytes]) -> None:
-        self.rev = int(raw.get(b"@rev", b"0"))
-        self.epoch = raw.get(b"@epoch", b"").decode()
-        self.uid = raw.get(b"@node", b"").decode()
-        self.entries = {field.decode(): value for field, value in raw.items() if field not in MARKS}
+        self.rev = revision(raw.get(b"@rev"))
+        self.epoch = raw.get(b"@epoch", b"").decode(errors="replace")
+        self.uid = raw.get(b"@node", b"").decode(errors="replace")
+        self.entries = {
+            field.decode(errors="replace"): value for field, value in raw.items() if field not in MARKS
+        }
+
+
+def revision(raw: bytes | None) -> int:
+    """A revision as it lies in the store; 0 when there is none.
+
+    Raises:
+        BadRecord: it is not a number.
+    """
+    text = raw or b"0"
+    if not text.isdigit():
+        raise BadRecord(f"revision {text[:40]!r} is not a number")
+    return int(text)
 
 
 class Projection:

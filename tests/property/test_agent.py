@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agentd.core.plan import Forget, Kill, Start, Stop, plan
 from store.model.lifecycle import TASK_ENDED, Task
-from tests.builders import a_run, a_task, an_alloc
+from tests.builders import BOOT, a_run, a_task, an_alloc
 
 pytestmark = pytest.mark.property
 
@@ -72,7 +72,7 @@ class Node(RuleBasedStateMachine):
 
     def _plan(self):
         alloc = an_alloc(*TASKS, wanted=self.wanted, generation=self.generation)
-        return plan({alloc.id: alloc}, self.runs.values(), self.now)
+        return plan({alloc.id: alloc}, self.runs.values(), self.now, boot=BOOT, keep={alloc.id})
 
     @rule(cut=st.integers(0, 6))
     def the_brain_plans_and_may_die(self, cut):

@@ -5,13 +5,13 @@ import pytest
 from agentd.core.plan import Forget, Kill, Start, Stop, plan
 from agentd.core.runs import view
 from store.model.lifecycle import Task
-from tests.builders import a_run, a_task, an_alloc, ended
+from tests.builders import BOOT, a_run, a_task, an_alloc, ended
 
 pytestmark = pytest.mark.unit
 
 
 def planned(alloc, *runs, now=200.0):
-    return plan({alloc.id: alloc}, runs, now)
+    return plan({alloc.id: alloc}, runs, now, boot=BOOT, keep={alloc.id})
 
 
 def states(found, alloc):
@@ -28,12 +28,17 @@ def test_what_is_wanted_is_started_once():
 
 
 def test_absence_is_never_an_order():
-    found = plan({}, [a_run()], 200.0)
+    found = plan({}, [a_run()], 200.0, boot=BOOT, keep=())
     assert found.actions == ()
 
 
 def test_what_ended_and_is_wanted_no_more_is_forgotten():
-    assert plan({}, [ended()], 200.0).actions == (Forget(("d.0/main/1.0",), "d.0 is over"),)
+    gone = (Forget(("d.0/main/1.0",), "d.0 is over"),)
+    assert plan({}, [ended()], 200.0, boot=BOOT, keep=()).actions == gone
+    assert plan({}, [ended()], 200.0, boot=BOOT, keep=None).actions == (), (
+        "nothing was obeyed in this life yet"
+    )
+    assert plan({}, [ended()], 200.0, boot=BOOT, keep={"d.0"}).actions == (), "unreadable is not empty"
 
 
 def test_exit_0_completes():
@@ -65,7 +70,7 @@ def test_delays_grow_and_the_budget_ends():
 def test_failures_out_of_the_window_are_forgiven():
     alloc = an_alloc(a_task(restart={"max_attempts": 1, "window": "10s", "delay": "1s"}))
     found = planned(alloc, ended(1, at=100.0), ended(1, at=150.0, attempt=1), now=151.0)
-    assert [type(action) for action in found.actions] == [Start]
+    assert [type(action) for action in found.actions] == [Start, Forget]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,7 @@ def test_a_stopped_allocation_starts_nothing():
 
 
 def test_the_exit_code_of_a_stopped_task_is_shown():
-    found = view(an_alloc(wanted="stopped").tasks[0], [ended(137, stop_at=1.0)], wanted="stopped")
+    found = view(an_alloc(wanted="stopped").tasks[0], [ended(137, stop_at=1.0)], wanted="stopped", boot=BOOT)
     assert (found.state, found.reason) == (Task.STOPPED, "killed by SIGKILL (exit code 137)")
 
 
@@ -141,9 +146,36 @@ def test_an_older_generation_ends_before_the_newer_starts():
 
 
 def test_runs_that_matter_no_more_are_forgotten():
-    alloc = an_alloc(a_task(restart={"max_attempts": 2, "window": "1s", "delay": "0s"}))
-    runs = [ended(1, at=100.0 + 5 * n, attempt=n) for n in range(9)]
+    alloc = an_alloc(a_task(restart={"max_attempts": 1000, "window": "11s", "delay": "0s"}))
+    runs = [ended(1, at=160.0 + 5 * n, attempt=n) for n in range(9)]
     found = planned(alloc, *runs, a_run(attempt=9))
-    assert found.actions[-1] == Forget(
-        tuple(f"d.0/main/1.{n}" for n in range(6)), "they matter no more to d.0"
-    )
+    gone = tuple(f"d.0/main/1.{n}" for n in range(6))
+    assert found.actions[-1] == Forget(gone, "they matter no more to d.0")
+
+
+def test_a_verdict_stays_what_it_was_however_late_it_is_read_again():
+    alloc = an_alloc(a_task(restart={"max_attempts": 1, "window": "10s", "delay": "1s"}))
+    runs = [ended(1, at=100.0), ended(1, at=105.0, attempt=1)]
+    late = planned(alloc, *runs, now=1e6)
+    assert late.actions == ()
+    assert states(late, alloc) == {"main": "failed"}
+
+
+def test_times_of_another_boot_are_not_compared_with_this_one_s():
+    alloc = an_alloc(a_task(restart={"max_attempts": 1, "window": "10m"}))
+    old = ended(1, at=1e6, boot="earlier")
+    due = planned(alloc, old, now=60.0)
+    assert [type(action) for action in due.actions] == [Start], "a delay that began in another boot is over"
+    again = planned(alloc, old, ended(1, at=50.0, attempt=1), now=60.0)
+    assert Start in [type(action) for action in again.actions], "failures before the boot do not count"
+    given_up = [old, ended(1, at=1e6 + 5, attempt=1, boot="earlier")]
+    assert states(planned(alloc, *given_up, now=60.0), alloc) == {"main": "failed"}, "a boot forgives nothing"
+
+
+@pytest.mark.parametrize("code", [0, 143])
+@pytest.mark.parametrize("condition", ["no", "on-failure", "always"])
+def test_what_was_stopped_with_its_keeper_runs_again_at_no_cost(code, condition):
+    """The machine was shut down, or `agent stop --tasks`: it is wanted, so it is not completed."""
+    alloc = an_alloc(a_task(restart={"condition": condition, "max_attempts": 0}))
+    found = planned(alloc, ended(code, stop_at=100.0), now=200.0)
+    assert [type(action) for action in found.actions] == [Start]

@@ -1,0 +1,257 @@
+"""The keeper by its own socket: what it starts, survives, adopts and ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from agentd.driver import Driver, KeeperError
+from agentd.keeper import journal as journal_module
+from agentd.keeper.journal import Journal
+from agentd.keeper.server import Keeper
+from tests.conftest import eventually
+
+pytestmark = pytest.mark.integration
+
+
+class Desk:
+    """A driver on a directory, and runs to order."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.driver = Driver(directory, lambda: None)
+        self.driver.connect()
+
+    def order(self, number, *argv, **more):
+        run = {"id": f"a/t/1.{number}", "alloc": "a", "task": "t", "generation": 1, "attempt": number}
+        return {
+            "run": run, "path": argv[0], "argv": list(argv), "env": {"PATH": "/usr/bin:/bin"}, "cwd": "/",
+            "uid": None, "gid": None, "rlimits": [], "stdout": str(self.directory / "out"),
+            "stderr": str(self.directory / "err"), "stop_signal": 15, "grace": 1.0, **more,
+        }  # fmt: skip
+
+    def spawn(self, number, script, **more):
+        self.driver.spawn(self.order(number, "/bin/sh", "-c", script, **more))
+        return f"a/t/1.{number}"
+
+    def run(self, run_id):
+        return next(run for run in self.driver.runs() if run.id == run_id)
+
+    def wait(self, run_id, state):
+        eventually(lambda: self.run(run_id).state == state)
+        return self.run(run_id)
+
+    def kill_keeper(self):
+        os.kill(self.driver.pid, signal.SIGKILL)
+        assert self.driver.wait_gone(10)
+        self.driver.connect()
+
+
+@pytest.fixture
+def desk(tmp_path):
+    found = Desk(tmp_path)
+    yield found
+    found.driver.connect()
+    found.driver.end(force=True)
+    assert found.driver.wait_gone(20)
+
+
+def sleepers(seconds):
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", seconds]]
+
+
+def test_exit_codes_and_signals(desk):
+    assert desk.wait(desk.spawn(0, "exit 7"), "exited").code == 7
+    assert desk.wait(desk.spawn(1, "kill -9 $$"), "exited").code == 137
+    desk.driver.spawn(desk.order(2, "/nope"))
+    assert desk.wait("a/t/1.2", "failed").error == "exec:2"
+    assert desk.wait(desk.spawn(3, "true", cwd="/nope"), "failed").error == "cwd:2"
+
+
+def test_asking_twice_starts_once(desk):
+    run = desk.spawn(0, "sleep 600")
+    pid = desk.wait(run, "running").pid
+    desk.spawn(0, "sleep 600")
+    assert desk.run(run).pid == pid
+
+
+def test_a_killed_keeper_s_runs_are_adopted(desk):
+    run, ends = desk.spawn(0, "exec sleep 600"), desk.spawn(1, "sleep 0.3; exit 4")
+    before = desk.wait(run, "running")
+    desk.kill_keeper()
+    assert desk.run(run).pid == before.pid
+    lost = desk.wait(ends, "exited")
+    assert lost.code is None
+    assert "exit code unknown" in lost.lost
+    desk.driver.stop(run, 15)
+    assert desk.wait(run, "exited").stop_at
+
+
+def test_a_keeper_killed_between_go_and_verdict_leaves_a_run_that_counts_as_running(tmp_path, monkeypatch):
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    monkeypatch.setenv("MUSTER_FAULTS", str(faults))
+    home = tmp_path / "home"
+    home.mkdir()
+    desk = Desk(home)
+    (faults / "keeper.spawn.after").touch()
+    with pytest.raises(Exception, match=r"keeper|pipe|reset"):
+        desk.spawn(0, "exec sleep 600")
+    assert desk.driver.wait_gone(10)
+    desk.driver.connect()
+    assert desk.wait("a/t/1.0", "running").pid
+    desk.driver.end(force=True)
+    assert desk.driver.wait_gone(10)
+
+
+def test_a_keeper_killed_before_its_word_leaves_nothing_running(tmp_path, monkeypatch):
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    monkeypatch.setenv("MUSTER_FAULTS", str(faults))
+    home = tmp_path / "home"
+    home.mkdir()
+    desk = Desk(home)
+    (faults / "keeper.journal.after").touch()
+    with pytest.raises(Exception, match=r"keeper|pipe|reset"):
+        desk.spawn(0, f"touch {tmp_path}/ran; exec sleep 600")
+    assert desk.driver.wait_gone(10)
+    desk.driver.connect()
+    assert desk.wait("a/t/1.0", "exited").lost
+    assert not (tmp_path / "ran").exists()
+    desk.driver.end(force=True)
+    assert desk.driver.wait_gone(10)
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_nothing_of_a_session_outlives_its_main_process(desk, adopted):
+    """Also a child in a process group of its own, also when the keeper is not the parent."""
+    seconds = "611.5" if adopted else "611.25"
+    run = desk.spawn(0, f"set -m; sleep {seconds} & sleep 0.6; exit 3")
+    desk.wait(run, "running")
+    eventually(lambda: sleepers(seconds))
+    if adopted:
+        desk.kill_keeper()
+    desk.wait(run, "exited")
+    eventually(lambda: not sleepers(seconds))
+
+
+def test_an_adopted_session_drains_and_is_killed_whole(desk):
+    run = desk.spawn(0, "(trap '' TERM; sleep 612.5) & exec sleep 612.25")
+    desk.wait(run, "running")
+    eventually(lambda: sleepers("612.5"))
+    desk.kill_keeper()
+    desk.driver.stop(run, 15)
+    assert desk.wait(run, "draining")
+    desk.driver.kill(run)
+    desk.wait(run, "exited")
+    eventually(lambda: not sleepers("612.5"))
+
+
+def test_sigterm_ends_the_keeper_after_its_tasks_each_with_its_grace(desk):
+    polite = desk.spawn(0, "trap 'exit 0' TERM; while :; do sleep 0.02; done")
+    stubborn = desk.spawn(1, "trap '' TERM; while :; do sleep 0.05; done", grace=0.3)
+    desk.wait(polite, "running")
+    desk.wait(stubborn, "running")
+    time.sleep(0.2)  # their traps are set by then
+    os.kill(desk.driver.pid, signal.SIGTERM)
+    assert desk.driver.wait_gone(20)
+    desk.driver.connect()
+    assert (desk.run(polite).code, desk.run(stubborn).code) == (0, 137)
+    assert desk.run(polite).stop_at, "so that it is known: this was no completion"
+    assert desk.run(stubborn).stop_at
+
+
+def test_no_descriptor_of_the_keeper_reaches_a_task(desk):
+    run = desk.spawn(0, "ls /proc/self/fd | wc -l; sleep 600")
+    desk.wait(run, "running")
+    eventually(lambda: (desk.directory / "out").read_text().strip())
+    assert int((desk.directory / "out").read_text()) == 4  # 0, 1, 2 and ls's own
+
+
+def test_many_runs_leave_no_descriptor_behind(desk):
+    keeper = psutil.Process(desk.driver.pid)
+    before = keeper.num_fds()
+    for number in range(60):
+        desk.spawn(number, "exit 0")
+    desk.wait("a/t/1.59", "exited")
+    eventually(lambda: all(run.state == "exited" for run in desk.driver.runs()))
+    assert keeper.num_fds() == before
+    desk.driver.forget(tuple(run.id for run in desk.driver.runs()))
+    assert desk.driver.runs() == []
+
+
+def test_nonsense_is_answered_and_harms_nobody(desk):
+    for message in ({"verb": "dance"}, {"verb": "spawn"}, {"verb": "stop", "id": 5, "signal": 15}):
+        try:
+            desk.driver._ask(message)
+        except KeeperError as error:
+            assert "not understood" in str(error) or "unknown verb" in str(error)
+    assert desk.wait(desk.spawn(0, "exit 0"), "exited").code == 0
+
+
+def test_another_keeper_on_the_same_directory_goes_away(desk):
+    keeper = Path(journal_module.__file__).parent
+    done = subprocess.run([sys.executable, "-I", "-S", str(keeper), str(desk.directory)], capture_output=True, timeout=20, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert b"another keeper" in done.stderr
+    desk.driver.runs()
+
+
+def test_a_torn_line_is_cut_off_and_a_damaged_one_passed_over(tmp_path):
+    path = tmp_path / "j"
+    path.write_bytes(b'{"seq":1,"kind":"x"}\nrubbish\n{"seq":3,"kind":"y"}\n{"seq":4,"ki')
+    found = Journal(str(path))
+    assert [entry["kind"] for entry in found.replay()] == ["x", "y"]
+    assert found.append("z")["seq"] == 4
+    assert [entry["seq"] for entry in Journal(str(path)).replay()] == [1, 3, 4]
+
+
+def test_what_happened_waits_in_memory_while_the_disk_is_full_and_what_must_not_happen_does_not(
+    tmp_path, monkeypatch
+):
+    found, write, full = Journal(str(tmp_path / "j")), os.write, [False]
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2] if full[0] else data))
+    found.append("a")
+    full[0] = True
+    found.append("b")
+    with pytest.raises(OSError, match="No space"):
+        found.append("c", must=True)
+    found.sync()
+    assert found.dirty
+    full[0] = False
+    found.sync()
+    assert not found.dirty
+    assert [(entry["seq"], entry["kind"]) for entry in Journal(str(tmp_path / "j")).replay()] == [
+        (1, "a"),
+        (2, "b"),
+    ]
+
+
+def test_the_journal_is_rewritten_when_it_is_mostly_history(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_module, "COMPACT_ABOVE", 2000)
+    keeper = Keeper(str(tmp_path))
+    for number in range(50):
+        run = {"id": str(number), "alloc": "a", "task": "t", "generation": 1, "attempt": number}
+        keeper.table.refuse(run, "x" * 50)
+        keeper.table.forget([str(number - 1)])
+        keeper.table.sync()
+    assert (tmp_path / "keeper.journal").stat().st_size < 4000
+    after = Keeper(str(tmp_path))
+    after.table.restore()
+    assert list(after.table.runs) == ["49"]
+    assert after.table.seq == keeper.table.seq
+
+
+def test_a_rewrite_that_does_not_fit_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
+    found, write = Journal(str(tmp_path / "j")), os.write
+    found.append("a")
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
+    found.rewrite([{"seq": 1, "kind": "a"}] * 10)
+    monkeypatch.undo()
+    assert [entry["kind"] for entry in Journal(str(tmp_path / "j")).replay()] == ["a"]
+    assert not (tmp_path / "j.part").exists()

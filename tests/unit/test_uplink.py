@@ -1,0 +1,181 @@
+"""The uplink: whatever fails, it goes on; what was not heard is said again."""
+
+import http.client
+
+import pytest
+
+from agentd.core.obey import Offer
+from agentd.uplink import Uplink, offer
+from store.codec import loads
+from store.errors import Claimed, Unavailable
+from store.kv.node import Pulse
+from store.kv.projection import Desired
+from tests.conftest import eventually
+
+pytestmark = pytest.mark.unit
+
+
+class Link:
+    """A store that does what a test says, and remembers what it was told."""
+
+    def __init__(self):
+        self.actual, self.beats, self.trouble, self.previous = {}, [], [], None
+        self.desired = {b"@rev": b"7", b"@epoch": b"1-a", b"@node": b"u", b"a.0": b"{}", b"b.0": b"nonsense"}
+
+    def _maybe(self, verb):
+        for number, (name, error) in enumerate(self.trouble):
+            if name == verb:
+                del self.trouble[number]
+                raise error
+
+    def claim(self, uid, beat, ttl_ms):
+        self._maybe("claim")
+        self.claimed = uid
+
+    def beat(self, beat, ttl_ms):
+        self._maybe("beat")
+        self.beats.append(loads(beat))
+        previous, self.previous = self.previous, None
+        return Pulse(previous, "1-a", 7, "u")
+
+    def fetch(self):
+        self._maybe("fetch")
+        return Desired(self.desired)
+
+    def report(self, puts, deletes):
+        self.actual.update(puts)
+        for key in deletes:
+            self.actual.pop(key, None)
+        self._maybe("report")
+
+    def reported(self):
+        return dict(self.actual)
+
+    def wake(self, wait_ms):
+        raise Unavailable("no hints here")
+
+    def hint(self):
+        pass
+
+    def describe(self, facts):
+        pass
+
+    def leave(self):
+        self.left = True
+
+    def close(self):
+        pass
+
+
+class Joiner:
+    def __init__(self, link):
+        self.link, self.trouble, self.anew = link, [], []
+
+    def connect(self, *, anew):
+        self.anew.append(anew)
+        if self.trouble:
+            raise self.trouble.pop(0)
+        return self.link
+
+
+@pytest.fixture
+def joined(clock, monkeypatch):
+    from agentd import uplink as module
+    from store.backoff import Backoff
+
+    monkeypatch.setattr(module, "RETRY", Backoff(first=0.01, most=0.01))
+    joiner, offers = Joiner(Link()), []
+    found = Uplink(
+        joiner, clock, "u", 5.0, 15.0, lambda: {"instance": "me", "started": 5.0, "uid": "u"}, offers.append
+    )
+    found.joiner, found.link, found.offers = joiner, joiner.link, offers
+    yield found
+    found.leave()
+
+
+def connected(uplink):
+    uplink.start()
+    eventually(lambda: uplink.trouble is None and uplink.offers)
+    return uplink
+
+
+def test_an_offer_is_parsed_entry_by_entry(joined):
+    (found,) = connected(joined).offers
+    assert isinstance(found, Offer)
+    assert found.entries["a.0"] == {}
+    assert "not JSON" in found.entries["b.0"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("away"),
+        http.client.IncompleteRead(b""),
+        ValueError("odd"),
+        RuntimeError("worse"),
+        OSError(28, "full"),
+    ],
+)
+@pytest.mark.parametrize("where", ["connect", "claim", "beat", "fetch", "report"])
+def test_whatever_fails_it_goes_on(joined, error, where):
+    if where == "connect":
+        joined.joiner.trouble = [error]
+    else:
+        joined.link.trouble = [(where, error)]
+    joined.publish({"a.0": b"1"})
+    connected(joined)
+    eventually(lambda: joined.link.actual == {"a.0": b"1"} and not joined.link.trouble)
+
+
+def test_a_report_whose_answer_was_lost_still_raises_the_number_the_leader_looks_at(joined):
+    connected(joined)
+    before = joined.link.beats[-1]["actual_seq"]
+    joined.link.trouble = [("report", Unavailable("it happened, but nobody heard"))]
+    joined.publish({"a.0": b"done"})
+    eventually(lambda: joined.link.beats[-1]["actual_seq"] > before)
+    assert joined.link.actual == {"a.0": b"done"}
+
+
+def test_what_lies_there_from_an_earlier_life_is_replaced(joined):
+    joined.link.actual = {"old.0": b"x", "a.0": b"stale"}
+    joined.publish({"a.0": b"new"})
+    connected(joined)
+    eventually(lambda: joined.link.actual == {"a.0": b"new"})
+
+
+def test_the_manager_is_asked_again_only_after_the_second_failure(joined):
+    joined.joiner.trouble = [Unavailable("x"), Unavailable("x"), Unavailable("x")]
+    connected(joined)
+    assert joined.joiner.anew == [False, False, True, True]
+
+
+def test_a_taken_id_at_the_first_contact_is_told(joined):
+    joined.joiner.trouble = [Claimed("somebody")]
+    joined.start()
+    eventually(lambda: joined.refused)
+
+
+def test_the_newer_of_two_twins_stands_back_until_the_older_is_gone(joined):
+    connected(joined)
+    joined.link.previous = {"uid": "u", "instance": "older", "started": 1.0}
+    joined.link.trouble = [("claim", Claimed("alive")), ("claim", Claimed("alive"))]
+    joined.beat_soon()
+    eventually(lambda: "another agent" in (joined.trouble or "") or "alive" in (joined.trouble or ""))
+    eventually(lambda: joined.trouble is None)
+    assert joined.link.claimed == "", "only a free key was claimed"
+    assert joined.refused is None
+
+
+def test_the_older_twin_goes_on(joined):
+    connected(joined)
+    joined.link.previous = {"uid": "u", "instance": "newer", "started": 9.0}
+    joined.beat_soon()
+    count = len(joined.link.beats)
+    eventually(lambda: len(joined.link.beats) > count)
+    assert joined.trouble is None
+
+
+def test_a_mark_that_is_no_number_is_no_reason_to_die():
+    with pytest.raises(Exception, match="is not a number"):
+        Desired({b"@rev": b"x"})
+    assert offer(Desired({b"\xff": b"{}"})).entries.keys() == {"�"}
