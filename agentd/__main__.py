@@ -1,6 +1,7 @@
 """The program `agent`: the brain of one node. The only place where the agent is wired together."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 
 from agentd import facts, identity
 from agentd.brain import Brain
-from agentd.driver import Driver, KeeperGone
+from agentd.driver import Driver, KeeperError, KeeperGone
 from agentd.join import Joiner
 from agentd.local_port import LocalPort
 from agentd.memory import Memory
@@ -80,8 +81,9 @@ def _run(settings: AgentSettings) -> int:
         brain.run()
         log.info("shutting down")
         brain.uplink.leave()
-        brain.driver.end(force=False)
     finally:
+        with contextlib.suppress(KeeperGone, KeeperError):
+            brain.driver.end(force=False)
         port.stop()
         lock.close()
     return 0

@@ -17,7 +17,8 @@ from rig import header, row
 from store import bootstrap
 from store.clock import SystemClock
 from store.codec import dumps
-from store.embedded import EmbeddedServer, Files
+from store.embedded import EmbeddedServer
+from store.home import Files
 from store.kv.connection import connect
 from store.kv.node import RedisNodeLink
 from store.kv.projection import Projection

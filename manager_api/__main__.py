@@ -1,6 +1,7 @@
 """The program `manager`: API, controller and, by default, the store, in one command."""
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -20,8 +21,9 @@ from manager_api.supervisor import Supervisor, api_child, controller_child
 from store import bootstrap, logs, snapshot
 from store.clock import SystemClock
 from store.config import ConfigError, add_flags, resolve
-from store.embedded import EmbeddedServer, Files
-from store.errors import StoreError
+from store.embedded import EmbeddedServer
+from store.errors import StoreError, Unavailable
+from store.home import Files
 from store.kv.connection import connect, redacted
 from store.kv.server import Server
 from store.kv.store import Store
@@ -30,6 +32,7 @@ from store.version import VERSION
 
 log = logging.getLogger("manager")
 
+EXTERNAL_SAID_EVERY = 10.0
 LOCK_WITHIN = 30.0
 """Seconds to wait for the store of a manager that has just died."""
 
@@ -83,7 +86,7 @@ def _run(settings: ManagerSettings) -> int:
     files = settings.files
     files.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _lock(files, clock)
-    listener = _listen(settings.listen, settings.port)
+    listener = _listen(settings, files, clock)
     if settings.store is None:
         embedded = _embedded(settings, files, lock)
         store = Store(embedded.client("manager"))
@@ -96,7 +99,7 @@ def _run(settings: ManagerSettings) -> int:
         )
     else:
         embedded, keeper = None, None
-        _external(settings.store, files)
+        _external(settings.store, files, clock)
         access = StoreAccess(
             url=settings.store, advertised_port=None, password_file=None, holder=_holder(files)
         )
@@ -110,6 +113,7 @@ def _run(settings: ManagerSettings) -> int:
     log.info("listening on %s", about["url"])
     children = [api_child(clock, environment, listener), controller_child(clock, environment)]
     Supervisor(clock, children, embedded, keeper).run()
+    (files.home / "manager.json").unlink()  # a manager that finds one knows that its former self crashed
     return 0
 
 
@@ -134,14 +138,29 @@ def _pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _listen(address: str, port: int) -> socket.socket:
+def _listen(settings: ManagerSettings, files: Files, clock: SystemClock) -> socket.socket:
+    """The API's socket. After a crash, what answered for our former self may still hold it."""
+    crashed = (files.home / "manager.json").exists()
+    deadline = clock.now() + (LOCK_WITHIN if crashed else 0.0)
+    while True:
+        try:
+            return _bind(settings.listen, settings.port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or clock.now() >= deadline:
+                where = f"{settings.listen} port {settings.port}"
+                raise StoreError(f"cannot listen on {where}: {error.strerror or error}") from error
+        _pause(0.2)
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    family, kind, proto, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, proto)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        family, kind, proto, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, proto)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
-    except OSError as error:
-        raise StoreError(f"cannot listen on {address} port {port}: {error.strerror or error}") from error
+    except OSError:
+        listener.close()
+        raise
     listener.listen(1024)
     return listener
 
@@ -169,7 +188,8 @@ def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedSe
         known = files.cluster.read_text() if files.cluster.exists() and not restoring else None
         meta = bootstrap.begin(store, known)
         if restoring:
-            meta = bootstrap.mint(store)
+            meta = bootstrap.mint(store, above=snapshot.recorded(files))
+            snapshot.record(files, meta)
             snapshot.accept(files, settings.db_path)
             log.warning("restored: epoch %s begins at revision %d", meta.epoch, meta.rev)
     except StoreError as error:
@@ -182,17 +202,28 @@ def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedSe
     return embedded
 
 
-def _external(url: str, files: Files) -> None:
+def _external(url: str, files: Files, clock: SystemClock) -> None:
+    """Wait for an external store, and check that it is one, and ours."""
     client = connect(url, name="manager")
+    said = -EXTERNAL_SAID_EVERY
     try:
-        flavour = Server(client).flavour()
-        log.info("store: %s at %s", flavour, redacted(url))
-        if not flavour.has_key_patterns:
-            log.warning("%s has no ACL key patterns: every node can read and write every key", flavour)
-        known = files.cluster.read_text() if files.cluster.exists() else None
-        write_whole(files.cluster, bootstrap.begin(Store(client), known).cluster.encode())
+        while True:
+            try:
+                flavour = Server(client).flavour()
+                known = files.cluster.read_text() if files.cluster.exists() else None
+                meta = bootstrap.begin(Store(client), known)
+                break
+            except Unavailable as error:
+                if clock.now() - said >= EXTERNAL_SAID_EVERY:
+                    log.warning("waiting for the store at %s: %s", redacted(url), error)
+                    said = clock.now()
+                _pause(0.5)
     finally:
         client.close()
+    log.info("store: %s at %s", flavour, redacted(url))
+    if not flavour.has_key_patterns:
+        log.warning("%s has no ACL key patterns: every node can read and write every key", flavour)
+    write_whole(files.cluster, meta.cluster.encode())
 
 
 def _holder(files: Files) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from store.config import ConfigError, Setting, boolean, port
-from store.embedded import Files
+from store.home import Files
 
 DEFAULT_STORE_PORT = 8082
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -73,7 +73,26 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
         )
     if settings.sftp_host is not None:
         _check_sftp(settings.sftp_host)
+    if settings.store is not None:
+        _check_store(settings.store)
+    if not settings.db_path.name or settings.db_path.is_dir():
+        raise ConfigError(f"--db-path {settings.db_path} is not a file's name")
     return settings
+
+
+def _check_store(url: str) -> None:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+        good = parts.scheme in ("redis", "rediss") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:  # the text itself may hold a password
+        raise ConfigError(
+            "--store: expected redis://user:password@host:port/0; special characters percent-encoded"
+        )
 
 
 def _check_sftp(url: str) -> None:

@@ -52,7 +52,13 @@ class Child:
             log.error("%s ended with %d; started again in %.1f s", self.name, code, delay)
             self.process, self._retry_at = None, now + delay
         if now >= self._retry_at:
-            self.process = self._start()
+            try:
+                self.process = self._start()
+            except OSError as error:  # no process or memory for it just now
+                self._failures += 1
+                self._retry_at = now + self._backoff.delay(self._failures)
+                log.error("%s cannot be started: %s", self.name, error)
+                return
             self._started = now
             log.info("%s runs as pid %d", self.name, self.process.pid)
 

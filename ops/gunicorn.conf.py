@@ -25,6 +25,11 @@ loglevel = "warning"
 
 def post_fork(server, worker):  # noqa: ANN001, ANN201, ARG001 - gunicorn's names
     """Open what must not be shared between workers."""
-    from manager_api.wsgi import services
+    from pathlib import Path
 
+    from manager_api.wsgi import services
+    from store import logs
+
+    log_file = os.environ.get("MUSTER_LOG_FILE")
+    logs.setup(Path(log_file) if log_file else None)
     services.after_fork()

@@ -44,11 +44,16 @@ def begin(store: Store, known_cluster: str | None) -> Meta:
     return meta
 
 
-def mint(store: Store) -> Meta:
-    """Begin a new epoch: what this store holds may lack what others have seen."""
+def mint(store: Store, above: tuple[int, int] = (0, 0)) -> Meta:
+    """Begin a new epoch: what this store holds may lack what others have seen.
+
+    `above` are the highest epoch number and revision known to have been served.
+    """
     old = store.attach()
-    epoch = _epoch(epoch_number(old.epoch) + 1)
-    answer = store.scripts.run("mint", [store.keys.meta, store.keys.rev], [old.epoch, epoch, LEAP])
+    number, rev = above
+    epoch = _epoch(max(epoch_number(old.epoch), number) + 1)
+    leap = LEAP + max(0, rev - old.rev)
+    answer = store.scripts.run("mint", [store.keys.meta, store.keys.rev], [old.epoch, epoch, leap])
     verdict(answer, old.epoch)
     return store.attach()
 

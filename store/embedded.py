@@ -5,16 +5,17 @@ id. `--db-path` itself is a snapshot for people to copy; see `store.snapshot`.
 """
 
 import logging
+import random
 import secrets
 import shutil
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from store.binaries import Binary, find_binary
 from store.errors import StoreError, Unavailable, Unsupported
+from store.home import Files
 from store.kv.connection import Client, connect
 from store.kv.server import Server
 from store.process import tied_to_parent, write_whole
@@ -24,53 +25,6 @@ log = logging.getLogger("store")
 READY_WITHIN = 60.0
 """Seconds for the server to load its data. 1 GB of AOF took 9 s."""
 STOP_WITHIN = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """What lies in the manager's directory."""
-
-    home: Path
-
-    @property
-    def password(self) -> Path:
-        """The server's password; 0600, never in argv."""
-        return self.home / "password"
-
-    @property
-    def port(self) -> Path:
-        """The port, so that it is the same after every start."""
-        return self.home / "port"
-
-    @property
-    def cluster(self) -> Path:
-        """The cluster id this directory belongs to."""
-        return self.home / "cluster"
-
-    @property
-    def flavour(self) -> Path:
-        """The kind of server that wrote the data."""
-        return self.home / "flavour"
-
-    @property
-    def append_only(self) -> Path:
-        """The directory of the append-only file."""
-        return self.home / "appendonlydir"
-
-    @property
-    def dump(self) -> Path:
-        """The server's own snapshot."""
-        return self.home / "dump.rdb"
-
-    @property
-    def published(self) -> Path:
-        """Digests of the snapshots we put at `--db-path`."""
-        return self.home / "published.json"
-
-    @property
-    def staging(self) -> Path:
-        """Where a restore is tried before it replaces anything."""
-        return self.home / "staging"
 
 
 class EmbeddedServer:
@@ -98,7 +52,7 @@ class EmbeddedServer:
     @property
     def local_url(self) -> str:
         """Where this machine reaches it, without the password."""
-        host = "127.0.0.1" if self._listen in ("0.0.0.0", "::") else self._listen  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._listen, self._listen)  # noqa: S104
         return f"redis://{f'[{host}]' if ':' in host else host}:{self.port}/0"
 
     @property
@@ -116,7 +70,8 @@ class EmbeddedServer:
         Raises:
             Unavailable: it ended, or did not come up in time; with the reason it gave.
         """
-        self.port = self._wanted_port or self._stable_port()
+        # Once used in this life it stays: API, controller and agents know no other.
+        self.port = self.port or self._wanted_port or self._stable_port()
         self._process = self._run(self.files.home, append_only=True, listen=self._listen, port=self.port)
         self._wait_ready(self._process, self.client("manager"), self.files.home)
         write_whole(self.files.port, str(self.port).encode())
@@ -231,10 +186,10 @@ class EmbeddedServer:
         try:
             port = int(self.files.port.read_text())
         except (FileNotFoundError, ValueError):
-            return _free_port()
+            return _quiet_port(self._listen)
         if _is_free(self._listen, port):
             return port
-        fresh = _free_port()
+        fresh = _quiet_port(self._listen)
         log.warning("store port %d is taken by another program; using %d", port, fresh)
         return fresh
 
@@ -275,8 +230,21 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _quiet_port(host: str) -> int:
+    """A free port below those that outgoing connections are given: nobody takes it by chance."""
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        lowest = 32768
+    for _ in range(100):
+        port = random.randrange(10_000, lowest) if lowest > 10_000 else 0
+        if port and _is_free(host, port):
+            return port
+    return _free_port()
+
+
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

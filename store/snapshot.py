@@ -10,10 +10,13 @@ import logging
 import os
 from pathlib import Path
 
+from store.bootstrap import epoch_number
 from store.clock import Clock
-from store.embedded import EmbeddedServer, Files
+from store.embedded import EmbeddedServer
 from store.errors import StoreError
 from store.faults import fault
+from store.home import Files
+from store.kv.api import Meta
 from store.kv.server import Server
 from store.kv.store import Store
 from store.process import sync_directory, write_whole
@@ -22,6 +25,8 @@ log = logging.getLogger("store")
 
 EVERY = 2.0
 """Seconds between two snapshots at most; one is only made when a record changed."""
+BUSY = 0.25
+"""Seconds to wait while the server is busy with another child."""
 
 
 def digest(path: Path) -> str:
@@ -50,6 +55,22 @@ def _published(files: Files) -> list[str]:
     return [str(each) for each in known] if isinstance(known, list) else []
 
 
+def record(files: Files, meta: Meta) -> None:
+    """Note the highest epoch and revision ever served from here: a later epoch must pass both."""
+    number, rev = recorded(files)
+    highest = {"epoch": max(number, epoch_number(meta.epoch)), "rev": max(rev, meta.rev)}
+    write_whole(files.highest, json.dumps(highest).encode())
+
+
+def recorded(files: Files) -> tuple[int, int]:
+    """The highest epoch number and revision ever served from here; zeros if nothing is known."""
+    try:
+        known = json.loads(files.highest.read_text())
+        return int(known["epoch"]), int(known["rev"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0, 0
+
+
 class SnapshotKeeper:
     """Publishes the snapshot when records changed. Call `tick` about twice a second."""
 
@@ -60,7 +81,7 @@ class SnapshotKeeper:
         self._db_path = db_path
         self._clock = clock
         self._saved = -1
-        self._saving: int | None = None
+        self._saving: tuple[int, str] | None = None
         self._next = clock.now()
         self._cluster = store.meta().cluster
         self.trouble: str | None = None
@@ -81,24 +102,40 @@ class SnapshotKeeper:
         return self._saved == self._store.meta().rev
 
     def _step(self) -> None:
-        if self._saving is not None:
-            under_way, good = self._admin.saving()
-            if under_way:
-                return
-            rev, self._saving = self._saving, None
-            if not good:
-                raise StoreError("the server could not write it; see server.log")
-            self._publish()
-            self._saved, self.trouble = rev, None
+        if self._saving is not None and not self._finish(*self._saving):
+            return
         if self._clock.now() < self._next:
             return
+        meta = self._meta()
+        if meta.rev != self._saved:
+            run_id = self._admin.run_id()
+            if self._admin.save_in_background():
+                self._meta()  # what is being saved was all there: a flush in between shows here
+                self._saving = meta.rev, run_id
+                self._next = self._clock.now() + EVERY
+            else:
+                self._next = self._clock.now() + BUSY
+
+    def _meta(self) -> Meta:
         meta = self._store.meta()
         if meta.cluster != self._cluster or meta.rev < self._saved:
             raise StoreError("the store lost its data: the last good snapshot is kept")
-        if meta.rev != self._saved:
-            self._next = self._clock.now() + EVERY
-            self._admin.save_in_background()
-            self._saving = meta.rev
+        return meta
+
+    def _finish(self, rev: int, run_id: str) -> bool:
+        """Publish the snapshot that was begun, once it is there."""
+        under_way, good = self._admin.saving()
+        if under_way:
+            return False
+        self._saving = None
+        if self._admin.run_id() != run_id:
+            return True  # the server that wrote it is gone, perhaps in the middle: begin again
+        if not good:
+            raise StoreError("the server could not write it; see server.log")
+        self._publish()
+        record(self._embedded.files, self._store.meta())
+        self._saved, self.trouble = rev, None
+        return True
 
     def _publish(self) -> None:
         files = self._embedded.files

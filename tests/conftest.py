@@ -10,8 +10,9 @@ import pytest
 
 from store import bootstrap
 from store.binaries import find_binary
-from store.embedded import EmbeddedServer, Files
+from store.embedded import EmbeddedServer
 from store.errors import Unsupported
+from store.home import Files
 from store.keys import Keys
 from store.kv.store import Store
 

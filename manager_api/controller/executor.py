@@ -17,6 +17,8 @@ from store.model.lifecycle import Deployment
 log = logging.getLogger("controller")
 
 Write = tuple[str, str, Json | None]
+TASKS_KEPT = 500
+"""Rows of an ended deployment that is too large to keep whole: failed ones first."""
 HALTED_AT_ONCE = MOST_FIELDS // 2 - 1
 
 
@@ -137,6 +139,11 @@ class Executor:
             status: Json = {"v": 1, "status": Deployment.FAILED, "refused": True, "nodes": []}
             status |= {"reason": f"too large: {error}", "allocations": [], "tasks": []}
             self._perform(Refuse(action.deployment, action.rev, status, str(error)))
+        elif isinstance(action, SetStatus) and len(action.status.get("tasks", ())) > TASKS_KEPT:
+            rows = sorted(action.status["tasks"], key=lambda row: row["state"] in ("completed", "stopped"))
+            kept = [{**row, "reason": row["reason"][:200]} for row in rows[:TASKS_KEPT]]
+            short = {**action.status, "tasks": kept, "tasks_left_out": len(rows) - len(kept)}
+            self._perform(SetStatus(action.deployment, action.rev, short, action.reason))
 
 
 def _undecided(action: Place | Refuse) -> list[Compare]:

@@ -81,6 +81,10 @@ class Listeners:
                 if not self._stop.is_set():
                     self._inbox.failed(error)
                 return
+            except Exception as error:
+                log.error("change log", exc_info=error)
+                self._inbox.failed(StoreError(f"the change log cannot be read: {error!r}"))
+                return
             if events:
                 self._inbox.moved(events)
 
@@ -93,8 +97,10 @@ class Listeners:
                 self._hints.reset()
                 self._stop.wait(0.5)
                 continue
-            except StoreError as error:
-                log.warning("hints: %s", error)
-                return
+            except Exception as error:  # noqa: BLE001 - without hints all still happens, a little later
+                log.warning("hints: %r", error)
+                self._hints.reset()
+                self._stop.wait(5.0)
+                continue
             if named:
                 self._inbox.hinted(named)

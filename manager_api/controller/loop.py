@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+from collections.abc import Iterable, Iterator
 
 from manager_api.controller.executor import Executor
 from manager_api.controller.inbox import Inbox, Listeners, Mail
@@ -24,7 +25,10 @@ SLICES = 4
 """Every heartbeat is looked at once in so many ticks."""
 FULL_ROUND = 5.0
 """Seconds between plans over everything."""
-HOUSEKEEPING = 30.0
+HOUSEKEEPING = 15.0
+"""Seconds between compaction, a look at who the server is, and a check of memory against the store."""
+DEPLOYMENTS_AT_ONCE, NODES_AT_ONCE = 16, 500
+"""What is planned and written between two renewals of the lease."""
 LOG_KEPT = 10_000
 """Revisions that stay in the change log for watchers."""
 STANDBY = 0.2
@@ -58,6 +62,7 @@ class Controller:
                 self._lead()
                 failures = 0
             except (Fenced, Compacted) as error:
+                self._election.forget()
                 log.warning("leading anew: %s", error)
             except StoreError as error:
                 self._election.forget()
@@ -119,13 +124,17 @@ class Controller:
         """Deployments first: what they decide moves nodes, which are planned right after."""
         while mirror.dirty_deployments or mirror.dirty_nodes:
             deployments, mirror.dirty_deployments = mirror.dirty_deployments, set()
-            executor.perform(plan_deployments(mirror.fleet, self._clock.wall(), deployments))
+            for batch in batches(deployments, DEPLOYMENTS_AT_ONCE):
+                executor.perform(plan_deployments(mirror.fleet, self._clock.wall(), batch))
+                self._election.campaign()
             nodes, mirror.dirty_nodes = mirror.dirty_nodes, set()
-            executor.perform(plan_nodes(mirror.fleet, nodes))
-            self._election.campaign()
+            for batch in batches(nodes, NODES_AT_ONCE):
+                executor.perform(plan_nodes(mirror.fleet, batch))
+                self._election.campaign()
 
     def _housekeeping(self, mirror: Mirror) -> None:
         self._store.compact(self._store.seen - LOG_KEPT)
+        mirror.verify()
         if Server(self._store.client).run_id() != self._run_id:
             self._server_changed(mirror)
 
@@ -134,8 +143,17 @@ class Controller:
         server = Server(self._store.client)
         mirror.presence.grace()
         try:
-            for node, stored in mirror.fleet.nodes.items():
-                server.grant_node(self._store.keys, node, stored.data["secret_sha256"])
+            for batch in batches(mirror.fleet.nodes, NODES_AT_ONCE):
+                secrets = {node: mirror.fleet.nodes[node].data["secret_sha256"] for node in batch}
+                server.grant_nodes(self._store.keys, secrets)
+                self._election.campaign()
         except Unsupported as error:
             log.warning("%s: every node can read every key", error)
         self._run_id = server.run_id()
+
+
+def batches(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    """The names in parts: between two of them the lease is renewed."""
+    ordered = sorted(names)
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]

@@ -11,6 +11,8 @@ from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, VERSIONS
 from store.kv.api import Event, Record
 from store.kv.projection import Desired, Projection
 from store.kv.store import Store
+from store.model.beat import actual as read_actual
+from store.model.beat import heartbeat
 from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
@@ -52,13 +54,14 @@ class Mirror:
         self.dirty_deployments = set(self.fleet.deployments) | set(self.fleet.status)
         self.dirty_nodes = set(self.fleet.nodes)
 
-    def apply(self, events: Sequence[Event]) -> None:
-        """Re-read what the change log says has moved, unless we wrote it ourselves."""
+    def apply(self, events: Sequence[Event], *, believe: bool = False) -> None:
+        """Re-read what the change log says has moved, unless (or `believe`) we wrote it ourselves."""
         wanted = list(
             dict.fromkeys(
                 (event.collection, event.field)
                 for event in events
-                if event.collection in MIRRORED and event.rev > self._known_rev(event.collection, event.field)
+                if event.collection in MIRRORED
+                and (believe or event.rev > self._known_rev(event.collection, event.field))
             )
         )
         for start in range(0, len(wanted), MOST_AT_ONCE):
@@ -68,6 +71,30 @@ class Mirror:
                 if collection == NODES and record is not None:
                     self._take_desired(field, self._nodes.desired([field])[field])
                     self.look([field])
+
+    def verify(self) -> None:
+        """Read anew what differs from memory: a lost log entry or a deleted hash heals by itself."""
+        lost = [
+            Event(rev, name, field, "put")
+            for name in MIRRORED
+            for field, rev in self._store.revisions(name).items()
+            if rev != self._known_rev(name, field)
+        ]
+        gone = [
+            Event(self._store.seen, name, field, "del")
+            for name in MIRRORED
+            for field in self._collection(name).keys() - self._store.revisions(name).keys()
+        ]
+        if lost or gone:
+            log.warning("%d records had moved unheard", len(lost) + len(gone))
+            self.apply([*lost, *gone], believe=True)
+        nodes = sorted(self.fleet.nodes)
+        for node, marks in zip(nodes, self._nodes.marks(nodes), strict=True):
+            state = self.fleet.states[node]
+            if marks != (state.desired_rev, state.desired_epoch, state.desired_uid):
+                log.warning("the desired state of node %s is not as it was written", node)
+                self._take_desired(node, self._nodes.desired([node])[node])
+                self.dirty_nodes.add(node)
 
     def wrote(self, collection: str, field: str, data: Json | None, rev: int) -> None:
         """Note our own write, so that its event need not be read back."""
@@ -95,7 +122,7 @@ class Mirror:
         moved, turned = [], False
         for node, raw in zip(nodes, self._nodes.beats(nodes), strict=True):
             state = self.fleet.states[node]
-            beat = _beat(raw) if raw is not None and raw != self.presence.raw(node) else None
+            beat = _beat(node, raw) if raw is not None and raw != self.presence.raw(node) else None
             if beat is not None:
                 state.beat = beat
             ttl = float(state.beat.get("ttl", DEFAULT_TTL))
@@ -120,9 +147,9 @@ class Mirror:
             actual: dict[str, Json] = {}
             for alloc_id, raw in entries.items():
                 try:
-                    actual[alloc_id] = loads(raw, f"actual of {node}/{alloc_id}")
+                    actual[alloc_id] = read_actual(loads(raw, f"actual of {node}/{alloc_id}"))
                 except BadRecord as error:
-                    log.warning("%s", error)
+                    log.warning("node %s: %s", node, error)
             self.fleet.states[node].actual = actual
             self._node_moved(node)
 
@@ -197,8 +224,10 @@ def _marks(entry: Json, rev: int) -> Json:
     return {"rev": rev, "generation": entry["generation"], "wanted": entry["wanted"]}
 
 
-def _beat(raw: bytes) -> Json:
+def _beat(node: str, raw: bytes) -> Json:
+    """A heartbeat; one that cannot be read makes its node as good as offline, and nothing else."""
     try:
-        return loads(raw, "heartbeat")
-    except BadRecord:
+        return heartbeat(loads(raw, "heartbeat"))
+    except BadRecord as error:
+        log.warning("node %s: %s", node, error)
         return {}

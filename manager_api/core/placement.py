@@ -1,5 +1,6 @@
 """Where allocations go. First form: pins; otherwise the least loaded node that is online and fits."""
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,6 +48,7 @@ class Placer:
         self._fleet = fleet
         self._round = taken
         self._taken = {node: Reserved(each.memory, each.cpus) for node, each in taken.items()}
+        self._queues: dict[tuple[Need, str | None], _Queue] = {}
 
     def keep(self) -> None:
         """The deployment was accepted: the next one must see what it takes."""
@@ -55,29 +57,51 @@ class Placer:
     def place(self, part: Part) -> str | Refused:
         """The node for a part, or why there is none."""
         need = Need.of(part)
-        candidates = sorted(self._fleet.nodes)
-        if part.pin is not None:
-            pinned = matching(self._fleet, part.pin)
-            if len(pinned) > 1:
-                names = ", ".join(pinned)
-                whole = f"{part.pin} is several nodes: {names}; pin by node id"
-                return Refused(whole, dict.fromkeys(pinned, whole))
-            if not pinned:
-                whole = f"no node has the id, host name or address {part.pin}"
-                return Refused(whole, dict.fromkeys(candidates, f"is not {part.pin}"))
-            candidates = pinned
-        refusals = {node: self.refusal(node, need) for node in candidates}
-        fitting = [node for node, why in refusals.items() if why is None]
-        if not fitting:
-            whole = "no node can take it" if refusals else "there is no node yet: start an agent"
-            if len(refusals) == 1:
-                whole = "; ".join(f"node {node} {why}" for node, why in refusals.items())
-            return Refused(whole, {node: str(why) for node, why in refusals.items()})
-        chosen = min(fitting, key=self._load)
+        queue = self._queues.get((need, part.pin))
+        if queue is None:
+            found = self._candidates(part.pin)
+            if isinstance(found, Refused):
+                return found
+            queue = self._queues[need, part.pin] = _Queue(found)
+        chosen = self._best(queue, need)
+        if chosen is None:
+            return _refused(queue.refusals)
         taken = self._taken.setdefault(chosen, Reserved())
         taken.memory += need.memory
         taken.cpus += need.cpus
         return chosen
+
+    def _candidates(self, pin: str | None) -> list[str] | Refused:
+        if pin is None:
+            return sorted(self._fleet.nodes)
+        pinned = matching(self._fleet, pin)
+        if len(pinned) > 1:
+            whole = f"{pin} is several nodes: {', '.join(pinned)}; pin by node id"
+            return Refused(whole, dict.fromkeys(pinned, whole))
+        if not pinned:
+            whole = f"no node has the id, host name or address {pin}"
+            return Refused(whole, dict.fromkeys(sorted(self._fleet.nodes), f"is not {pin}"))
+        return pinned
+
+    def _best(self, queue: "_Queue", need: Need) -> str | None:
+        """The least loaded node that fits. Loads only grow while placing: an old one is looked at again."""
+        for node in queue.fresh:
+            self._enqueue(queue, node, need)
+        queue.fresh = []
+        while queue.heap:
+            load, node = heapq.heappop(queue.heap)
+            self._enqueue(queue, node, need)
+            if queue.heap and queue.heap[0] == (load, node):
+                return node
+            # It is busier than it was, or full by now; the next one is as it should be, or looked at next.
+        return None
+
+    def _enqueue(self, queue: "_Queue", node: str, need: Need) -> None:
+        why = self.refusal(node, need)
+        if why is None:
+            heapq.heappush(queue.heap, (self._load(node), node))
+        else:
+            queue.refusals[node] = why
 
     def refusal(self, node: str, need: Need) -> str | None:
         """Why a node cannot take it, as a predicate ("is offline"), or None."""
@@ -101,19 +125,33 @@ class Placer:
             return f"has {cpus:g} cpus, {reserved.cpus:g} of them reserved; {need.cpus:g} are wanted"
         return None
 
-    def _load(self, node: str) -> tuple[float, float, str]:
+    def _load(self, node: str) -> tuple[float, float]:
         beat, reserved = self._fleet.states[node].beat, self._reserved(node)
         memory = reserved.memory / max(int(beat.get("memory_total", 0)), 1)
         cpus = reserved.cpus / max(float(beat.get("cpus", 0)), 0.01)
         return (
             max(memory, float(beat.get("memory_percent", 0)) / 100),
             max(cpus, float(beat.get("cpu_percent", 0)) / 100),
-            node,
         )
 
     def _reserved(self, node: str) -> Reserved:
         there, ours = self._fleet.reserved[node], self._taken.get(node, Reserved())
         return Reserved(there.memory + ours.memory, there.cpus + ours.cpus)
+
+
+class _Queue:
+    """The nodes that may take one kind of need, least loaded first."""
+
+    def __init__(self, candidates: list[str]) -> None:
+        self.fresh = candidates
+        self.heap: list[tuple[tuple[float, float], str]] = []
+        self.refusals: dict[str, str] = {}
+
+
+def _refused(refusals: Mapping[str, str]) -> Refused:
+    if len(refusals) == 1:
+        return Refused("; ".join(f"node {node} {why}" for node, why in refusals.items()), refusals)
+    return Refused("no node can take it" if refusals else "there is no node yet: start an agent", refusals)
 
 
 def matching(fleet: Fleet, pin: str) -> list[str]:

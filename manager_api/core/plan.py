@@ -12,6 +12,7 @@ from store.errors import BadRecord
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
+COLLECTED_AT_ONCE = 200
 KEPT = 24 * 3600.0
 """Seconds that an ended deployment stays readable."""
 
@@ -37,7 +38,13 @@ def _age(fleet: Fleet, deployment: str) -> tuple[float, str]:
 
 def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
     """What the desired hashes of some nodes need."""
-    return [action for node in sorted(nodes) if node in fleet.nodes for action in plan_node(fleet, node)]
+    actions: list[Action] = []
+    for node in sorted(nodes):
+        try:
+            actions += plan_node(fleet, node) if node in fleet.nodes else []
+        except (BadRecord, KeyError, TypeError, ValueError):
+            continue  # what cannot be read is not planned for, and does not hold up the others
+    return actions
 
 
 def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> list[Action]:
@@ -84,10 +91,11 @@ def _retire(fleet: Fleet, deployment: str) -> list[Action]:
     left = [each for each in fleet.of_deployment.get(deployment, ()) if not _lost(fleet, each)]
     if left:
         return []
-    records = [(DEPLOYMENTS, deployment, fleet.deployments[deployment].rev)]
-    records.append((STATUS, deployment, fleet.status[deployment].rev))
-    lost = sorted(fleet.of_deployment.get(deployment, ()))
-    records += [(ALLOCATIONS, each, fleet.allocations[each].rev) for each in lost]
+    lost = sorted(fleet.of_deployment.get(deployment, ()))[:COLLECTED_AT_ONCE]
+    records = [(ALLOCATIONS, each, fleet.allocations[each].rev) for each in lost]
+    if len(lost) == len(fleet.of_deployment.get(deployment, ())):
+        records.append((STATUS, deployment, fleet.status[deployment].rev))
+        records.append((DEPLOYMENTS, deployment, fleet.deployments[deployment].rev))
     return [Collect(deployment, tuple(records), "it ended long ago")]
 
 

@@ -8,6 +8,9 @@ from store.keys import ALLOCATIONS, version_field
 from store.model import status
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
+MOST_LIFT = 10**12
+"""No history is that much longer than ours: a node that says so is not believed."""
+
 
 def plan_node(fleet: Fleet, node: str) -> list[Action]:
     """The actions that bring one node's desired hash up to its allocations."""
@@ -45,7 +48,8 @@ def _obeyed(fleet: Fleet, node: str) -> int:
     beat = fleet.states[node].beat
     if beat.get("uid") != fleet.nodes[node].data["uid"]:
         return 0
-    return int(beat.get("rev") or 0)
+    rev = int(beat.get("rev") or 0)
+    return rev if rev <= fleet.states[node].desired_rev + MOST_LIFT else 0
 
 
 def _differs(known: Json, wanted: Json) -> bool:

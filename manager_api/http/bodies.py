@@ -9,6 +9,7 @@ from marshmallow import Schema, ValidationError
 from manager_api.http.errors import invalid
 
 MOST_BYTES = 4 * 1024 * 1024
+MOST_DISCARDED = 64 * 1024 * 1024
 MOST_ERRORS = 5
 
 
@@ -26,10 +27,14 @@ def read(req: falcon.Request, schema: Schema) -> Any:
 
 def _json(req: falcon.Request) -> dict[str, Any]:
     length = req.content_length
+    chunked = length is None and req.env.get("wsgi.input_terminated")
+    stream = req.stream if chunked else req.bounded_stream
     if length is not None and length > MOST_BYTES:
+        _discard(stream)
         raise invalid(f"body: {length} bytes, at most {MOST_BYTES} are taken")
-    raw = req.bounded_stream.read(MOST_BYTES + 1)
+    raw = stream.read(MOST_BYTES + 1)
     if len(raw) > MOST_BYTES:
+        _discard(stream)
         raise invalid(f"body: more than {MOST_BYTES} bytes")
     if not raw:
         raise invalid("body: empty, a JSON object is expected")
@@ -40,6 +45,13 @@ def _json(req: falcon.Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise invalid("body: not a JSON object")
     return value
+
+
+def _discard(stream: Any) -> None:
+    """Read on for a while: a client that is still sending would never see the answer."""
+    left = MOST_DISCARDED
+    while left > 0 and (got := stream.read(min(left, 1 << 16))):
+        left -= len(got)
 
 
 def sentence(messages: Any) -> str:

@@ -10,7 +10,7 @@ from manager_api.http.errors import NO_DEPLOYMENT, ApiError
 from manager_api.http.schemas import IdSchema, NameSchema
 from manager_api.http.services import Services
 from store.codec import Json, dumps, loads
-from store.errors import Conflict
+from store.errors import Conflict, Unavailable
 from store.faults import fault
 from store.keys import DEPLOYMENTS, STATUS
 from store.kv.api import Change, Compare
@@ -53,7 +53,10 @@ def create(services: Services, store: Store, name: str) -> str:
 
 
 def _decided(store: Store, deployment: str) -> Json | None:
-    record = store.get(STATUS, deployment)
+    try:
+        record = store.get(STATUS, deployment)
+    except Unavailable:
+        return None  # what was stored stays stored: the id is answered, and the decision shows later
     return loads(record.value) if record else None
 
 
@@ -62,8 +65,8 @@ def _withdraw(store: Store, deployment: str, rev: int) -> None:
     fault("api.withdraw.before")
     try:
         store.txn([Compare(DEPLOYMENTS, deployment, rev)], [Change(DEPLOYMENTS, deployment, None)])
-    except Conflict:
-        return  # somebody who read the list was quicker to stop it
+    except (Conflict, Unavailable):
+        return  # somebody was quicker to stop it, or it stays, as FAILED: refused all the same
     fault("api.withdraw.after")
 
 

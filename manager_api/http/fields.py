@@ -52,6 +52,8 @@ class Read(fields.Field[T]):
             raise
         except ValueError as error:
             raise ValidationError(str(error)) from None
+        except OverflowError:
+            raise ValidationError("a number beyond all measure") from None
 
 
 class Int(Read[int]):

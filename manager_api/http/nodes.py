@@ -7,7 +7,7 @@ import falcon
 import orjson
 
 from manager_api.http import bodies
-from manager_api.http.errors import ApiError
+from manager_api.http.errors import ApiError, invalid
 from manager_api.http.schemas import JoinSchema
 from manager_api.http.services import Services
 from store.codec import Json, dumps, loads
@@ -17,6 +17,7 @@ from store.keys import NODES
 from store.kv.projection import Projection
 from store.kv.server import Server, user_of
 from store.kv.store import Store
+from store.model.beat import heartbeat
 
 _JOIN = JoinSchema()
 OFFLINE_RESOURCES = "cpu_usage_percent:0,memory_usage_percent:0"
@@ -40,7 +41,9 @@ def _row(node: str, record: Json, raw: bytes | None) -> Json:
         "frozen": None,
     }
     beat = _beat(raw)
-    if beat is None or beat.get("uid") != record["uid"]:
+    if raw is not None and beat is None:
+        row["frozen"] = "its heartbeat cannot be read"
+    if beat is None or beat["uid"] != record["uid"]:
         return row
     cpu, memory = beat["cpu_percent"], beat["memory_percent"]
     row["status"] = 0
@@ -55,7 +58,7 @@ def _beat(raw: bytes | None) -> Json | None:
     if raw is None:
         return None
     try:
-        return loads(raw)
+        return heartbeat(loads(raw))
     except BadRecord:
         return None
 
@@ -95,13 +98,21 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
 
 def _refuse_if_alive(store: Store, said: Json, known: Json) -> None:
     beat = _beat(Projection(store).beats([said["id"]])[0])
-    if beat is not None and beat.get("uid") != said["uid"]:
+    if beat is not None and beat["uid"] != said["uid"]:
         raise ApiError(
             409,
             "Node id is taken",
             f"node id {said['id']!r} belongs to a living agent on {known['hostname']} ({known['ip']}); "
             "stop that one first, or give this one another name with --hostname",
         )
+
+
+def _host(req: falcon.Request) -> str:
+    """The host by which the caller reached us."""
+    try:
+        return req.host
+    except (ValueError, falcon.HTTPError):
+        raise invalid(f"Host: {req.get_header('Host')!r} is no host with a port") from None
 
 
 def _ip(addresses: list[str], remote: str) -> str:
@@ -135,6 +146,7 @@ class Join:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Take an agent in, and tell it where the store is and who it is there."""
         said = bodies.read(req, _JOIN)
+        host = _host(req)
         now = self._services.clock.wall()
         remote = req.remote_addr or "127.0.0.1"
         self._services.call(lambda store: join(store, said, remote, now))
@@ -144,7 +156,7 @@ class Join:
             {
                 "node": said["id"],
                 "cluster": meta.cluster,
-                "store": {"url": self._store_url(req.host), **self._credentials(store, said)},
+                "store": {"url": self._store_url(host), **self._credentials(store, said)},
             }
         )
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, pre_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, pre_load, validate, validates_schema
 
 from manager_api.core.layout import parts
 from manager_api.http import fields as f
@@ -183,6 +183,7 @@ class TemplateSchema(StrictSchema):
 
     not_yet = frozenset({"parameters", "ttl"})
     name = Name(required=True)
+    version = fields.Raw(load_only=True)  # an answer of ours, posted back: the number is not theirs to say
     task_groups = fields.List(fields.Nested(GroupSchema), required=True)
 
     @pre_load
@@ -198,6 +199,12 @@ class TemplateSchema(StrictSchema):
             raise ValidationError({"task_groups": {sizes.index(0): {"tasks": ["empty: nothing to run"]}}})
         if sum(sizes) > MOST_TASKS:
             raise ValidationError({"task_groups": [f"{sum(sizes)} tasks in all, at most {MOST_TASKS}"]})
+        return data
+
+    @post_load
+    def drop_version(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Versions are given out here."""
+        data.pop("version", None)
         return data
 
     @validates_schema
@@ -275,10 +282,10 @@ class JoinSchema(StrictSchema):
     id = Name(required=True)
     uid = Name(required=True)
     hostname = Name(required=True)
-    addresses = fields.List(Name(), required=True)
+    addresses = fields.List(Name(), required=True, validate=validate.Length(max=64))
     secret_sha256 = fields.Str(required=True)
     version = Name(required=True)
-    features = fields.List(Name(), required=True)
+    features = fields.List(Name(), required=True, validate=validate.Length(max=64))
 
     @validates_schema
     def check(self, data: dict[str, Any], **_: Any) -> None:

@@ -73,6 +73,14 @@ class Projection:
         answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.desired))
         return {node: Desired(raw) for node, raw in zip(node_ids, answers, strict=True)}
 
+    def marks(self, node_ids: Sequence[str]) -> list[tuple[int, str, str]]:
+        """`@rev`, `@epoch` and `@node` of some nodes' desired hashes."""
+        answers = self._pipelined(node_ids, lambda pipe, key: pipe.hmget(key.desired, list(MARKS)))
+        return [
+            (revision(rev), (epoch or b"").decode(errors="replace"), (uid or b"").decode(errors="replace"))
+            for rev, epoch, uid in answers
+        ]
+
     def beats(self, node_ids: Sequence[str]) -> list[bytes | None]:
         """The heartbeats of some nodes, None where there is none (any more)."""
         if not node_ids:

@@ -1,6 +1,6 @@
 """The server itself: what it is, snapshots, users with rights to their own keys."""
 
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import redis
@@ -59,10 +59,14 @@ class Server:
         with translated():
             return str(self._client.info("server")["run_id"])
 
-    def save_in_background(self) -> None:
-        """Begin an RDB snapshot of this moment; one under way already is left to end."""
-        with translated(), suppress(redis.ResponseError):
-            self._client.bgsave()
+    def save_in_background(self) -> bool:
+        """Begin an RDB snapshot of this moment; whether it did (another child may be busy)."""
+        with translated():
+            try:
+                self._client.bgsave()
+            except redis.ResponseError:
+                return False
+            return True
 
     def saving(self) -> tuple[bool, bool]:
         """(a snapshot is under way, the last one succeeded)."""
@@ -93,17 +97,20 @@ class Server:
         Raises:
             Unsupported: the server has no ACL key patterns.
         """
-        node = keys.node(node_id)
-        rules = [
-            f"%R~{glob(node.desired)}", f"%R~{glob(node.wake)}",
-            f"~{glob(node.actual)}", f"~{glob(node.facts)}", f"~{glob(node.beat)}",
-        ]  # fmt: skip
+        self.grant_nodes(keys, {node_id: secret_sha256})
+
+    def grant_nodes(self, keys: Keys, secrets: Mapping[str, str]) -> None:
+        """The users of some nodes, by id, in one round trip.
+
+        Raises:
+            Unsupported: the server has no ACL key patterns.
+        """
         try:
             with translated():
-                self._client.execute_command(
-                    "ACL", "SETUSER", user_of(node_id), "reset", "on", f"#{secret_sha256}", *rules,
-                    f"&{keys.hints}", "-@all", *(f"+{command}" for command in NODE_COMMANDS),
-                )  # fmt: skip
+                pipe = self._client.pipeline(transaction=False)
+                for node_id, secret in secrets.items():
+                    pipe.execute_command("ACL", "SETUSER", *_rules(keys, node_id, secret))
+                pipe.execute()
         except Denied:
             raise
         except StoreError as error:
@@ -121,6 +128,16 @@ NODE_COMMANDS = (
     "ping", "auth", "hello", "client|setname", "select", "multi", "exec", "discard",
     "get", "set", "del", "hget", "hmget", "hgetall", "hset", "hdel", "xread", "publish",
 )  # fmt: skip
+
+
+def _rules(keys: Keys, node_id: str, secret_sha256: str) -> list[str]:
+    node = keys.node(node_id)
+    return [
+        user_of(node_id), "reset", "on", f"#{secret_sha256}",
+        f"%R~{glob(node.desired)}", f"%R~{glob(node.wake)}",
+        f"~{glob(node.actual)}", f"~{glob(node.facts)}", f"~{glob(node.beat)}", f"&{keys.hints}",
+        "-@all", *(f"+{command}" for command in NODE_COMMANDS),
+    ]  # fmt: skip
 
 
 def user_of(node_id: str) -> str:

@@ -100,6 +100,11 @@ class Store:
         _, answers = self._read(lambda pipe: pipe.hgetall(self.keys.collection(collection)))
         return {field.decode(): value for field, value in answers[0].items()}
 
+    def revisions(self, collection: str) -> dict[str, int]:
+        """The mod revisions of a collection."""
+        _, answers = self._read(lambda pipe: pipe.hgetall(self.keys.revisions(collection)))
+        return {field.decode(): int(rev) for field, rev in answers[0].items()}
+
     def txn(self, compares: Sequence[Compare], changes: Sequence[Change], *, token: int | None = None) -> int:
         """All changes under one new revision, if every compare holds; else nothing.
 

@@ -103,6 +103,8 @@ TASK = "task_groups.0.tasks.0"
         (a_template(a_task(healthcheck={"http": "x"})), f"{TASK}.healthcheck: not offered by this release"),
         (a_template(a_task(resources={"limits": {"memory": "1G"}})), f"{TASK}.resources.limits: not offered"),
         (a_template(a_task(resources={"reservations": {"memory": "x"}})), f"{TASK}.resources.reservations.memory: not a size"),
+        (a_template(a_task(resources={"reservations": {"memory": "9" * 400 + "M"}})), "memory: a number beyond all measure"),
+        (a_template(a_task(config={"user": "4294967295"})), f"{TASK}.config.user: users and groups have numbers up to"),
         (a_template(a_task(deploy={"replicas": 2})), f"{TASK}.deploy: only `resources`"),
         (a_template(placement={"group": "x"}), "task_groups.0.placement: not offered"),
         ({**a_template(), "parameters": {"x": {}}}, "parameters: not offered"),

@@ -252,3 +252,134 @@ def test_paths_and_methods_that_are_none(manager):
     assert manager.get("/nope").status_code == 404
     assert manager.get("/api/task/query").status_code == 405
     assert "error" in manager.get("/nope").json
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"rev": "x"},
+        {"rev": 2**60},
+        {"ttl": None},
+        {"memory_total": None},
+        {"cpu_percent": "much"},
+        {"frozen": 5},
+        {"uid": 5},
+    ],
+)
+def test_a_node_that_talks_nonsense_harms_only_itself(manager, node, nonsense):
+    liar = Puppet(manager, "liar", "10.0.0.66")
+    liar.beat(memory_percent=0.0, **nonsense)
+    eventually(lambda: {row["id"]: row["frozen"] for row in manager.get("/v1/nodes").json["data"]}["liar"])
+    manager.post(
+        "/api/task/task_group",
+        {**TEMPLATE, "task_groups": [{"tasks": [{"name": "x", "config": {"command": "/x"}}]}]},
+    )
+    eventually(
+        lambda: (
+            "uid" not in manager.controller.mirror.fleet.states["liar"].beat
+            or not isinstance(nonsense.get("uid", ""), str)
+        )
+    )
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    assert answer.status_code == 200, answer.text
+    eventually(node.orders)
+    assert manager.store.meta().rev < 10_000
+    assert manager.get("/readyz").status_code == 200
+
+
+def test_an_actual_that_is_nonsense_harms_nobody(manager, node, deployed):
+    (alloc,) = node.orders()
+    for raw in (
+        b"nonsense",
+        b'{"rev":"x","tasks":[]}',
+        b'{"tasks":5}',
+        b'{"tasks":[5]}',
+        b'{"tasks":[{"name":5}]}',
+    ):
+        node.link.report({alloc: raw}, [])
+        node.seq += 1
+        node.beat()
+    node.obey()
+    eventually(lambda: number(manager, deployed)["state"] == "RUNNING")
+
+
+def test_what_the_controller_did_not_hear_of_heals_by_itself(manager, node, deployed, monkeypatch):
+    """Streams are hints: a deleted desired hash, a record without its log entry."""
+    store = manager.store
+    keys = store.keys
+    (before,) = node.orders()
+    store.client.delete(keys.node("web-1").desired)
+    unheard = str(uuid.uuid4())
+    store.client.hset(
+        keys.collection("deployments"), unheard, store.client.hget(keys.collection("deployments"), deployed)
+    )
+    store.client.hset(keys.revisions("deployments"), unheard, store.meta().rev)
+    monkeypatch.setattr("manager_api.controller.loop.HOUSEKEEPING", 0.2)
+    manager.end()
+    manager.controller = type(manager.controller)(
+        store, manager.controller._watcher, "test", manager.services.clock
+    )
+    manager.lead()
+    eventually(lambda: before in node.orders())
+    store.client.delete(keys.node("web-1").desired)
+    eventually(lambda: before in node.orders())
+    eventually(
+        lambda: (
+            number(manager, unheard)["state"] in ("PENDING", "RUNNING")
+            and manager.get(f"/deployments/{unheard}").json["tasks"]
+        )
+    )
+    store.client.hdel(keys.collection("deployments:status"), unheard)
+    store.client.hdel(keys.revisions("deployments:status"), unheard)
+    eventually(lambda: store.client.hexists(keys.collection("deployments:status"), unheard))
+
+
+def test_a_log_entry_that_cannot_be_read_makes_the_leader_list_again(manager, node):
+    store = manager.store
+    rev = store.meta().rev
+    store.client.xadd(store.keys.log, {"odd": "entry"}, id=f"{rev}-999")
+    manager.post("/api/task/task_group", TEMPLATE)
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    assert answer.status_code == 200, answer.text
+    assert manager.get(f"/deployments/{answer.json['id']}").json["tasks"]
+
+
+def test_a_deployment_that_was_stored_is_answered_though_the_store_goes_away(manager, node, monkeypatch):
+    """An error would make the client ask again, and it would run twice."""
+    from manager_api.http import deployments
+    from store.errors import Unavailable
+
+    manager.post("/api/task/task_group", TEMPLATE)
+
+    def away(store, deployment):
+        raise Unavailable("gone")
+
+    real = deployments.Store.get
+    monkeypatch.setattr(
+        deployments.Store,
+        "get",
+        lambda self, c, f: away(self, f) if c == "deployments:status" else real(self, c, f),
+    )
+    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 0.3)
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    assert answer.status_code == 200, answer.text
+    monkeypatch.undo()
+    eventually(lambda: manager.get(f"/deployments/{answer.json['id']}").json["tasks"])
+
+
+def test_what_was_queried_can_be_posted_back(manager):
+    manager.post("/api/task/task_group", TEMPLATE)
+    found = manager.post("/api/task/query", NAME).json
+    again = manager.post("/api/task/task_group", found)
+    assert (again.status_code, again.json["version"]) == (200, 1)
+
+
+def test_a_host_header_that_is_none(manager, node):
+    before = manager.store.meta().rev
+    answer = manager.http.simulate_post(
+        "/v1/nodes/join", json=node.join_body("10.9.9.9"), headers={"Host": "a:b"}
+    )
+    assert answer.status_code == 400
+    assert manager.store.meta().rev == before
+    long = manager.post("/v1/nodes/join", node.join_body(addresses=["x" * 200] * 10_000))
+    assert long.status_code == 400

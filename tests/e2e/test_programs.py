@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,11 @@ def test_version_and_help(module):
         (("manager_api", "--listen", "0.0.0.0"), "add --insecure if everybody"),
         (("manager_api", "--sftp-host", "http://x"), "expected sftp://user:password@host:port/path/"),
         (("manager_api", "--config", "nope.yaml"), "nope.yaml"),
+        (
+            ("manager_api", "--store", "redis://:se/cret@host:1/0"),
+            "expected redis://user:password@host:port/0",
+        ),
+        (("manager_api", "--db-path", "."), "is not a file's name"),
         (("manager_api", "--fsync", "never"), "neither everysec nor always"),
         (("agentd", "--interval", "0"), "--interval: '0' is not a number of seconds"),
         (("agentd", "--hostname", "a b"), "cannot name a node"),
@@ -213,20 +219,88 @@ def test_ctrl_c_ends_dev_with_its_tasks(tmp_path):
     environment = {**os.environ, "MUSTER_DATA_DIR": str(tmp_path / "dev")}
     with (tmp_path / "out").open("wb") as out:
         dev = subprocess.Popen([*PYTHON, "muster", "dev"], env=environment, stdout=out, stderr=out)
-    eventually(lambda: "Ctrl-C ends" in (tmp_path / "out").read_text(), 40)
-    (tmp_path / "t.yaml").write_text(
-        "name: t\ntask_groups: [{tasks: [{name: a, config: {command: sleep 601}}]}]\n"
-    )
-    deployed = run("muster", "deploy", str(tmp_path / "t.yaml"), env=environment)
-    assert deployed.returncode == 0, deployed.stderr
-    cli = run("muster", "redis-cli", "HGETALL", "muster:n:{dev-1}:desired", env=environment)
-    assert '"wanted":"running"' in cli.stdout
-    dev.send_signal(signal.SIGINT)
-    assert dev.wait(40) == 0
-    left = [
-        p.info["cmdline"]
-        for p in psutil.process_iter(["cmdline", "cwd"])
-        if str(tmp_path) in (p.info["cwd"] or "")
-    ]
-    assert left == []
+    try:
+        eventually(lambda: "Ctrl-C ends" in (tmp_path / "out").read_text(), 40)
+        (tmp_path / "t.yaml").write_text(
+            "name: t\ntask_groups: [{tasks: [{name: a, config: {command: sleep 601}}]}]\n"
+        )
+        deployed = run("muster", "deploy", str(tmp_path / "t.yaml"), env=environment)
+        assert deployed.returncode == 0, deployed.stderr
+        cli = run("muster", "redis-cli", "HGETALL", "muster:n:{dev-1}:desired", env=environment)
+        assert '"wanted":"running"' in cli.stdout
+    finally:
+        dev.send_signal(signal.SIGINT)
+        assert dev.wait(40) == 0
+    assert processes_in(tmp_path) == []
     assert run("muster", "nodes", "--url", "http://127.0.0.1:9", env=environment).returncode == 6
+
+
+def processes_in(directory):
+    """What still runs in a directory, or names it."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words, where = " ".join(process.info["cmdline"] or []), process.info["cwd"] or ""
+        if str(directory) in words or where.startswith(str(directory)):
+            found.append(words)
+    return found
+
+
+def test_a_refused_agent_leaves_no_keeper(running):
+    other = running.home / "other"
+    agent = running.start_agent("web-1", wait=False, log="other.log", **{"data-dir": str(other)})
+    assert agent.wait(30) == 1
+    eventually(lambda: processes_in(other) == [])
+
+
+def test_bodies_as_real_clients_send_them(running):
+    """A client that is still sending must get to see the answer; chunked is no other body."""
+    import http.client
+    import json
+
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+    connection.request("POST", "/api/task/task_group", b"x" * (10 << 20))
+    answer = connection.getresponse()
+    assert answer.status == 400
+    assert "at most 4194304 are taken" in json.load(answer)["detail"]
+    body = json.dumps(
+        {"name": "chunked", "task_groups": [{"tasks": [{"name": "t", "config": {"command": "/x"}}]}]}
+    )
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+    connection.request(
+        "POST", "/api/task/task_group", iter([body[:20].encode(), body[20:].encode()]), encode_chunked=True
+    )
+    answer = connection.getresponse()
+    assert (answer.status, json.load(answer)["name"]) == (200, "chunked")
+    many = (b"y" * 65536 for _ in range(100))
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+    connection.request("POST", "/api/task/task_group", many, encode_chunked=True)
+    answer = connection.getresponse()
+    assert (answer.status, json.load(answer)["detail"]) == (400, "body: more than 4194304 bytes")
+
+
+def test_a_manager_waits_for_an_external_store_and_for_the_port_of_its_crashed_self(cluster, server):
+    cluster.start_manager("--store", "redis://127.0.0.1:1/0", wait=False)
+    eventually(lambda: "waiting for the store at redis://127.0.0.1:1/0" in cluster.log("manager.log"))
+    cluster.manager.kill()
+    cluster.manager.wait()
+    cluster.start_manager()
+    with socket.create_connection(("127.0.0.1", cluster.port)) as unfinished:
+        unfinished.sendall(b"POST /api/task/query HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        cluster.kill("manager")
+        cluster.manager.wait()
+        cluster.start_manager()
+    assert "Address already in use" not in cluster.log("manager.log")
+
+
+@pytest.mark.parametrize("address", ["::1", "::"])
+def test_ipv6(cluster, address):
+    need(socket.has_ipv6 and Path("/proc/net/if_inet6").exists(), "IPv6")
+    cluster.url = f"http://[::1]:{cluster.port}"
+    flags = ["--insecure"] if address == "::" else []
+    cluster.start_manager("--listen", address, "--store-port", "0", *flags)
+    cluster.start_agent()
+    running = cluster.deploy(cluster.post("x", {"name": "t", "config": {"command": "sleep 600"}}))
+    cluster.wait(running, "RUNNING")
+    cluster.kill("store")
+    eventually(cluster.ready, 30)
+    assert "is taken by another program" not in cluster.log("manager.log")

@@ -11,7 +11,8 @@ import pytest
 
 from store import bootstrap, snapshot
 from store.clock import SystemClock
-from store.embedded import EmbeddedServer, Files
+from store.embedded import EmbeddedServer
+from store.home import Files
 from store.errors import StoreEmpty, StoreError, Unsupported
 from store.kv.store import Store
 from store.process import Lock
@@ -199,7 +200,8 @@ def test_a_flushed_store_does_not_overwrite_the_good_snapshot(home, clock):
 def test_the_server_dies_with_its_parent_and_lets_go_of_the_lock(tmp_path):
     program = (
         "import sys, time, pathlib\n"
-        "from store.embedded import EmbeddedServer, Files\n"
+        "from store.embedded import EmbeddedServer
+from store.home import Files\n"
         "from store.process import Lock\n"
         "home = pathlib.Path(sys.argv[1]); lock = Lock(home / 'lock'); assert lock.try_acquire()\n"
         "server = EmbeddedServer(Files(home), pass_fds=(lock.fileno(),)); server.start()\n"
@@ -239,3 +241,76 @@ def test_a_program_that_is_no_server_is_refused(tmp_path):
         EmbeddedServer(Files(tmp_path), binary="/bin/true")
     assert issubclass(Unsupported, StoreError)
     assert SystemClock().wall() > 0
+
+
+def test_a_busy_server_makes_the_snapshot_later_and_not_a_false_one(home, clock, monkeypatch):
+    """`BGSAVE` is refused while another child is at work: what lies there then is the old one."""
+    store = home.start()
+    bootstrap.begin(store, None)
+    publish(home, clock)
+    first = snapshot.digest(home.db)
+    store.put("c", "x", b"1")
+    keeper = home.keeper(clock)
+    monkeypatch.setattr(keeper._admin, "save_in_background", lambda: False)
+    for _ in range(5):
+        clock.advance(snapshot.EVERY)
+        keeper.tick()
+    assert not keeper.up_to_date()
+    assert snapshot.digest(home.db) == first
+    monkeypatch.undo()
+    publish(home, clock)
+    assert snapshot.digest(home.db) != first
+
+
+def test_a_server_killed_while_it_saves_is_asked_again(home, clock):
+    store = home.start()
+    bootstrap.begin(store, None)
+    store.put("c", "x", b"1")
+    keeper = home.keeper(clock)
+    clock.advance(snapshot.EVERY)
+    keeper.tick()
+    assert keeper._saving
+    os.kill(home.server.pid, signal.SIGKILL)
+    eventually(lambda: home.server.poll() is not None)
+    home.server.start()
+    keeper.tick()
+    assert not keeper.up_to_date()
+    publish(home, clock)
+    assert home.db.exists()
+
+
+def test_the_same_backup_restored_twice_is_a_later_epoch_each_time(home, clock, tmp_path):
+    store = home.start()
+    bootstrap.begin(store, None)
+    publish(home, clock)
+    shutil.copy(home.db, tmp_path / "backup")
+    home.server.stop()
+    seen = []
+    for _ in range(3):
+        shutil.copy(tmp_path / "backup", home.db)
+        home.server.load(home.db)
+        store = home.start()
+        meta = bootstrap.mint(store, above=snapshot.recorded(home.files))
+        snapshot.record(home.files, meta)
+        seen.append((bootstrap.epoch_number(meta.epoch), meta.rev))
+        home.server.stop()
+    assert [number for number, _ in seen] == [2, 3, 4]
+    assert sorted({rev for _, rev in seen}) == [rev for _, rev in seen], "and above every revision served"
+
+
+def test_a_port_once_used_in_this_life_is_insisted_on(home):
+    import socket
+
+    store = home.start()
+    bootstrap.begin(store, None)
+    port = home.server.port
+    home.server.stop()
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("127.0.0.1", port))
+        thief.listen()
+        with pytest.raises(StoreError, match="ended at once"):
+            home.server.start()
+    home.server.start()
+    assert home.server.port == port
+    store.attach()

@@ -258,7 +258,7 @@ def test_ended_deployments_go_after_a_day():
     assert isinstance(halt, Halt)
     fleet.drop_allocation("dep.0")
     (collect,) = plan_deployments(fleet, NOW + KEPT + 1, ["dep"])
-    assert [record[0] for record in collect.records] == ["deployments", "deployments:status"]
+    assert [record[0] for record in collect.records] == ["deployments:status", "deployments"]
 
 
 def test_an_unreadable_template_fails_its_deployment_and_no_other():
@@ -267,3 +267,40 @@ def test_an_unreadable_template_fails_its_deployment_and_no_other():
     actions = plan_deployments(fleet, NOW, ["dep", "bad"])
     assert [type(action) for action in actions] == [Refuse, Place]
     assert "cannot be read" in actions[0].status["reason"]
+
+
+def test_placing_many_looks_at_every_node_about_once():
+    """A large deployment on a large fleet must not outlast the leader's lease."""
+    from manager_api.core import placement
+
+    nodes = [f"n{number:04}" for number in range(500)]
+    fleet = a_case(a_task(resources={"reservations": {"memory": "1G"}}), nodes=nodes, count=400)
+    looks, refusal = [], placement.Placer.refusal
+    placement.Placer.refusal = lambda self, node, need: looks.append(node) or refusal(self, node, need)
+    try:
+        place = decide(fleet)
+    finally:
+        placement.Placer.refusal = refusal
+    assert len({each["node"] for each in place.allocations.values()}) == 400
+    assert len(looks) < 500 + 4 * 400
+
+
+def test_a_status_too_large_to_keep_whole_is_kept_short():
+    from manager_api.controller.executor import TASKS_KEPT, Executor
+    from store.errors import TooLarge
+
+    rows = [
+        {"state": "completed" if n % 2 else "failed", "reason": "x" * 500, "name": str(n)}
+        for n in range(5000)
+    ]
+    action = SetStatus("dep", 3, {"status": "FAILED", "tasks": rows}, "why")
+    written = []
+    executor = Executor.__new__(Executor)
+    executor._perform = written.append
+    executor._too_large(action, TooLarge("much"))
+    (short,) = written
+    assert len(short.status["tasks"]) == TASKS_KEPT
+    assert {row["state"] for row in short.status["tasks"]} == {"failed"}
+    assert short.status["tasks_left_out"] == 4500
+    executor._too_large(short, TooLarge("still"))
+    assert len(written) == 1

@@ -1,0 +1,52 @@
+"""What nodes say of themselves, checked: a node that talks nonsense must harm nobody but itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from store.errors import BadRecord
+
+Json = dict[str, Any]
+
+_NUMBERS = {
+    "ttl": 15.0, "rev": 0, "memory_total": 0, "cpus": 0, "cpu_percent": 0.0, "memory_percent": 0.0,
+    "disk_percent": 0.0, "time": 0.0, "running": 0,
+}  # fmt: skip
+MOST = 2**52
+"""Numbers above it are nonsense, and would not survive Lua's doubles."""
+
+
+def heartbeat(raw: Mapping[str, Any]) -> Json:
+    """A heartbeat whose known numbers are numbers, with defaults for those it lacks.
+
+    Raises:
+        BadRecord: a known field has another type than it should.
+    """
+    found = {**_NUMBERS, "frozen": None, **raw}
+    for name in _NUMBERS:
+        _number(name, found[name])
+    for name in ("uid", "instance"):
+        if not isinstance(found.get(name), str):
+            raise BadRecord(f"heartbeat: {name} is not a text")
+    if not isinstance(found["frozen"], str | None):
+        raise BadRecord("heartbeat: frozen is not a text")
+    return found
+
+
+def actual(raw: Mapping[str, Any]) -> Json:
+    """An `actual` entry whose parts have the types that planning relies on.
+
+    Raises:
+        BadRecord: one of them has not.
+    """
+    _number("rev", raw.get("rev", 0))
+    tasks = raw.get("tasks", [])
+    if not isinstance(tasks, list) or not all(
+        isinstance(task, dict) and isinstance(task.get("name"), str) for task in tasks
+    ):
+        raise BadRecord("actual: tasks are not a list of named ones")
+    return {**raw, "rev": int(raw.get("rev", 0)), "tasks": tasks}
+
+
+def _number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+        raise BadRecord(f"{name} is not a number from 0 to 2^52")
