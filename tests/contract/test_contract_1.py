@@ -158,7 +158,9 @@ def test_409_has_a_reason_for_every_node_and_keeps_nothing(manager, node):
 
 
 def test_an_offline_node_takes_no_new_work(manager, node):
-    node.beat(ttl_ms=50, ttl=0.05)
+    eventually(lambda: manager.controller.mirror.fleet.states["web-1"].online)
+    node.beat(ttl_ms=500, ttl=0.5)
+    eventually(lambda: manager.controller.mirror.fleet.states["web-1"].beat.get("ttl") == 0.5)
     eventually(lambda: not manager.controller.mirror.fleet.states["web-1"].online)
     manager.post("/api/task/task_group", TEMPLATE)
     answer = manager.post("/api/task/task_group/deploy", NAME)
