@@ -91,12 +91,15 @@ def _run(settings: AgentSettings) -> int:
 
 def _stop(settings: AgentSettings, *, tasks: bool) -> int:
     """Stop the brain of a data directory; with `tasks`, also all its tasks and its keeper."""
+    if not (settings.data_dir / "identity.json").exists():
+        log.warning("no agent has ever run on %s", settings.data_dir)
     lock = Lock(settings.data_dir / "agent.lock")
     deadline = time.monotonic() + STOP_WITHIN
     while not lock.try_acquire():
         pid = int((settings.data_dir / "agent.lock").read_text() or 0)
         if pid:
-            os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it is just ending
+                os.kill(pid, signal.SIGTERM)
         if time.monotonic() > deadline:
             raise ValueError(f"the agent (pid {pid}) did not stop within {STOP_WITHIN:.0f} s")
         time.sleep(0.1)

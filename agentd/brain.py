@@ -232,7 +232,7 @@ class Brain:
     def _unclaimed(self) -> list[str]:
         """Living runs that no order names, or names no more."""
         listed = self._desired.keys() - {
-            alloc_id for alloc_id, why in self._oddities.items() if why.startswith("unclaimed")
+            alloc_id for alloc_id, why in self._oddities.items() if why == obey.UNCLAIMED
         }
         return sorted({run.alloc for run in self._runs if run.live and run.alloc not in listed})[:100]
 

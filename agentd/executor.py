@@ -134,7 +134,8 @@ class Executor:
         argv = [fill(word, values) for word in task.argv]
         path = sentences.find(argv[0], env["PATH"])
         if path is None:
-            raise CannotStart(f"{argv[0]} is not in PATH ({env['PATH']}) on this node")
+            hint = "; a pin is followed by an absolute path, HOST:/path" if ":" in argv[0] else ""
+            raise CannotStart(f"{argv[0]} is not in PATH ({env['PATH']}) on this node{hint}")
         logs = self.logs / alloc.id
         logs.mkdir(mode=0o700, exist_ok=True)
         name = _file_name(alloc, task)
@@ -204,7 +205,10 @@ class Executor:
         program = fill(task.argv[0], values)
         search = task.env.get("PATH", DEFAULT_PATH)
         path = sentences.find(program, search) or program
-        return sentences.explain(run.error or "", path, fill(task.cwd or "", values))
+        if (run.error or "").startswith("ulimits:"):
+            return _too_high(task) or sentences.explain(run.error or "", path, "")
+        home = self.allocs / alloc.id / _file_name(alloc, task)
+        return sentences.explain(run.error or "", path, fill(task.cwd, values) if task.cwd else str(home))
 
     def sweep(self, keep: Iterable[str]) -> None:
         """Remove what ended allocations left: directories now, logs after a week."""
@@ -258,6 +262,15 @@ def _group(wanted: str | None, user: pwd.struct_passwd) -> int:
         return grp.getgrnam(name).gr_gid
     except KeyError:
         raise CannotStart(f"group {name} does not exist on this node") from None
+
+
+def _too_high(task: TaskSpec) -> str | None:
+    """Which ulimit this agent's own hard limits do not allow."""
+    for name, (_, hard) in task.ulimits.items():
+        highest = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+        if highest != resource.RLIM_INFINITY and (hard == -1 or hard > highest):
+            return f"ulimit {name}: {hard} is above this agent's hard limit {highest}"
+    return None
 
 
 def _rlimits(task: TaskSpec) -> list[tuple[int, int, int]]:

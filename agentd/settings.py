@@ -25,7 +25,13 @@ SETTINGS = (
     Setting("hostname", _hostname, None, "the node's name, instead of the machine's host name", "NAME"),
     Setting("interval", seconds, 5.0, "seconds between reports", "SECONDS"),
     Setting("port", port, 8081, "the agent's own local port; 0: any free one", "PORT"),
-    Setting("data_dir", Path, None, "where the agent keeps its data", "DIRECTORY"),
+    Setting(
+        "data_dir",
+        Path,
+        None,
+        "where the agent keeps its data (as root: /var/lib/muster/agent)",
+        "DIRECTORY",
+    ),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
 )
 
@@ -56,7 +62,8 @@ def agent_settings(values: dict[str, Any]) -> AgentSettings:
     Raises:
         ConfigError: the data directory cannot be made.
     """
-    settings = AgentSettings(**{**values, "data_dir": values["data_dir"] or state_dir("agent")})
+    directory = (values["data_dir"] or state_dir("agent")).absolute()
+    settings = AgentSettings(**{**values, "data_dir": directory})
     try:
         settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:

@@ -93,7 +93,7 @@ class Uplink:
             self._condition.notify()
 
     def leave(self) -> None:
-        """Say what is left to say, then be offline at once."""
+        """Be offline at once; what was not said yet, the next life says."""
         with self._condition:
             self._stopping = True
             self._condition.notify()

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 
@@ -51,11 +52,20 @@ def main(argv: list[str] | None = None) -> int:
         logs.setup(settings.log_file)
     except (ConfigError, OSError) as error:
         parser.exit(2, f"manager: {error}\n")
+    for number in (signal.SIGTERM, signal.SIGINT):  # until the supervisor takes them
+        signal.signal(number, _interrupted)
     try:
         return _run(settings)
+    except KeyboardInterrupt:
+        log.info("shutting down")
+        return 0
     except (StoreError, OSError) as error:
         log.error("%s", error)
         return 1
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _hide_secrets(flags: argparse.Namespace) -> None:
@@ -113,7 +123,8 @@ def _run(settings: ManagerSettings) -> int:
     log.info("listening on %s", about["url"])
     children = [api_child(clock, environment, listener), controller_child(clock, environment)]
     Supervisor(clock, children, embedded, keeper).run()
-    (files.home / "manager.json").unlink()  # a manager that finds one knows that its former self crashed
+    # A manager that finds this file knows that its former self crashed.
+    (files.home / "manager.json").unlink(missing_ok=True)
     return 0
 
 

@@ -136,6 +136,7 @@ class Supervisor:
 
     def _last_snapshot(self, snapshots: SnapshotKeeper) -> None:
         deadline = self._clock.now() + SNAPSHOT_WITHIN
+        snapshots.forgive()
         try:
             while not snapshots.up_to_date() and self._clock.now() < deadline:
                 snapshots.tick()

@@ -19,6 +19,7 @@ _OF_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
 PS_TITLES = (
     "ID", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "PID", "EXIT", "RESTARTS", "SINCE", "REASON",
 )  # fmt: skip
+PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 OVER = ("COMPLETED", "STOPPED")
 
 
@@ -66,9 +67,19 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept.")
+@click.option(
+    "--data-dir",
+    envvar="MUSTER_DATA_DIR",
+    type=click.Path(path_type=Path),
+    help="Where everything is kept. [default: ~/.local/state/muster/dev]",
+)
 @click.option("--agents", default=1, type=click.IntRange(1, 100), help="How many nodes.", show_default=True)
-@click.option("--port", default=0, help="Port of the API. [default: 8080, or any free one]")
+@click.option(
+    "--port",
+    default=0,
+    type=click.IntRange(0, 65535),
+    help="Port of the API. [default: 8080 or a free one]",
+)
 @speaks
 def dev(data_dir: Path | None, agents: int, port: int) -> None:
     """Run store, manager and agents here, in the foreground; Ctrl-C ends all, tasks too."""
@@ -139,7 +150,7 @@ def deploy(what: str, url: str | None, form: str, wait: bool, timeout: float) ->
         name = posted["name"]
         output.note(f"template {name}, version {posted['version']}")
     elif path.suffix in (".json", ".yaml", ".yml") or "/" in what:
-        raise deploying.Failed(f"{what}: no such file")
+        raise deploying.Failed(f"{what}: {'is a directory' if path.is_dir() else 'no such file'}")
     else:
         name = what
     deployment = client.post("/api/task/task_group/deploy", {"name": name})["id"]
@@ -181,20 +192,7 @@ def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
         for row in shown
         for task in row["tasks"] or [{}]
     ]
-    titles = (
-        "ID",
-        "TEMPLATE",
-        "STATUS",
-        "TASK",
-        "NODE",
-        "STATE",
-        "PID",
-        "EXIT",
-        "RESTARTS",
-        "SINCE",
-        "REASON",
-    )
-    output.table(titles, rows)
+    output.table(PS_TITLES, rows)
 
 
 @main.command()
@@ -205,6 +203,8 @@ def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
 @speaks
 def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
     """Stop a deployment; the beginning of its id is enough."""
+    if not deployment:
+        raise click.UsageError("ID is empty")
     client = Client(context.manager_url(url))
     found = deploying.find(client, deployment)
     client.post("/api/task/task_group/stop", {"id": found})
@@ -213,19 +213,30 @@ def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None: 
     print(found)
 
 
-@main.command("redis-cli", context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.option("--db-path", type=click.Path(path_type=Path), help="The manager's --db-path.")
+@main.command(
+    "redis-cli", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.option(
+    "--db-path",
+    envvar="MUSTER_DB_PATH",
+    type=click.Path(path_type=Path),
+    help="The manager's --db-path. [default: that of a running muster dev, else ./resource_monitor.db]",
+)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @speaks
 def redis_cli(db_path: Path | None, args: tuple[str, ...]) -> None:
-    """Talk to the embedded store with redis-cli, or with our own where there is none."""
+    """Talk to the embedded store with redis-cli, or with our own where there is none.
+
+    ARGS are redis-cli's: a command, or none for a prompt.
+    """
     home = context.database(db_path)
     home = home.with_name(home.name + ".d")
     try:
         port = (home / "port").read_text()
         password = (home / "password").read_text()
     except OSError as error:
-        output.note(f"muster: no embedded store in {home} ({error.strerror}); --db-path says where it is")
+        dev = "" if context.running_dev() else f"; no muster dev runs on {context.dev_directory()}"
+        output.note(f"muster: no embedded store in {home} ({error.strerror}); give its --db-path{dev}")
         sys.exit(NOT_FOUND)
     os.environ["REDISCLI_AUTH"] = password
     program = shutil.which("redis-cli") or shutil.which("valkey-cli")

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import click
+
 DEFAULT_URL = "http://localhost:8080"
 
 
@@ -28,6 +30,8 @@ def running_dev(directory: Path | None = None) -> dict[str, Any] | None:
 def manager_url(given: str | None) -> str:
     """The manager to talk to."""
     if given:
+        if not given.startswith(("http://", "https://")):
+            raise click.UsageError(f"--url {given}: not a URL such as {DEFAULT_URL}")
         return given
     dev = running_dev()
     return str(dev["url"]) if dev else DEFAULT_URL

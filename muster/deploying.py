@@ -33,7 +33,10 @@ def read_template(path: Path) -> Any:
             return json.loads(text)
         import yaml
 
-        return yaml.safe_load(text)
+        found = yaml.safe_load(text)
+        if not isinstance(found, dict):
+            raise Failed(f"{path}: not a template: a name and task_groups are expected")
+        return found
     except OSError as error:
         raise Failed(f"{path}: {error.strerror}") from None
     except ValueError as error:  # JSON's errors and Unicode's

@@ -1,5 +1,6 @@
 """`muster dev`: store, manager and agents on this machine, in the foreground, all ended together."""
 
+import fcntl
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 from muster.client import Client, Refused, Unreachable
+from muster.context import running_dev
 from muster.output import note
 
 READY_WITHIN = 60.0
@@ -38,7 +40,15 @@ class Dev:
         """Until Ctrl-C, SIGTERM, or a death among ours; the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: self._stopping.set())
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Others may pass through, as tasks with a user of their own must; they cannot look around.
+        self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        lock = (self._directory / "dev.lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            about = running_dev(self._directory) or {}
+            note(f"muster dev runs on {self._directory} already: {about.get('url', 'it is just starting')}")
+            return 1
         try:
             self._start()
             code = self._watch() if self._wait_ready() else 1

@@ -8,6 +8,7 @@ from store.kv.connection import translated
 from store.kv.lua import verdict
 from store.kv.server import Server
 from store.kv.store import Store
+from store.model.epoch import epoch_number
 from store.version import SCHEMA
 
 LEAP = 1_000_000
@@ -17,12 +18,6 @@ LEAP = 1_000_000
 def new_cluster_id() -> str:
     """A cluster id: 128 random bits."""
     return secrets.token_hex(16)
-
-
-def epoch_number(epoch: str) -> int:
-    """The counter in an epoch, by which a later one is known; -1 for what is none."""
-    head = epoch.partition("-")[0]
-    return int(head) if head.isascii() and head.isdigit() else -1
 
 
 def begin(store: Store, known_cluster: str | None) -> Meta:

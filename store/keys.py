@@ -10,8 +10,6 @@ STATUS = "deployments:status"
 ALLOCATIONS = "allocations"
 NODES = "nodes"
 
-COLLECTIONS = (TEMPLATES, VERSIONS, DEPLOYMENTS, STATUS, ALLOCATIONS, NODES)
-
 _NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 

@@ -10,7 +10,6 @@ import logging
 import os
 from pathlib import Path
 
-from store.bootstrap import epoch_number
 from store.clock import Clock
 from store.embedded import EmbeddedServer
 from store.errors import StoreError
@@ -19,6 +18,7 @@ from store.home import Files
 from store.kv.api import Meta
 from store.kv.server import Server
 from store.kv.store import Store
+from store.model.epoch import epoch_number
 from store.process import sync_directory, write_whole
 
 log = logging.getLogger("store")
@@ -96,6 +96,10 @@ class SnapshotKeeper:
             if self.trouble != str(error):
                 log.error("no snapshot at %s: %s", self._db_path, error)
             self.trouble = str(error)
+
+    def forgive(self) -> None:
+        """Forget earlier trouble: what counts is whether it works now."""
+        self.trouble = None
 
     def up_to_date(self) -> bool:
         """Whether the file holds every record there is. Never true of a store that lost its data."""

@@ -6,9 +6,11 @@ from typing import Any
 
 from store.errors import BadRecord
 from store.model import spec
+from store.model.epoch import epoch_number
 from store.model.spec import AllocSpec
 
 Json = dict[str, Any]
+UNCLAIMED = "unclaimed: no longer listed, and nobody said stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def consider(offer: Offer, known: Orders, uid: str) -> Obeyed | Frozen:
     for alloc_id, old in known.entries.items():
         if alloc_id not in offer.entries and old["wanted"] == "running":
             entries[alloc_id] = old
-            oddities[alloc_id] = "unclaimed: no longer listed, and nobody said stop"
+            oddities[alloc_id] = UNCLAIMED
     return Obeyed(Orders(offer.epoch, offer.rev, entries), oddities)
 
 
@@ -87,16 +89,11 @@ def _refusal(offer: Offer, known: Orders, uid: str) -> str | None:
 
 
 def _refuse_epoch(offer: Offer, known: Orders) -> str | None:
-    if _number(offer.epoch) <= _number(known.epoch):
+    if epoch_number(offer.epoch) <= epoch_number(known.epoch):
         return f"the store is in epoch {offer.epoch}, not later than {known.epoch}"
     if offer.rev <= known.rev:
         return f"epoch {offer.epoch} has not reached revision {known.rev} yet"
     return None
-
-
-def _number(epoch: str) -> int:
-    head = epoch.partition("-")[0]
-    return int(head) if head.isascii() and head.isdigit() else -1
 
 
 def _problem(alloc_id: str, entry: Json | str, old: Json | None) -> str | None:

@@ -27,12 +27,13 @@ def has_execed(pid: int) -> bool:
 
 
 def children() -> list[int]:
-    """Our children, adopted orphans included; all processes where the kernel does not list them."""
+    """Our children, adopted orphans included."""
     try:
         with open("/proc/thread-self/children", encoding="ascii") as file:
             return [int(pid) for pid in file.read().split()]
     except OSError:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+        return [pid for pid in pids if (_stat(pid) or ["", ""])[1] == str(os.getpid())]
 
 
 def session_of(pid: int) -> int | None:

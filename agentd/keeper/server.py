@@ -133,7 +133,10 @@ class Keeper:
         for line in lines:
             message: dict[str, Any] = {}
             try:
-                message = json.loads(line)
+                parsed = json.loads(line)
+                if not isinstance(parsed, dict):
+                    raise TypeError("not an object")
+                message = parsed
                 answer = self._obey(peer, message)
             except OSError as error:
                 answer = {"error": error.strerror or str(error)}

@@ -50,7 +50,7 @@ class Table:
         for run in [run for run in self.runs.values() if run["state"] in LIVE]:
             if run["boot"] != self.boot:
                 self._note("ended", run, code=None, lost="the machine was rebooted")
-            elif proc.start_time(run["pid"]) == run["start"]:
+            elif self._is_alive(run):
                 self.adopted.add(run["id"])
             else:
                 _kill_leftovers(run)
@@ -83,6 +83,7 @@ class Table:
         known = order["run"]
         if known["id"] in self.runs:
             return []
+        stop = {"stop_signal": order["stop_signal"], "grace": order["grace"]}
         fault("keeper.spawn.before")
         born = child.fork(order)
         start = proc.start_time(born.pid)
@@ -100,8 +101,7 @@ class Table:
             "ended": None,
             "ended_wall": None,
             "stop_at": None,
-            "stop_signal": order["stop_signal"],
-            "grace": order["grace"],
+            **stop,
         }
         try:
             entries = [self._record("run", must=True, run=run)]
@@ -255,7 +255,7 @@ class Table:
         return [run for run in self.runs.values() if run["state"] in LIVE]
 
     def _is_alive(self, run: Run) -> bool:
-        return bool(proc.start_time(run["pid"]) == run["start"])
+        return run["start"] is not None and proc.start_time(run["pid"]) == run["start"]
 
     def _note(self, kind: str, run: Run, **fields: Any) -> Entry:
         if kind in ("ended", "failed"):

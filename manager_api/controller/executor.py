@@ -1,7 +1,9 @@
 """Carries out actions: fenced, by compare and swap, each for itself."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import Action, Collect, Halt, Json, Lift, Place, Project, Refuse, SetStatus
@@ -43,7 +45,9 @@ class Executor:
             except Conflict as error:
                 log.info("planned on old news, again: %s", error)
             except TooLarge as error:
-                self._too_large(action, error)
+                log.error("%s: %s", action.reason, error)
+                with contextlib.suppress(Conflict):
+                    self._perform_shorter(action, error)
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -65,10 +69,7 @@ class Executor:
 
     def _place(self, action: Place) -> None:
         log.info("deployment %s: %s", action.deployment, action.reason)
-        compares = [
-            Compare(DEPLOYMENTS, action.deployment, action.rev),
-            Compare(STATUS, action.deployment, 0),
-        ]
+        compares = _undecided(action)
         writes: list[Write] = [(ALLOCATIONS, key, data) for key, data in action.allocations.items()]
         writes.append((STATUS, action.deployment, action.status))
         self._write("controller.place", compares, writes)
@@ -76,10 +77,7 @@ class Executor:
     def _set_status(self, action: Refuse | SetStatus) -> None:
         log.info("deployment %s: %s", action.deployment, action.reason)
         if isinstance(action, Refuse):
-            compares = [
-                Compare(DEPLOYMENTS, action.deployment, action.rev),
-                Compare(STATUS, action.deployment, 0),
-            ]
+            compares = _undecided(action)
             point = "controller.refuse"
         else:
             compares, point = [Compare(STATUS, action.deployment, action.rev)], "controller.status"
@@ -133,17 +131,32 @@ class Executor:
         fault("controller.project.after")
         self._mirror.projected(action.node, action.uid, rev, batch, deletes)
 
-    def _too_large(self, action: Action, error: TooLarge) -> None:
-        log.error("%s: %s", action.reason, error)
+    def _perform_shorter(self, action: Action, error: TooLarge) -> None:
+        """What does not fit a transaction is refused, or kept in part: it must not hold up the rest."""
         if isinstance(action, Place):
             status: Json = {"v": 1, "status": Deployment.FAILED, "refused": True, "nodes": []}
             status |= {"reason": f"too large: {error}", "allocations": [], "tasks": []}
             self._perform(Refuse(action.deployment, action.rev, status, str(error)))
-        elif isinstance(action, SetStatus) and len(action.status.get("tasks", ())) > TASKS_KEPT:
-            rows = sorted(action.status["tasks"], key=lambda row: row["state"] in ("completed", "stopped"))
-            kept = [{**row, "reason": row["reason"][:200]} for row in rows[:TASKS_KEPT]]
-            short = {**action.status, "tasks": kept, "tasks_left_out": len(rows) - len(kept)}
-            self._perform(SetStatus(action.deployment, action.rev, short, action.reason))
+        elif isinstance(action, SetStatus) and "tasks" in action.status:
+            self._perform(replace(action, status=shorter(action.status)))
+
+
+def shorter(status: Json) -> Json:
+    """The status of an ended deployment, cut to what fits: the rows of failed tasks first."""
+    rows = sorted(status["tasks"], key=lambda row: row["state"] in ("completed", "stopped"))
+    allocations = [{**brief, "tasks": []} for brief in status["allocations"]]
+    kept = TASKS_KEPT
+    while True:
+        tasks = [{**row, "reason": row["reason"][:200]} for row in rows[:kept]]
+        short = {
+            **status,
+            "allocations": allocations,
+            "tasks": tasks,
+            "tasks_left_out": len(rows) - len(tasks),
+        }
+        if len(dumps(short)) <= MOST_BYTES or kept == 0:
+            return short
+        kept //= 2
 
 
 def _undecided(action: Place | Refuse) -> list[Compare]:

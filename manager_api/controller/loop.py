@@ -3,12 +3,12 @@
 import logging
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from manager_api.controller.executor import Executor
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
-from manager_api.core.plan import plan_deployments, plan_nodes
+from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
 from store.clock import Clock
 from store.errors import Compacted, Fenced, StoreError, Unsupported
@@ -124,11 +124,11 @@ class Controller:
         """Deployments first: what they decide moves nodes, which are planned right after."""
         while mirror.dirty_deployments or mirror.dirty_nodes:
             deployments, mirror.dirty_deployments = mirror.dirty_deployments, set()
-            for batch in batches(deployments, DEPLOYMENTS_AT_ONCE):
+            for batch in batches(by_age(mirror.fleet, deployments), DEPLOYMENTS_AT_ONCE):
                 executor.perform(plan_deployments(mirror.fleet, self._clock.wall(), batch))
                 self._election.campaign()
             nodes, mirror.dirty_nodes = mirror.dirty_nodes, set()
-            for batch in batches(nodes, NODES_AT_ONCE):
+            for batch in batches(sorted(nodes), NODES_AT_ONCE):
                 executor.perform(plan_nodes(mirror.fleet, batch))
                 self._election.campaign()
 
@@ -143,7 +143,7 @@ class Controller:
         server = Server(self._store.client)
         mirror.presence.grace()
         try:
-            for batch in batches(mirror.fleet.nodes, NODES_AT_ONCE):
+            for batch in batches(list(mirror.fleet.nodes), NODES_AT_ONCE):
                 secrets = {node: mirror.fleet.nodes[node].data["secret_sha256"] for node in batch}
                 server.grant_nodes(self._store.keys, secrets)
                 self._election.campaign()
@@ -152,8 +152,7 @@ class Controller:
         self._run_id = server.run_id()
 
 
-def batches(names: Iterable[str], size: int) -> Iterator[list[str]]:
+def batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     """The names in parts: between two of them the lease is renewed."""
-    ordered = sorted(names)
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

@@ -34,6 +34,7 @@ class Mirror:
         self.dirty_nodes: set[str] = set()
         self._seq: dict[str, tuple[object, object]] = {}
         self._slice = 0
+        self._unreadable: set[tuple[str, str, int]] = set()
 
     def load(self) -> int:
         """Read everything; the revision it is from. Everything counts as moved."""
@@ -74,20 +75,18 @@ class Mirror:
 
     def verify(self) -> None:
         """Read anew what differs from memory: a lost log entry or a deleted hash heals by itself."""
-        lost = [
-            Event(rev, name, field, "put")
-            for name in MIRRORED
-            for field, rev in self._store.revisions(name).items()
-            if rev != self._known_rev(name, field)
-        ]
-        gone = [
-            Event(self._store.seen, name, field, "del")
-            for name in MIRRORED
-            for field in self._collection(name).keys() - self._store.revisions(name).keys()
-        ]
-        if lost or gone:
-            log.warning("%d records had moved unheard", len(lost) + len(gone))
-            self.apply([*lost, *gone], believe=True)
+        moved: list[Event] = []
+        for name in MIRRORED:
+            revisions, known = self._store.revisions(name), self._collection(name)
+            moved += [
+                Event(rev, name, field, "put")
+                for field, rev in revisions.items()
+                if rev != self._known_rev(name, field) and (name, field, rev) not in self._unreadable
+            ]
+            moved += [Event(0, name, field, "del") for field in known.keys() - revisions.keys()]
+        if moved:
+            log.info("%d records had moved unheard, or just now", len(moved))
+            self.apply(moved, believe=True)
         nodes = sorted(self.fleet.nodes)
         for node, marks in zip(nodes, self._nodes.marks(nodes), strict=True):
             state = self.fleet.states[node]
@@ -179,6 +178,7 @@ class Mirror:
         except (BadRecord, KeyError, TypeError, ValueError) as error:
             # Unreadable is not empty: what we knew of it stays, and nothing is planned on it.
             log.error("%s/%s cannot be read and is left alone: %r", collection, field, error)
+            self._unreadable.add((collection, field, record.rev if record else 0))
 
     def _put(self, collection: str, field: str, stored: Stored | None) -> None:
         fleet = self.fleet
@@ -200,7 +200,9 @@ class Mirror:
             records.pop(field, None)
         if collection in (DEPLOYMENTS, STATUS):
             self.dirty_deployments.add(field)
-            if collection == STATUS:  # tombstones wait for the status to be recorded
+            if collection == STATUS:
+                fleet.recount(field)
+                # Tombstones wait for the status to be recorded
                 allocations = fleet.of_deployment.get(field, ())
                 self.dirty_nodes.update(fleet.allocations[each].data["node"] for each in allocations)
         elif collection == NODES:

@@ -4,11 +4,11 @@ Whoever owns a `Fleet` keeps it true (see `manager_api.controller.mirror`); plan
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from store.model import spec
+from store.model.lifecycle import DEPLOYMENT_ENDED
 from store.model.spec import GroupSpec
 
 Json = dict[str, Any]
@@ -60,6 +60,7 @@ class Fleet:
         self.of_deployment: dict[str, set[str]] = defaultdict(set)
         self.on_node: dict[str, set[str]] = defaultdict(set)
         self.reserved: dict[str, Reserved] = defaultdict(Reserved)
+        self._counted: dict[str, tuple[str, int, float]] = {}
         self._groups: dict[str, tuple[GroupSpec, ...]] = {}
 
     def groups(self, version_field: str) -> tuple[GroupSpec, ...]:
@@ -78,10 +79,9 @@ class Fleet:
         """Add or replace an allocation."""
         self.drop_allocation(alloc_id)
         self.allocations[alloc_id] = stored
-        data = stored.data
-        self.of_deployment[data["deployment"]].add(alloc_id)
-        self.on_node[data["node"]].add(alloc_id)
-        self._reserve(data, 1)
+        self.of_deployment[stored.data["deployment"]].add(alloc_id)
+        self.on_node[stored.data["node"]].add(alloc_id)
+        self._count(alloc_id)
 
     def drop_allocation(self, alloc_id: str) -> None:
         """Remove an allocation, if it is there."""
@@ -89,10 +89,26 @@ class Fleet:
         if old is not None:
             self.of_deployment[old.data["deployment"]].discard(alloc_id)
             self.on_node[old.data["node"]].discard(alloc_id)
-            self._reserve(old.data, -1)
+            self._count(alloc_id)
 
-    def _reserve(self, data: Mapping[str, Any], sign: int) -> None:
-        if data["wanted"] == "running":
-            reserved = self.reserved[data["node"]]
-            reserved.memory += sign * int(data["memory"])
-            reserved.cpus += sign * float(data["cpus"])
+    def recount(self, deployment: str) -> None:
+        """Its status changed: what has ended reserves nothing."""
+        for alloc_id in self.of_deployment.get(deployment, ()):
+            self._count(alloc_id)
+
+    def _count(self, alloc_id: str) -> None:
+        node, memory, cpus = self._counted.pop(alloc_id, ("", 0, 0.0))
+        if node:
+            self.reserved[node].memory -= memory
+            self.reserved[node].cpus -= cpus
+        stored = self.allocations.get(alloc_id)
+        if stored is None or stored.data["wanted"] != "running" or self._over(stored.data["deployment"]):
+            return
+        data = stored.data
+        counted = self._counted[alloc_id] = data["node"], int(data["memory"]), float(data["cpus"])
+        self.reserved[counted[0]].memory += counted[1]
+        self.reserved[counted[0]].cpus += counted[2]
+
+    def _over(self, deployment: str) -> bool:
+        status = self.status.get(deployment)
+        return status is not None and status.data.get("status") in DEPLOYMENT_ENDED

@@ -6,7 +6,7 @@ from manager_api.core.actions import Action, Collect, Halt, Refuse, SetStatus
 from manager_api.core.decide import decide
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.placement import Taken
-from manager_api.core.progress import next_status
+from manager_api.core.progress import is_lost, next_status
 from manager_api.core.project import plan_node
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
@@ -21,7 +21,7 @@ def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> li
     """What some deployments need, each for itself. `now` is wall time: records carry it."""
     actions: list[Action] = []
     taken: Taken = {}
-    for deployment in sorted(deployments, key=lambda each: _age(fleet, each)):
+    for deployment in by_age(fleet, deployments):
         try:
             actions += plan_deployment(fleet, deployment, now, taken)
         except (BadRecord, KeyError, TypeError, ValueError) as error:
@@ -29,11 +29,15 @@ def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> li
     return actions
 
 
-def _age(fleet: Fleet, deployment: str) -> tuple[float, str]:
+def by_age(fleet: Fleet, deployments: Iterable[str]) -> list[str]:
     """First come, first served."""
-    stored = fleet.deployments.get(deployment)
-    created = stored.data.get("created") if stored else None
-    return (float(created) if isinstance(created, int | float) else 0.0, deployment)
+
+    def age(deployment: str) -> tuple[float, str]:
+        stored = fleet.deployments.get(deployment)
+        created = stored.data.get("created") if stored else None
+        return (float(created) if isinstance(created, int | float) else 0.0, deployment)
+
+    return sorted(deployments, key=age)
 
 
 def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
@@ -88,7 +92,11 @@ def _retire(fleet: Fleet, deployment: str) -> list[Action]:
     halting = _halt(fleet, deployment, "its deployment ended long ago")
     if halting:
         return halting
-    left = [each for each in fleet.of_deployment.get(deployment, ()) if not _lost(fleet, each)]
+    left = [
+        each
+        for each in fleet.of_deployment.get(deployment, ())
+        if not is_lost(fleet, fleet.allocations[each].data)
+    ]
     if left:
         return []
     lost = sorted(fleet.of_deployment.get(deployment, ()))[:COLLECTED_AT_ONCE]
@@ -97,12 +105,6 @@ def _retire(fleet: Fleet, deployment: str) -> list[Action]:
         records.append((STATUS, deployment, fleet.status[deployment].rev))
         records.append((DEPLOYMENTS, deployment, fleet.deployments[deployment].rev))
     return [Collect(deployment, tuple(records), "it ended long ago")]
-
-
-def _lost(fleet: Fleet, alloc_id: str) -> bool:
-    data = fleet.allocations[alloc_id].data
-    record = fleet.nodes.get(data["node"])
-    return record is None or record.data["uid"] != data["uid"]
 
 
 def _collect_orphans(fleet: Fleet, deployment: str) -> list[Action]:

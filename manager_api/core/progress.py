@@ -24,7 +24,8 @@ def next_status(fleet: Fleet, deployment: str, now: float) -> Json | None:
     status = {**old, "status": new, "reason": reason}
     if new in DEPLOYMENT_ENDED:
         status["ended"] = now
-        status["tasks"] = [{key: row[key] for key in row if key != "task_state"} for row in rows]
+        if "tasks_left_out" not in old:  # else it was cut short, and these rows would be shorter still
+            status["tasks"] = [{key: row[key] for key in row if key != "task_state"} for row in rows]
     return status
 
 
@@ -34,7 +35,7 @@ def _rows(fleet: Fleet, brief: Mapping[str, Any]) -> list[Json]:
     actual = fleet.states[node].actual.get(alloc_id)
     said = {task["name"]: task for task in (actual or {}).get("tasks", ())}
     allocation = fleet.allocations.get(alloc_id)
-    lost = allocation is not None and _is_lost(fleet, allocation.data)
+    lost = allocation is not None and is_lost(fleet, allocation.data)
     return [_row(name, node, said.get(name, {}), lost=lost) for name in brief["tasks"]]
 
 
@@ -54,7 +55,7 @@ def _row(name: str, node: str, said: Mapping[str, Any], *, lost: bool) -> Json:
     }
 
 
-def _is_lost(fleet: Fleet, allocation: Json) -> bool:
+def is_lost(fleet: Fleet, allocation: Json) -> bool:
     """Whether the machine that an allocation was given to is no longer that node."""
     record = fleet.nodes.get(allocation["node"])
     return record is None or record.data["uid"] != allocation["uid"]

@@ -8,8 +8,8 @@ from store.keys import ALLOCATIONS, version_field
 from store.model import status
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
-MOST_LIFT = 10**12
-"""No history is that much longer than ours: a node that says so is not believed."""
+MOST_LIFT = 10**7
+"""Ten epochs' leaps: a node that says it is further ahead than that is not believed."""
 
 
 def plan_node(fleet: Fleet, node: str) -> list[Action]:
@@ -36,7 +36,7 @@ def plan_node(fleet: Fleet, node: str) -> list[Action]:
             try:
                 puts[alloc_id] = entry(fleet, stored.data)
             except (BadRecord, KeyError, StopIteration):
-                continue  # unreadable: left as it is, and said by the controller's full round
+                continue  # unreadable is not empty: what lies there stays as it is
     if puts or anew or gone:
         why = "anew" if anew else ", ".join([*(f"put {a}" for a in puts), *(f"drop {a}" for a in gone)])
         actions.append(Project(node, record["uid"], puts, () if anew else tuple(gone), why))

@@ -49,6 +49,7 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/api/task/task_group/query", deployments.Query(services))
     app.add_route("/api/task/task_group/stop", deployments.Stop(services))
     app.add_route("/deployments/{deployment}", deployments.One(services))
+    app.add_route("/v1/deployments/{deployment}", deployments.One(services))
     app.add_route("/v1/deployments", deployments.Listing(services))
     app.add_route("/v1/templates", templates.Templates(services))
     app.add_route("/v1/nodes", nodes.Listing(services, "data"))

@@ -6,7 +6,7 @@ from typing import Any
 import falcon
 import orjson
 
-from store.errors import StoreEmpty, StoreError, Unavailable
+from store.errors import EpochChanged, StoreEmpty, StoreError, Unavailable
 
 log = logging.getLogger("api")
 
@@ -42,7 +42,7 @@ def handle_store_error(
     _req: falcon.Request, resp: falcon.Response, error: StoreError, _params: dict[str, Any]
 ) -> None:
     """The store failed us: 503 when it may come back, 500 when it is our fault."""
-    if isinstance(error, Unavailable | StoreEmpty):
+    if isinstance(error, Unavailable | StoreEmpty | EpochChanged):
         resp.set_header("Retry-After", "1")
         _answer(resp, 503, {"error": "The store is not available", "detail": str(error)})
         return
@@ -58,11 +58,10 @@ def handle_unexpected(
     _answer(resp, 500, {"error": "Internal error", "detail": "the manager's log says more"})
 
 
-def serialize(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+def serialize(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     """Falcon's own errors (404, 405, …) in our form."""
     body: dict[str, Any] = {"error": error.title or "Error"}
-    if error.description:
-        body["detail"] = error.description
+    body["detail"] = error.description or f"{req.method} {req.path} is no call of this API"
     resp.data = orjson.dumps(body)
     resp.content_type = falcon.MEDIA_JSON
 

@@ -62,7 +62,7 @@ class RedisNodeLink:
             return Desired(self._client.hgetall(self._node.desired))
 
     def report(self, puts: Mapping[str, bytes], deletes: Sequence[str]) -> None:
-        """Write changed `actual` entries and hint that they changed."""
+        """Write changed `actual` entries; `hint` says so."""
         with translated():
             pipe = self._client.pipeline(transaction=True)
             if puts:

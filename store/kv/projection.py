@@ -35,6 +35,14 @@ def revision(raw: bytes | None) -> int:
     return int(text)
 
 
+def _desired(raw: Mapping[bytes, bytes | None]) -> Desired:
+    """As the leader reads it: marks that nobody of us wrote count as none, and it is written anew."""
+    there = {field: value for field, value in raw.items() if value is not None}
+    if not there.get(b"@rev", b"0").isdigit():
+        there = {field: value for field, value in there.items() if field not in MARKS}
+    return Desired(there)
+
+
 class Projection:
     """Reads and fenced writes of the per-node keys."""
 
@@ -71,15 +79,13 @@ class Projection:
     def desired(self, node_ids: Sequence[str]) -> dict[str, Desired]:
         """The desired hashes of some nodes, each read whole."""
         answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.desired))
-        return {node: Desired(raw) for node, raw in zip(node_ids, answers, strict=True)}
+        return {node: _desired(raw) for node, raw in zip(node_ids, answers, strict=True)}
 
     def marks(self, node_ids: Sequence[str]) -> list[tuple[int, str, str]]:
         """`@rev`, `@epoch` and `@node` of some nodes' desired hashes."""
         answers = self._pipelined(node_ids, lambda pipe, key: pipe.hmget(key.desired, list(MARKS)))
-        return [
-            (revision(rev), (epoch or b"").decode(errors="replace"), (uid or b"").decode(errors="replace"))
-            for rev, epoch, uid in answers
-        ]
+        found = [_desired(dict(zip(MARKS, marks, strict=True))) for marks in answers]
+        return [(each.rev, each.epoch, each.uid) for each in found]
 
     def beats(self, node_ids: Sequence[str]) -> list[bytes | None]:
         """The heartbeats of some nodes, None where there is none (any more)."""
@@ -102,11 +108,6 @@ class Projection:
             for node, alloc in wanted:
                 pipe.hget(self._store.keys.node(node).actual, alloc)
             return list(pipe.execute())
-
-    def facts(self, node_ids: Sequence[str]) -> list[dict[str, bytes]]:
-        """What some nodes say of their hardware and software."""
-        answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.facts))
-        return [{field.decode(): value for field, value in raw.items()} for raw in answers]
 
     def _pipelined(self, node_ids: Sequence[str], ask: Any) -> list[Any]:
         if not node_ids:

@@ -64,8 +64,10 @@ class Server:
         with translated():
             try:
                 self._client.bgsave()
-            except redis.ResponseError:
-                return False
+            except redis.ResponseError as error:
+                if "in progress" in str(error) or "child process" in str(error):
+                    return False
+                raise
             return True
 
     def saving(self) -> tuple[bool, bool]:
@@ -85,11 +87,6 @@ class Server:
             info = self._client.info("persistence")
         busy = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]
         return not busy and info["aof_last_bgrewrite_status"] == "ok"
-
-    def shutdown(self) -> None:
-        """Ask it to end, without a last snapshot."""
-        with translated():
-            self._client.shutdown(nosave=True)
 
     def grant_node(self, keys: Keys, node_id: str, secret_sha256: str) -> None:
         """The user of one node: reads its own desired and wake, writes its own reports, no more.

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,6 +12,7 @@ import urllib.request
 import psutil
 import pytest
 
+from store.embedded import _quiet_port
 from store.kv.connection import connect
 from tests.conftest import eventually
 
@@ -20,9 +20,8 @@ PYTHON = [sys.executable, "-P", "-m"]
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ports that outgoing connections are given, so that none takes it in between."""
+    return _quiet_port("127.0.0.1")
 
 
 def shell(script):

@@ -177,8 +177,9 @@ def test_an_agent_starts_without_its_manager_and_runs_what_it_should(running):
     running.manager.wait(30)
     done = run("agentd", "stop", "--tasks", "--data-dir", str(running.home / "agent-web-1"))
     assert done.returncode == 0, done.stderr
+    before = len(running.log("agent-web-1.log"))
     running.start_agent("web-1", wait=False)
-    eventually(lambda: "/t/1." in running.log("agent-web-1.log").split("stopping")[-1])
+    eventually(lambda: "start " in running.log("agent-web-1.log")[before:])
     eventually(lambda: [p for p in psutil.process_iter(["cmdline", "cwd"]) if p.info["cmdline"] == ["sleep", "600"] and str(running.home) in (p.info["cwd"] or "")])  # fmt: skip
 
 
@@ -228,6 +229,11 @@ def test_ctrl_c_ends_dev_with_its_tasks(tmp_path):
         assert deployed.returncode == 0, deployed.stderr
         cli = run("muster", "redis-cli", "HGETALL", "muster:n:{dev-1}:desired", env=environment)
         assert '"wanted":"running"' in cli.stdout
+        second = run("muster", "dev", env=environment)
+        assert second.returncode == 1
+        assert "muster dev runs on" in second.stderr
+        assert run("muster", "ps", env=environment).stdout.count("running") == 1
+        assert run("muster", "dev", "--port", "99999", env=environment).returncode == 2
     finally:
         dev.send_signal(signal.SIGINT)
         assert dev.wait(40) == 0
@@ -304,3 +310,11 @@ def test_ipv6(cluster, address):
     cluster.kill("store")
     eventually(cluster.ready, 30)
     assert "is taken by another program" not in cluster.log("manager.log")
+
+
+def test_a_relative_data_directory(cluster):
+    cluster.start_manager()
+    cluster.start_agent("web-1", **{"data-dir": "agent-web-1"})
+    cluster.wait(
+        cluster.deploy(cluster.post("x", {"name": "t", "config": {"command": "sleep 600"}})), "RUNNING"
+    )

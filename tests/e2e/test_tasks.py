@@ -42,6 +42,7 @@ def test_commands_that_cannot_run_say_why_in_the_api_and_in_ps(running):
     }
     tasks = [{"name": name, "config": {"command": command}} for name, (command, _) in wanted.items()]
     tasks.append({"name": "nocwd", "config": {"command": "sleep 1", "cwd": "/nope"}})
+    tasks.append({"name": "pin", "config": {"command": "web-1:sleep 5"}})
     tasks.append({"name": "nouser", "config": {"command": "sleep 1", "user": "nobody-of-this-name"}})
     deployment = running.deploy(running.post("bad", *tasks))
     found = running.wait(deployment, "FAILED")
@@ -51,6 +52,7 @@ def test_commands_that_cannot_run_say_why_in_the_api_and_in_ps(running):
         assert says in row(found, name)["reason"]
         assert says in listed
     assert "could not enter its directory /nope: No such file" in row(found, "nocwd")["reason"]
+    assert "a pin is followed by an absolute path" in row(found, "pin")["reason"]
     assert "user nobody-of-this-name does not exist" in row(found, "nouser")["reason"]
 
 
@@ -314,6 +316,12 @@ def test_muster_in_all_its_words(running):
     assert running.muster("redis-cli", "--db-path", "nope.db", "PING").returncode == 4
     assert running.muster("nodes", "--url", "http://127.0.0.1:9").returncode == 6
     assert running.muster("frob").returncode == 2
+    assert running.muster("stop", "").returncode == 2
+    assert running.muster("nodes", "--url", "nonsense").returncode == 2
+    assert "is a directory" in running.muster("deploy", str(running.home)).stderr
+    assert "--db-path" in running.muster("redis-cli", "--help").stdout
+    (running.home / "empty.yaml").write_text("")
+    assert "empty.yaml: not a template" in running.muster("deploy", str(running.home / "empty.yaml")).stderr
     (running.home / "bad.yaml").write_text("name: [")
     bad = running.muster("deploy", str(running.home / "bad.yaml"))
     assert bad.returncode == 1

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -81,10 +80,15 @@ def test_asking_twice_starts_once(desk):
 
 
 def test_a_killed_keeper_s_runs_are_adopted(desk):
-    run, ends = desk.spawn(0, "exec sleep 600"), desk.spawn(1, "sleep 0.3; exit 4")
+    gate = desk.directory / "gate"
+    run, ends = (
+        desk.spawn(0, "exec sleep 600"),
+        desk.spawn(1, f"until [ -e {gate} ]; do sleep 0.02; done; exit 4"),
+    )
     before = desk.wait(run, "running")
     desk.kill_keeper()
     assert desk.run(run).pid == before.pid
+    gate.touch()
     lost = desk.wait(ends, "exited")
     assert lost.code is None
     assert "exit code unknown" in lost.lost
@@ -153,11 +157,9 @@ def test_an_adopted_session_drains_and_is_killed_whole(desk):
 
 
 def test_sigterm_ends_the_keeper_after_its_tasks_each_with_its_grace(desk):
-    polite = desk.spawn(0, "trap 'exit 0' TERM; while :; do sleep 0.02; done")
-    stubborn = desk.spawn(1, "trap '' TERM; while :; do sleep 0.05; done", grace=0.3)
-    desk.wait(polite, "running")
-    desk.wait(stubborn, "running")
-    time.sleep(0.2)  # their traps are set by then
+    polite = desk.spawn(0, "trap 'exit 0' TERM; echo set; while :; do sleep 0.02; done")
+    stubborn = desk.spawn(1, "trap '' TERM; echo set; while :; do sleep 0.05; done", grace=0.3)
+    eventually(lambda: (desk.directory / "out").read_text() == "set\nset\n")
     os.kill(desk.driver.pid, signal.SIGTERM)
     assert desk.driver.wait_gone(20)
     desk.driver.connect()
@@ -186,11 +188,16 @@ def test_many_runs_leave_no_descriptor_behind(desk):
 
 
 def test_nonsense_is_answered_and_harms_nobody(desk):
-    for message in ({"verb": "dance"}, {"verb": "spawn"}, {"verb": "stop", "id": 5, "signal": 15}):
-        try:
+    for message in (
+        {"verb": "dance"},
+        {"verb": "spawn"},
+        {"verb": "spawn", "order": {"run": {"id": "x"}}},
+        {},
+    ):
+        with pytest.raises(KeeperError, match=r"not understood|unknown verb"):
             desk.driver._ask(message)
-        except KeeperError as error:
-            assert "not understood" in str(error) or "unknown verb" in str(error)
+    for line in (b"5\n", b"[]\n", b"\xff\n", b"\n"):
+        desk.driver._socket.sendall(line)
     assert desk.wait(desk.spawn(0, "exit 0"), "exited").code == 0
 
 

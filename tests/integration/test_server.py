@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from store.errors import Denied, StoreError, Unavailable
+from store.errors import Denied, Unavailable
 from store.kv.connection import connect
 from store.kv.hints import Hints
 from store.kv.node import RedisNodeLink
@@ -127,4 +127,3 @@ def test_our_own_redis_cli_prints_as_theirs(server, store):
     wrong = cli("NOPE")
     assert wrong.returncode == 1
     assert "(error)" in wrong.stdout
-    assert issubclass(Denied, StoreError)

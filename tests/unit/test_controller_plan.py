@@ -92,6 +92,27 @@ def test_deployments_of_one_round_see_what_the_others_took():
     assert actions[0].allocations["dep.0"]["node"] != actions[1].allocations["dep2.0"]["node"]
 
 
+def test_what_has_ended_reserves_nothing():
+    fleet = a_case(a_task("t0", resources={"reservations": {"memory": "5G"}}))
+    accept(fleet)
+    assert fleet.reserved["web-1"].memory == 5 * GB
+    fleet.status["dep"].data["status"] = Deployment.FAILED
+    fleet.recount("dep")
+    assert fleet.reserved["web-1"].memory == 0
+    fleet.drop_allocation("dep.0")
+    assert fleet.reserved["web-1"].memory == 0
+
+
+def test_first_come_first_served():
+    from manager_api.core.plan import by_age
+
+    fleet = a_case()
+    for number in range(40):
+        add_deployment(fleet, f"{(number * 7) % 40:02}", created=1e9 + number)
+    names = set(fleet.deployments) - {"dep"}
+    assert by_age(fleet, names) == [f"{(number * 7) % 40:02}" for number in range(40)]
+
+
 def test_all_or_nothing():
     fleet = a_case(a_task(resources={"reservations": {"memory": "5G"}}), nodes=("a", "b"), count=3)
     assert isinstance(decide(fleet), Refuse)
@@ -285,22 +306,19 @@ def test_placing_many_looks_at_every_node_about_once():
     assert len(looks) < 500 + 4 * 400
 
 
-def test_a_status_too_large_to_keep_whole_is_kept_short():
-    from manager_api.controller.executor import TASKS_KEPT, Executor
-    from store.errors import TooLarge
+@pytest.mark.parametrize("count", [5_000, 40])
+def test_a_status_too_large_to_keep_whole_is_kept_short(count):
+    from manager_api.controller.executor import TASKS_KEPT, shorter
+    from store.codec import dumps
+    from store.kv.api import MOST_BYTES
 
+    name = "名" * 200 if count == 5_000 else "x" * 50_000
     rows = [
-        {"state": "completed" if n % 2 else "failed", "reason": "x" * 500, "name": str(n)}
-        for n in range(5000)
+        {"state": "completed" if n % 2 else "failed", "reason": "x" * 500, "name": name} for n in range(count)
     ]
-    action = SetStatus("dep", 3, {"status": "FAILED", "tasks": rows}, "why")
-    written = []
-    executor = Executor.__new__(Executor)
-    executor._perform = written.append
-    executor._too_large(action, TooLarge("much"))
-    (short,) = written
-    assert len(short.status["tasks"]) == TASKS_KEPT
-    assert {row["state"] for row in short.status["tasks"]} == {"failed"}
-    assert short.status["tasks_left_out"] == 4500
-    executor._too_large(short, TooLarge("still"))
-    assert len(written) == 1
+    briefs = [{"id": "dep.0", "node": "a", "tasks": [row["name"] for row in rows]}]
+    short = shorter({"status": "FAILED", "tasks": rows, "allocations": briefs})
+    assert len(dumps(short)) <= MOST_BYTES
+    assert 0 < len(short["tasks"]) <= TASKS_KEPT
+    assert {row["state"] for row in short["tasks"]} == {"failed"}
+    assert short["tasks_left_out"] == count - len(short["tasks"])
