@@ -32,9 +32,10 @@ class Rig:
         wait(lambda: self.call("GET", "/readyz")[0] == 200)
         return self
 
-    def agent(self, name):
+    def agent(self, name, interval=5):
         directory = self.home / name
         flags = {
+            "interval": interval,
             "manager-url": f"http://127.0.0.1:{self.port}",
             "hostname": name,
             "port": "0",
@@ -82,7 +83,7 @@ class Rig:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-def wait(condition, seconds=60):
+def wait(condition, seconds=60, every=0.02):
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -90,7 +91,7 @@ def wait(condition, seconds=60):
                 return
         if time.monotonic() > deadline:
             raise SystemExit("the rig did not come up")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def percentile(values, share):

@@ -119,13 +119,18 @@ class Mirror:
     def look(self, nodes: Sequence[str]) -> None:
         """Read some nodes' heartbeats, and `actual` of those in which it moved."""
         moved, turned = [], False
-        for node, raw in zip(nodes, self._nodes.beats(nodes), strict=True):
+        raws = self._nodes.beats(nodes)
+        fresh = [
+            n for n, raw in zip(nodes, raws, strict=True) if raw is not None and raw != self.presence.raw(n)
+        ]
+        left = dict(zip(fresh, self._nodes.remaining(fresh), strict=True))
+        for node, raw in zip(nodes, raws, strict=True):
             state = self.fleet.states[node]
-            beat = _beat(node, raw) if raw is not None and raw != self.presence.raw(node) else None
+            beat = _beat(node, raw) if raw is not None and node in left else None
             if beat is not None:
                 state.beat = beat
             ttl = float(state.beat.get("ttl", DEFAULT_TTL))
-            if self.presence.observe(node, raw, ttl):
+            if self.presence.observe(node, raw, ttl, left.get(node)):
                 log.info("node %s is %s", node, "online" if self.presence.online(node) else "offline")
                 self._node_moved(node)
                 turned = True

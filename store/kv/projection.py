@@ -94,6 +94,11 @@ class Projection:
         with translated():
             return list(self._store.client.mget([self._store.keys.node(node).beat for node in node_ids]))
 
+    def remaining(self, node_ids: Sequence[str]) -> list[float]:
+        """Seconds that some nodes' heartbeats still have to live; 0 where there is none."""
+        answers = self._pipelined(node_ids, lambda pipe, key: pipe.pttl(key.beat))
+        return [max(0, left) / 1000 for left in answers]
+
     def actual(self, node_ids: Sequence[str]) -> list[dict[str, bytes]]:
         """What some nodes say of their allocations."""
         answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.actual))

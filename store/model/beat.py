@@ -22,8 +22,10 @@ def heartbeat(raw: Mapping[str, Any]) -> Json:
         BadRecord: a known field has another type than it should.
     """
     found = {**_NUMBERS, "frozen": None, **raw}
-    for name in _NUMBERS:
-        _number(name, found[name])
+    for name in _NUMBERS:  # inline: a list of 1,000 nodes reads 9,000 numbers
+        value = found[name]
+        if (type(value) is not int and type(value) is not float) or not 0 <= value <= MOST:
+            raise BadRecord(f"heartbeat: {name} is not a number from 0 to 2^52")
     for name in ("uid", "instance"):
         if not isinstance(found.get(name), str):
             raise BadRecord(f"heartbeat: {name} is not a text")

@@ -25,16 +25,18 @@ class Presence:
         self._clock = clock
         self._nodes: dict[str, _Seen] = {}
 
-    def observe(self, node: str, raw: bytes | None, ttl: float) -> bool:
+    def observe(self, node: str, raw: bytes | None, ttl: float, left: float | None = None) -> bool:
         """Note one reading of a node's heartbeat; whether its online state changed.
 
-        `raw` is None when there is none; `ttl` is the time to live it announced, in seconds.
+        `raw` is None when there is none; `ttl` is the time to live it announced, in seconds, and
+        `left` what the server says is left of it: we may read a heartbeat long after it was written.
         """
+        left = ttl if left is None else min(left, ttl)
         now = self._clock.now()
         seen = self._nodes.get(node)
         if seen is None:
             # Never seen here: present if it beats, and if it does not, not yet known dead.
-            self._nodes[node] = _Seen(raw, ttl, now + ttl, raw is not None)
+            self._nodes[node] = _Seen(raw, ttl, now + left, raw is not None)
             return raw is not None
         before = seen.online
         if raw is None:
@@ -42,7 +44,7 @@ class Presence:
         else:
             if raw != seen.raw or not seen.online:
                 seen.raw, seen.ttl = raw, ttl
-                seen.deadline = now + ttl
+                seen.deadline = now + left
             seen.online = True
         return seen.online is not before
 

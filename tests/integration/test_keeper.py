@@ -159,7 +159,8 @@ def test_an_adopted_session_drains_and_is_killed_whole(desk):
 def test_sigterm_ends_the_keeper_after_its_tasks_each_with_its_grace(desk):
     polite = desk.spawn(0, "trap 'exit 0' TERM; echo set; while :; do sleep 0.02; done")
     stubborn = desk.spawn(1, "trap '' TERM; echo set; while :; do sleep 0.05; done", grace=0.3)
-    eventually(lambda: (desk.directory / "out").read_text() == "set\nset\n")
+    out = desk.directory / "out"
+    eventually(lambda: out.exists() and out.read_text() == "set\nset\n")
     os.kill(desk.driver.pid, signal.SIGTERM)
     assert desk.driver.wait_gone(20)
     desk.driver.connect()
@@ -171,7 +172,7 @@ def test_sigterm_ends_the_keeper_after_its_tasks_each_with_its_grace(desk):
 def test_no_descriptor_of_the_keeper_reaches_a_task(desk):
     run = desk.spawn(0, "ls /proc/self/fd | wc -l; sleep 600")
     desk.wait(run, "running")
-    eventually(lambda: (desk.directory / "out").read_text().strip())
+    eventually(lambda: (desk.directory / "out").exists() and (desk.directory / "out").read_text().strip())
     assert int((desk.directory / "out").read_text()) == 4  # 0, 1, 2 and ls's own
 
 

@@ -28,6 +28,15 @@ def test_a_dead_agent_s_node_is_offline_within_ttl_and_half_a_second(presence, c
     assert looks == 1, "nobody is looked at before its time"
 
 
+def test_a_heartbeat_that_is_read_late_is_not_taken_for_a_fresh_one(presence, clock):
+    presence.observe("a", b"1", TTL, left=TTL - 4)
+    clock.advance(TTL - 4)
+    assert presence.due() == ["a"]
+    presence.observe("a", b"2", TTL, left=TTL - 1)
+    clock.advance(TTL - 1.5)
+    assert presence.due() == []
+
+
 def test_no_key_before_the_deadline_is_not_death(presence, clock):
     """A server that was paused has expired every key."""
     presence.observe("a", b"1", TTL)
