@@ -10,8 +10,10 @@ from store.kv.connection import Client, translated
 
 @cache
 def source(name: str) -> str:
-    """The text of one script."""
-    return (files("store.kv.scripts") / f"{name}.lua").read_text()
+    """The text of one script, with the guard before it if it asks the guard."""
+    scripts = files("store.kv.scripts")
+    text = (scripts / f"{name}.lua").read_text()
+    return (scripts / "guard.lua").read_text() + text if "guard(" in text else text
 
 
 class Scripts:

@@ -213,3 +213,20 @@ def test_mutations_of_valid_templates_never_break_anything(manager, body, path):
     elif path == POSTS[0]:
         found = manager.post("/api/task/query", {"name": body["name"]})
         assert found.status_code == 200
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(alphabet=st.characters(codec="utf-8"), min_size=1),
+    path=st.sampled_from(["/deployments/", "/v1/deployments/", "/", "/v1/"]),
+)
+def test_paths_of_any_text_are_answered_and_change_nothing(manager, text, path):
+    from urllib.parse import quote
+
+    before = manager.store.meta().rev
+    answer = manager.http.simulate_get(path + quote(text, safe=""))
+    assert answer.status_code in (200, 404), answer.text
+    if answer.status_code == 404:
+        assert answer.json["error"]
+        assert answer.json["detail"]
+    assert manager.store.meta().rev == before

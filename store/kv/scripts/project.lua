@@ -9,12 +9,8 @@
 -- then the ids to delete
 -- Entries meant for another uid are dropped as a whole: they are not this machine's.
 -- Returns {verdict, epoch, rev}: ok | epoch | lost | fenced
-local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
-local rev = tonumber(redis.call('GET', KEYS[2]) or '0')
-if epoch ~= ARGV[1] then return {'epoch', epoch, rev} end
-if rev < tonumber(ARGV[2]) then return {'lost', epoch, rev} end
-local held = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+):')
-if held ~= ARGV[3] or redis.call('GET', KEYS[4]) ~= ARGV[3] then return {'fenced', epoch, rev} end
+local refusal, epoch, rev = guard(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3])
+if refusal then return refusal end
 rev = rev + 1
 local text = string.format('%d', rev)
 local node = redis.call('HGET', KEYS[5], '@node')

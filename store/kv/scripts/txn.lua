@@ -11,14 +11,8 @@
 -- then compares: collection number (1..), field, expected mod revision (0: absent)
 -- then changes:  collection number, name, 'put' | 'del', field, value
 -- Returns {verdict, epoch, rev, ...}: ok | epoch | lost | fenced | conflict (+ number, field, actual)
-local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
-local rev = tonumber(redis.call('GET', KEYS[2]) or '0')
-if epoch ~= ARGV[1] then return {'epoch', epoch, rev} end
-if rev < tonumber(ARGV[2]) then return {'lost', epoch, rev} end
-if ARGV[3] ~= '' then
-  local held = string.match(redis.call('GET', KEYS[4]) or '', '^(%d+):')
-  if held ~= ARGV[3] or redis.call('GET', KEYS[5]) ~= ARGV[3] then return {'fenced', epoch, rev} end
-end
+local refusal, epoch, rev = guard(KEYS[1], KEYS[2], KEYS[4], KEYS[5], ARGV[1], ARGV[2], ARGV[3])
+if refusal then return refusal end
 local at = 6
 for _ = 1, tonumber(ARGV[4]) do
   local number, field, expected = tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
