@@ -62,6 +62,8 @@ class Uplink:
         self._seq = 0
         self._seen: tuple[str, int, str] | None = None
         self._standby = False
+        self._met = False
+        """Whether this life has ever been taken in: before that, a taken node id ends it."""
         self._said: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
         self.trouble: str | None = "not connected to the store yet"
@@ -112,10 +114,10 @@ class Uplink:
             try:
                 if self._link is None:
                     self._connect(anew=failures >= 2)
-                    failures = 0
                 self._round()
+                failures, self._met = 0, True
             except Claimed as error:
-                if self.trouble and self._seen is None and failures == 0 and not self._standby:
+                if not self._met:
                     self.refused = error
                 failures += 1
                 self._fail(f"{error}", failures)

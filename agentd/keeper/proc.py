@@ -29,7 +29,7 @@ def has_execed(pid: int) -> bool:
 def children() -> list[int]:
     """Our children, adopted orphans included."""
     try:
-        with open("/proc/thread-self/children", encoding="ascii") as file:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
             return [int(pid) for pid in file.read().split()]
     except OSError:
         pids = (int(name) for name in os.listdir("/proc") if name.isdigit())

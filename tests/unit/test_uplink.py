@@ -155,6 +155,25 @@ def test_a_taken_id_at_the_first_contact_is_told(joined):
     eventually(lambda: joined.refused)
 
 
+def test_a_taken_id_is_told_also_when_the_manager_was_away_at_first(joined):
+    joined.joiner.trouble = [Unavailable("away"), Unavailable("away"), Claimed("somebody")]
+    joined.start()
+    eventually(lambda: joined.refused)
+
+
+def test_a_store_that_talks_nonsense_is_not_asked_faster_and_faster(joined, monkeypatch):
+    from agentd import uplink as module
+
+    waits = []
+    monkeypatch.setattr(
+        module, "RETRY", type("R", (), {"delay": lambda self, n, _: waits.append(n) or 0.001})()
+    )
+    joined.link.desired[b"@rev"] = b"nonsense"
+    joined.start()
+    eventually(lambda: len(waits) > 4)
+    assert waits[:4] == [1, 2, 3, 4]
+
+
 def test_the_newer_of_two_twins_stands_back_until_the_older_is_gone(joined):
     connected(joined)
     joined.link.previous = {"uid": "u", "instance": "older", "started": 1.0}
