@@ -141,6 +141,18 @@ class Uplink:
 
     def _connect(self, *, anew: bool) -> None:
         link = self._joiner.connect(anew=anew)
+        try:
+            self._enter(link)
+        except BaseException:
+            link.close()
+            raise
+        self._seen = None
+        self._next_beat = 0.0
+        self._link = link
+        threading.Thread(target=self._listen, args=(link,), name="wake", daemon=True).start()
+
+    def _enter(self, link: NodeLink) -> None:
+        """Claim the node id, describe the node, and find out what has to be said anew."""
         self._seq += 1  # what was reported last may have arrived, though we were not told
         # While another life of this agent beats, only a free key is claimed.
         fault("brain.claim.before")
@@ -150,15 +162,11 @@ class Uplink:
         fault("brain.facts.before")
         link.describe({key: dumps(value) for key, value in facts().items()})
         fault("brain.facts.after")
+        reported = link.reported()
         with self._condition:
-            reported = link.reported()
             stale: dict[str, bytes | None] = {key: None for key in reported if key not in self._all}
             missed = {key: raw for key, raw in self._all.items() if reported.get(key) != raw}
             self._outbox = {**stale, **missed}
-        self._seen = None
-        self._next_beat = 0.0
-        self._link = link
-        threading.Thread(target=self._listen, args=(link,), name="wake", daemon=True).start()
 
     def _round(self) -> None:
         link = self._link
@@ -203,6 +211,9 @@ class Uplink:
         if not previous or previous.get("instance") == mine["instance"]:
             return
         if previous.get("uid") != self._uid:
+            if pulse.uid == self._uid:
+                return  # the leader means us: the other one will learn that
+            self._standby = True
             raise Claimed(f"another machine ({previous.get('hostname')}) has taken this node id")
         if float(str(previous.get("started") or 0)) < mine["started"] and self._seen is not None:
             self._standby = True

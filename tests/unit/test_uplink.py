@@ -19,7 +19,7 @@ class Link:
     """A store that does what a test says, and remembers what it was told."""
 
     def __init__(self):
-        self.actual, self.beats, self.trouble, self.previous = {}, [], [], None
+        self.actual, self.beats, self.trouble, self.previous, self.meant_for = {}, [], [], None, "u"
         self.desired = {b"@rev": b"7", b"@epoch": b"1-a", b"@node": b"u", b"a.0": b"{}", b"b.0": b"nonsense"}
 
     def _maybe(self, verb):
@@ -36,7 +36,7 @@ class Link:
         self._maybe("beat")
         self.beats.append(loads(beat))
         previous, self.previous = self.previous, None
-        return Pulse(previous, "1-a", 7, "u")
+        return Pulse(previous, "1-a", 7, self.meant_for)
 
     def fetch(self):
         self._maybe("fetch")
@@ -183,6 +183,23 @@ def test_the_newer_of_two_twins_stands_back_until_the_older_is_gone(joined):
     eventually(lambda: joined.trouble is None)
     assert joined.link.claimed == "", "only a free key was claimed"
     assert joined.refused is None
+
+
+def test_whom_the_leader_means_keeps_the_id_and_the_other_stands_back(joined):
+    connected(joined)
+    joined.link.previous = {"uid": "stranger", "instance": "x", "started": 1.0}
+    joined.beat_soon()
+    count = len(joined.link.beats)
+    eventually(lambda: len(joined.link.beats) > count)
+    assert joined.trouble is None
+    joined.link.desired[b"@node"] = b"stranger"
+    joined.link.meant_for = "stranger"
+    joined.link.previous = {"uid": "stranger", "instance": "x", "started": 1.0, "hostname": "h"}
+    joined.link.trouble = [("claim", Claimed("alive"))]
+    joined.beat_soon()
+    eventually(lambda: joined.trouble and ("h" in joined.trouble or "alive" in joined.trouble))
+    eventually(lambda: joined.trouble is None)
+    assert joined.link.claimed == "", "only a free key was claimed"
 
 
 def test_the_older_twin_goes_on(joined):
