@@ -1,5 +1,6 @@
 """Calls to a manager's API."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -53,7 +54,7 @@ class Client:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise Refused(error.code, _body(error)) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise Unreachable(f"no manager answers at {self.url}: {reason}") from error
 
@@ -61,6 +62,6 @@ class Client:
 def _body(error: urllib.error.HTTPError) -> dict[str, Any]:
     try:
         body = json.load(error)
-    except ValueError:
+    except (OSError, ValueError, http.client.HTTPException):
         return {}
     return body if isinstance(body, dict) else {}

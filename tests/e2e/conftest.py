@@ -1,6 +1,7 @@
 """The programs as users run them: a manager, agents, and hands that kill them."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ from store.embedded import _quiet_port
 from store.kv.connection import connect
 from tests.conftest import eventually
 
+UNANSWERED = (OSError, ValueError, http.client.HTTPException)
+"""What a client sees of a manager that is killed while it answers."""
 PYTHON = [sys.executable, "-P", "-m"]
 
 
@@ -103,12 +106,12 @@ class Cluster:
             return error.code, json.load(error)
 
     def ready(self):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(*UNANSWERED):
             return self.call("/readyz")[0] == 200
         return False
 
     def nodes(self):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(*UNANSWERED):
             return {row["id"]: row for row in self.call("/v1/nodes")[1].get("data", [])}
         return {}
 
@@ -127,7 +130,7 @@ class Cluster:
         return answer["id"]
 
     def deployment(self, deployment):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(*UNANSWERED):
             status, answer = self.call(f"/deployments/{deployment}")
             if status == 200:
                 return answer

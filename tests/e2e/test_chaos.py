@@ -11,7 +11,7 @@ import pytest
 
 from store.faults import POINTS
 from tests.conftest import SOAK, eventually
-from tests.e2e.conftest import pid_and_start, shell
+from tests.e2e.conftest import UNANSWERED, pid_and_start, shell
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000 if SOAK else 400)]
 
@@ -37,7 +37,7 @@ class Persistent:
     def ask(self, path, body, seconds=60):
         deadline = time.monotonic() + seconds
         while True:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(*UNANSWERED):
                 status, answer = self.cluster.call(path, body)
                 if status < 500:
                     return status, answer
@@ -115,7 +115,7 @@ def provoke(cluster, point, client):
     elif point.startswith(("controller.refuse", "api.withdraw")):
         nowhere = {"name": "t", "config": {"command": "nowhere.example:/bin/true"}}
         client.post("nowhere", nowhere)
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(*UNANSWERED):
             cluster.call("/api/task/task_group/deploy", {"name": "nowhere"})
     elif point.startswith("api.template"):
         client.post("other", {"name": "t", "config": {"command": f"/bin/echo {point}"}})
