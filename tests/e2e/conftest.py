@@ -47,6 +47,7 @@ class Cluster:
         self.manager = None
         self.agents = {}
         self.started = []
+        self.ended = False
         self.interval = "0.5"
 
     # -- programs
@@ -171,6 +172,8 @@ class Cluster:
 
     def mend(self):
         """Start again what nobody else would: the manager and the agents' brains."""
+        if self.ended:
+            return
         if self.manager.poll() is not None:
             self.start_manager(wait=False)
         for name, process in list(self.agents.items()):
@@ -186,6 +189,7 @@ class Cluster:
         return self.ledger.read_text().split("\n")[:-1]
 
     def end(self):
+        self.ended = True  # a thread of a failed test must not start anything any more
         for name in {path.name.removeprefix("agent-") for path in self.home.glob("agent-*") if path.is_dir()}:
             argv = [*PYTHON, "agentd", "stop", "--tasks", "--data-dir", str(self.home / f"agent-{name}")]
             subprocess.run(argv, timeout=60, check=False, env=self.environment(), capture_output=True)

@@ -179,9 +179,11 @@ def test_kill_9_at_random_times_during_concurrent_deploys(running, services):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with concurrent.futures.ThreadPoolExecutor(50) as pool:
-        list(pool.map(deploy, range(DEPLOYS)))
-    killer.join()
+    try:
+        with concurrent.futures.ThreadPoolExecutor(50) as pool:
+            list(pool.map(deploy, range(DEPLOYS)))
+    finally:
+        killer.join()
     eventually(lambda: client.mend() or (running.ready() and running.online("web-1")), 40)
     assert len(acknowledged) == DEPLOYS
     check_codes(running, acknowledged)
