@@ -49,6 +49,11 @@ class Persistent:
         with self.mending:
             self.cluster.mend()
 
+    def wait(self, deployment, *wanted):
+        """Until it is in one of the wanted states; what dies late is still started again."""
+        eventually(lambda: self.mend() or self.cluster.deployment(deployment)["status"] in wanted, 60)
+        return self.cluster.deployment(deployment)
+
     def deploy(self, name):
         while True:
             status, answer = self.ask("/api/task/task_group/deploy", {"name": name})
@@ -62,10 +67,10 @@ class Persistent:
         assert status == 200, answer
 
 
-def check_codes(cluster, acknowledged, *, unknown_is_fine=False):
+def check_codes(client, acknowledged, *, unknown_is_fine=False):
     """Every acknowledged job ran, once, and its exit code is known and right."""
     for deployment, code in acknowledged.items():
-        found = cluster.wait(deployment, "COMPLETED", "FAILED", seconds=40)
+        found = client.wait(deployment, "COMPLETED", "FAILED")
         (task,) = found["tasks"]
         if unknown_is_fine and task["exit_code"] is None:
             assert "unknown" in task["reason"]
@@ -141,9 +146,9 @@ def test_kill_9_at_every_named_point(running, services, who):
         client.ask("/api/task/task_group/stop", {"id": victim})
         eventually(lambda point=point: client.mend() or not (running.faults / point).exists(), 40)
         eventually(lambda: client.mend() or (running.ready() and running.online("web-1")), 40)
-    check_codes(running, acknowledged, unknown_is_fine=who == "keeper")
+    check_codes(client, acknowledged, unknown_is_fine=who == "keeper")
     for victim in stopping:
-        running.wait(victim, "STOPPED", seconds=40)
+        client.wait(victim, "STOPPED")
     ran = set() if who == "keeper" else {f"{key}.0" for key in acknowledged}
     check_ledger(running, must=ran | {f"{key}.0" for key in services})
     eventually(
@@ -186,5 +191,5 @@ def test_kill_9_at_random_times_during_concurrent_deploys(running, services):
         killer.join()
     eventually(lambda: client.mend() or (running.ready() and running.online("web-1")), 40)
     assert len(acknowledged) == DEPLOYS
-    check_codes(running, acknowledged)
+    check_codes(client, acknowledged)
     check_ledger(running, must={f"{key}.0" for key in [*acknowledged, *services]})
