@@ -129,7 +129,11 @@ class Brain:
             offer, self._offer = self._offer, None
         self._retry_at = None
         if offer is not None:
-            self._consider(offer)
+            try:
+                self._consider(offer)
+            except Exception:
+                self._again(offer)  # whatever it was: the store will not offer the same twice
+                raise
         self._runs = self.driver.runs()
         keep = self._orders.entries.keys() if self._obeyed else None
         planned = plan(self._desired, self._runs, self._clock.now(), boot=self._boot, keep=keep)

@@ -213,9 +213,7 @@ def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None: 
     print(found)
 
 
-@main.command(
-    "redis-cli", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@main.command("redis-cli", context_settings=PASS_ON)
 @click.option(
     "--db-path",
     envvar="MUSTER_DB_PATH",

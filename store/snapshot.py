@@ -87,7 +87,7 @@ class SnapshotKeeper:
         self.trouble: str | None = None
 
     def tick(self) -> None:
-        """One step; never blocks for longer than a round trip. Trouble is logged, once."""
+        """One step: a few round trips; when publishing, also two files read. Trouble is logged, once."""
         try:
             self._step()
         except (StoreError, OSError) as error:

@@ -184,7 +184,8 @@ class Table:
             run["pid"] for run in self.live() if run["pid"] in self.by_pid or run["stop_at"] is not None
         }
         spared |= {self.runs[run_id]["pid"] for run_id in self.adopted}
-        over = {run["pid"] for run in self.runs.values() if run["boot"] == self.boot} - spared
+        ours = {run["pid"] for run in self.runs.values() if run["boot"] == self.boot and run["pid"]}
+        over = ours - spared
         for pid in strangers:
             if proc.session_of(pid) in over:
                 with contextlib.suppress(ProcessLookupError, PermissionError):

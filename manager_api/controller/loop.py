@@ -32,6 +32,8 @@ DEPLOYMENTS_AT_ONCE, NODES_AT_ONCE = 16, 500
 LOG_KEPT = 10_000
 """Revisions that stay in the change log for watchers."""
 STANDBY = 0.2
+STEADY = 10.0
+"""Seconds of leading after which earlier trouble is forgiven."""
 
 
 class Controller:
@@ -53,20 +55,22 @@ class Controller:
     def run(self) -> None:
         """Lead whenever possible, until stopped. No error of the store ends it."""
         failures, backoff = 0, Backoff(first=0.1, most=2.0, jitter=0.3)
+        began = self._clock.now()
         while not self._stop.is_set():
             try:
                 self._store.attach()
                 if not self._election.campaign():
                     self._stop.wait(STANDBY)
                     continue
+                began = self._clock.now()
                 self._lead()
-                failures = 0
             except (Fenced, Compacted) as error:
                 self._election.forget()
                 log.warning("leading anew: %s", error)
             except StoreError as error:
                 self._election.forget()
-                failures += 1
+                failures = 1 if self._clock.now() - began > STEADY else failures + 1
+                began = self._clock.now()
                 if failures in (1, 10) or failures % 100 == 0:
                     log.warning("not leading: %s", error)
                 self._stop.wait(backoff.delay(failures, random.random))

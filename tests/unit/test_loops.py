@@ -1,0 +1,82 @@
+"""The loops of brain and controller when something they do not expect happens."""
+
+import threading
+
+import pytest
+
+from agentd import brain as brain_module
+from agentd.brain import Brain
+from agentd.core.obey import Offer
+from agentd.identity import Identity
+from agentd.memory import Memory
+from agentd.settings import AgentSettings
+from manager_api.controller import loop
+from manager_api.controller.loop import Controller
+from store.errors import Unavailable
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def brain(tmp_path, clock):
+    settings = AgentSettings(
+        manager_url="http://127.0.0.1:1", hostname="n", interval=5.0, port=0, data_dir=tmp_path, log_file=None
+    )
+    who = Identity("n", "u", "s", "m")
+    found = Brain(settings, who, Memory(tmp_path / "orders.json", who), clock, hostname="n")
+    found.driver.runs = list
+    return found
+
+
+OFFER = Offer("1-a", 5, "u", {})
+
+
+def test_an_offer_that_met_an_unexpected_error_is_considered_again(brain, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("odd")
+
+    brain.take(OFFER)
+    monkeypatch.setattr(brain_module.obey, "consider", broken)
+    with pytest.raises(RuntimeError):
+        brain._round()
+    monkeypatch.undo()
+    brain._round()
+    assert (brain.heartbeat()["rev"], brain.frozen) == (5, None)
+
+
+def test_an_offer_that_found_the_disk_full_is_considered_again(brain, clock, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    brain.take(OFFER)
+    monkeypatch.setattr(brain_module.Memory, "remember", full)
+    again = brain._round()
+    assert again == clock.now() + brain_module.RETRY_AFTER
+    assert "cannot be written to disk" in brain.frozen
+    monkeypatch.undo()
+    brain._round()
+    assert (brain.heartbeat()["rev"], brain.frozen) == (5, None)
+
+
+def test_trouble_long_ago_does_not_slow_the_controller_down(fake_store, clock, monkeypatch):
+    waits = []
+    controller = Controller(fake_store, fake_store.client, "me", clock)
+
+    class Stop(threading.Event):
+        def wait(self, seconds=None):
+            waits.append(seconds)
+            if len(waits) == 7:
+                self.set()
+            return self.is_set()
+
+    controller._stop = Stop()
+    monkeypatch.setattr(loop.random, "random", lambda: 0.0)
+    leads = iter([0, 0, 0, 60, 0, 60, 0])
+
+    def lead():
+        clock.advance(next(leads))
+        raise Unavailable("gone")
+
+    controller._lead = lead
+    controller.run()
+    assert waits == pytest.approx([0.1, 0.2, 0.4, 0.1, 0.2, 0.1, 0.2])
