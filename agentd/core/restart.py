@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from store.backoff import Backoff
-from store.model.spec import RestartPolicy
+from store.model.policies import RestartPolicy
 
 if TYPE_CHECKING:
     from agentd.core.runs import Run

@@ -6,15 +6,12 @@ from typing import Any, TypeVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load
 
-from store.model import command, quantity
-from store.model.spec import SIGNALS
+from store.model import command
 
 T = TypeVar("T")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENV_NAME = re.compile(r"[^=\x00]+")
-_USER = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?")
-MOST_ID = 2**32 - 2
 MOST_TEXT = 128 * 1024 - 1
 """The kernel takes no longer single argument."""
 
@@ -103,6 +100,20 @@ class Text(Read[str]):
         return text(value)
 
 
+class Command(Read[Any]):
+    """A list of words, or a text split as a shell would."""
+
+    def _read(self, value: Any) -> Any:
+        for word in value if isinstance(value, list) else [value]:
+            text(word)
+        command.argv(self.bare(value))
+        return value
+
+    def bare(self, value: Any) -> Any:
+        """What is to be run."""
+        return value
+
+
 class Name(Read[str]):
     """A name: 1 to 200 characters of any language, none of them a control character."""
 
@@ -181,44 +192,3 @@ def text(value: Any) -> str:
         known = ", ".join(sorted(command.VARIABLES))
         raise ValidationError(f"${{{unknown[0]}}} is not known; known are {known}")
     return value
-
-
-def absolute_path(value: Any) -> str:
-    """A directory to run in.
-
-    Raises:
-        ValueError: it is not absolute.
-    """
-    found = text(value)
-    if not found.startswith(("/", "${alloc.dir}")):
-        raise ValueError("not an absolute path")
-    return found
-
-
-def user(value: Any) -> str:
-    """`name`, `name:group`, `uid`, `uid:gid`.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if not isinstance(value, str) or not _USER.fullmatch(value):
-        raise ValueError("not a user such as www-data, 1000 or 1000:1000")
-    if any(part.isdigit() and int(part) > MOST_ID for part in value.split(":")):
-        raise ValueError(f"users and groups have numbers up to {MOST_ID}")
-    return value
-
-
-def signal_name(value: Any) -> str:
-    """A signal by name, one that a program can answer.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not isinstance(value, str) or value not in SIGNALS:
-        raise ValueError("not a signal such as SIGTERM that a program can answer")
-    return str(value)
-
-
-duration = quantity.duration
-size = quantity.size
-cpus = quantity.cpus

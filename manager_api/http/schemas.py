@@ -6,167 +6,16 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, pre_load, validate, validates_schema
 
 from manager_api.core.layout import parts
-from manager_api.http import fields as f
-from manager_api.http.fields import Env, Int, Name, Number, OneOf, Parsed, Read, StrictSchema, Text
+from manager_api.http.fields import Int, Name, StrictSchema
+from manager_api.http.task_schema import TaskSchema
 from store.errors import BadRecord
 from store.keys import is_node_id
-from store.model import command, spec
+from store.model import spec
 
 MOST_TASKS = 1000
 """Tasks in one template: they must fit one transaction, and one node's desired hash."""
 MOST_ALLOCATIONS = 400
 """Allocations of one deployment: they are placed in one transaction."""
-ULIMITS = (
-    "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-    "rtprio", "rttime", "sigpending", "stack",
-)  # fmt: skip
-
-
-class Command(Read[Any]):
-    """A list of words, or a text split as a shell would."""
-
-    def _read(self, value: Any) -> Any:
-        if isinstance(value, list):
-            for word in value:
-                f.text(word)
-        else:
-            f.text(value)
-        _, bare = split_pin(value)
-        command.argv(bare)
-        return value
-
-
-def split_pin(value: Any) -> tuple[str | None, Any]:
-    """The pin at the start of a command, and the command without it."""
-    if isinstance(value, str):
-        return command.split_pin(value)
-    if value and isinstance(value[0], str):
-        pin, first = command.split_pin(value[0])
-        return pin, [first, *value[1:]]
-    return None, value
-
-
-class ConfigSchema(StrictSchema):
-    """What a task runs."""
-
-    command = Command(required=True)
-    args = fields.List(Text())
-    env = Env()
-    cwd = Parsed(f.absolute_path, allow_none=True)
-    user = Parsed(f.user, allow_none=True)
-    driver = OneOf("process")
-    node = Name(allow_none=True)
-
-    @post_load
-    def take_pin(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """`HOST:/path` becomes the pin and the path."""
-        pin, bare = split_pin(data["command"])
-        if pin is not None:
-            if data.get("node") not in (None, pin):
-                raise ValidationError(f"command says {pin}, node says {data['node']}", "node")
-            data["command"], data["node"] = bare, pin
-        return {key: value for key, value in data.items() if value is not None}
-
-
-class AmountSchema(StrictSchema):
-    """An amount of a node's resources."""
-
-    not_yet = frozenset({"pids"})
-    memory = Parsed(f.size)
-    cpus = Parsed(f.cpus)
-
-
-class ResourcesSchema(StrictSchema):
-    """Reservations count in placement."""
-
-    not_yet = frozenset({"limits"})
-    reservations = fields.Nested(AmountSchema)
-
-
-class RestartSchema(StrictSchema):
-    """When a task that ended runs again."""
-
-    condition = OneOf(*spec.CONDITIONS)
-    delay = Parsed(f.duration)
-    factor = Number(1, 100)
-    max_delay = Parsed(f.duration)
-    max_attempts = Int(0, 1_000_000)
-    window = Parsed(f.duration)
-
-
-class StopSchema(StrictSchema):
-    """How a task is asked to end."""
-
-    signal = Parsed(f.signal_name)
-    timeout = Parsed(f.duration)
-
-
-class Ulimits(Read[dict[str, Any]]):
-    """Compose's ulimits: a number, or soft and hard; -1 is unlimited."""
-
-    def _read(self, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise ValidationError("not an object of limits")
-        for name, limit in value.items():
-            if name not in ULIMITS:
-                raise ValidationError({name: [f"not one of {', '.join(ULIMITS)}"]})
-            if not all(_is_limit(each) for each in _both(limit)):
-                raise ValidationError({name: ["not a whole number, nor soft and hard of it"]})
-        return value
-
-
-def _both(limit: Any) -> list[Any]:
-    if isinstance(limit, dict) and set(limit) == {"soft", "hard"}:
-        return list(limit.values())
-    return [limit]
-
-
-def _is_limit(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -1 <= value < 2**63
-
-
-class DependsOn(Read[dict[str, str]]):
-    """Task names with conditions; a list of names means started."""
-
-    def _read(self, value: Any) -> dict[str, str]:
-        if isinstance(value, list) and all(isinstance(each, str) for each in value):
-            return dict.fromkeys(value, "started")
-        if not isinstance(value, dict):
-            raise ValidationError("neither a list of task names nor an object of conditions")
-        for name, condition in value.items():
-            if condition == "healthy":
-                raise ValidationError({name: ["healthy is not offered by this release of Muster"]})
-            if condition not in spec.DEPENDENCIES:
-                raise ValidationError({name: [f"not one of {', '.join(spec.DEPENDENCIES)}"]})
-        return value
-
-
-class TaskSchema(StrictSchema):
-    """One task."""
-
-    not_yet = frozenset({"artifacts", "healthcheck", "logs", "ports", "duration", "hooks", "secrets"})
-    name = Name(required=True)
-    config = fields.Nested(ConfigSchema, required=True)
-    resources = fields.Nested(ResourcesSchema)
-    ulimits = Ulimits()
-    restart = fields.Nested(RestartSchema)
-    stop = fields.Nested(StopSchema)
-    depends_on = DependsOn()
-
-    @pre_load
-    def take_compose_forms(self, data: Any, **_: Any) -> Any:
-        """Compose's `deploy.resources` and task-level `user` go where we keep them."""
-        if not isinstance(data, Mapping):
-            return data
-        data = dict(data)
-        deploy = data.pop("deploy", None)
-        if deploy is not None:
-            if not isinstance(deploy, Mapping) or set(deploy) != {"resources"} or "resources" in data:
-                raise ValidationError({"deploy": ["only `resources` is taken here, and only once"]})
-            data["resources"] = deploy["resources"]
-        if data.get("user") is not None and isinstance(data.get("config"), Mapping):
-            data["config"] = {"user": data.pop("user"), **data["config"]}
-        return data
 
 
 class GroupSchema(StrictSchema):
@@ -246,10 +95,13 @@ def _size(group: Any) -> int:
 def dependency_problem(group: spec.GroupSpec) -> str | None:
     """Why the dependencies inside a group cannot work, or None."""
     home = {task.name: part for part in parts(group) for task in part.tasks}
+    checked = {task.name: task.health is not None for task in group.tasks}
     for task in group.tasks:
-        for name in task.depends_on:
+        for name, condition in task.depends_on.items():
             if name not in home:
                 return f"task {task.name!r} depends on {name!r}, which is not in its group"
+            if condition == "healthy" and not checked[name]:
+                return f"task {task.name!r} waits for {name!r} to be healthy, which has no healthcheck"
             if home[name] is not home[task.name]:
                 return f"task {task.name!r} depends on {name!r}, which is pinned to another node"
     left = {task.name: set(task.depends_on) for task in group.tasks}

@@ -9,32 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from store.errors import BadRecord
-from store.model import command, quantity
+from store.model import command, policies, quantity
+from store.model.policies import Container, HealthCheck, Limits, LogPolicy, RestartPolicy, StopPolicy
 
 CONDITIONS = ("no", "on-failure", "always")
-DEPENDENCIES = ("started", "completed")
+DEPENDENCIES = ("started", "healthy", "completed")
+DRIVERS = ("process", "container")
 WANTED = ("running", "stopped")
 SIGNALS = frozenset(name for name in signal.Signals.__members__ if name not in {"SIGKILL", "SIGSTOP"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartPolicy:
-    """When a task that ended runs again. Delays and the window in seconds."""
-
-    condition: str = "on-failure"
-    delay: float = 1.0
-    factor: float = 2.0
-    max_delay: float = 60.0
-    max_attempts: int = 5
-    window: float = 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopPolicy:
-    """How a task is asked to end, and how many seconds it gets before SIGKILL."""
-
-    signal: str = "SIGTERM"
-    timeout: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +35,32 @@ class TaskSpec:
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     stop: StopPolicy = field(default_factory=StopPolicy)
     depends_on: Mapping[str, str] = field(default_factory=dict)
+    umask: int = 0o022
+    limits: Limits = field(default_factory=Limits)
+    health: HealthCheck | None = None
+    logs: LogPolicy = field(default_factory=LogPolicy)
+    duration: float | None = None
+    pre_start: tuple[str, ...] = ()
+    post_stop: tuple[str, ...] = ()
+    container: Container | None = None
 
     @property
     def features(self) -> frozenset[str]:
         """What an agent must claim to be sent this task."""
-        needed = {"process"}
-        if self.user is not None:
-            needed.add("user")
-        if self.ulimits:
-            needed.add("ulimits")
-        if self.depends_on:
-            needed.add("depends_on")
-        return frozenset(needed)
+        asked = {
+            "process": self.container is None,
+            "container": self.container is not None,
+            "user": self.user is not None,
+            "ulimits": bool(self.ulimits),
+            "depends_on": bool(self.depends_on),
+            "umask": self.umask != 0o022,
+            "limits": bool(self.limits),
+            "health": self.health is not None,
+            "logs": self.logs != LogPolicy(),
+            "duration": self.duration is not None,
+            "hooks": bool(self.pre_start or self.post_stop),
+        }
+        return frozenset(name for name, needed in asked.items() if needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +95,12 @@ def task(raw: Mapping[str, Any]) -> TaskSpec:
     """
     try:
         config = raw["config"]
-        reserved = raw.get("resources", {}).get("reservations", {})
+        resources, hooks = raw.get("resources", {}), raw.get("hooks", {})
+        reserved = resources.get("reservations", {})
+        container = policies.container(config)
         return TaskSpec(
             name=raw["name"],
-            argv=tuple(command.argv(config["command"], config.get("args", ()))),
+            argv=_argv(config, needed=container is None),
             env=dict(config.get("env", {})),
             cwd=config.get("cwd"),
             user=config.get("user"),
@@ -110,9 +108,17 @@ def task(raw: Mapping[str, Any]) -> TaskSpec:
             reserved_memory=quantity.size(reserved.get("memory", 0)),
             reserved_cpus=quantity.cpus(reserved.get("cpus", 0)),
             ulimits={name: _ulimit(value) for name, value in raw.get("ulimits", {}).items()},
-            restart=_restart(raw.get("restart", {})),
-            stop=_stop(raw.get("stop", {})),
+            restart=policies.restart(raw.get("restart", {})),
+            stop=policies.stop(raw.get("stop", {})),
             depends_on=dict(raw.get("depends_on", {})),
+            umask=int(str(config.get("umask", "0022")), 8),
+            limits=policies.limits(resources.get("limits", {})),
+            health=policies.health(raw.get("healthcheck")),
+            logs=policies.logs(raw.get("logs", {})),
+            duration=quantity.duration(raw["duration"]) if raw.get("duration") else None,
+            pre_start=_hook(hooks, "pre_start"),
+            post_stop=_hook(hooks, "post_stop"),
+            container=container,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         name = raw.get("name", "?") if isinstance(raw, Mapping) else "?"
@@ -167,24 +173,15 @@ def allocation(alloc_id: str, raw: Mapping[str, Any]) -> AllocSpec:
         raise BadRecord(f"allocation {alloc_id} cannot be read: {error!r}") from error
 
 
-def _restart(raw: Mapping[str, Any]) -> RestartPolicy:
-    default = RestartPolicy()
-    return RestartPolicy(
-        condition=raw.get("condition", default.condition),
-        delay=quantity.duration(raw["delay"]) if "delay" in raw else default.delay,
-        factor=float(raw.get("factor", default.factor)),
-        max_delay=quantity.duration(raw["max_delay"]) if "max_delay" in raw else default.max_delay,
-        max_attempts=int(raw.get("max_attempts", default.max_attempts)),
-        window=quantity.duration(raw["window"]) if "window" in raw else default.window,
-    )
+def _argv(config: Mapping[str, Any], *, needed: bool) -> tuple[str, ...]:
+    """A container may run what its image says."""
+    if "command" not in config and not needed:
+        return tuple(str(word) for word in config.get("args", ()))
+    return tuple(command.argv(config["command"], config.get("args", ())))
 
 
-def _stop(raw: Mapping[str, Any]) -> StopPolicy:
-    default = StopPolicy()
-    return StopPolicy(
-        signal=raw.get("signal", default.signal),
-        timeout=quantity.duration(raw["timeout"]) if "timeout" in raw else default.timeout,
-    )
+def _hook(hooks: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(command.argv(hooks[name])) if hooks.get(name) else ()
 
 
 def _ulimit(value: object) -> tuple[int, int]:

@@ -1,0 +1,130 @@
+"""Readers of single values, each with its sentence: what a text or number must be to be taken.
+
+All raise ValueError with that sentence (marshmallow's ValidationError is one).
+"""
+
+import re
+from typing import Any
+
+from manager_api.http.fields import text
+from store.model import quantity
+from store.model.spec import SIGNALS
+
+_USER = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
+_MOUNT = re.compile(r"(/[^:\x00]*|\$\{alloc\.dir\}[^:\x00]*):(/[^:\x00]*)(:ro|:rw)?")
+_PORT = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[0-9.]+):)?(\d{1,5}):(\d{1,5})(?:/tcp|/udp)?")
+_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_UMASK = re.compile(r"0?[0-7]{3}")
+MOST_ID = 2**32 - 2
+LEAST_MEMORY = 1024**2
+LEAST_LOG = 64 * 1024
+
+
+def absolute_path(value: Any) -> str:
+    """A directory to run in.
+
+    Raises:
+        ValueError: it is not absolute.
+    """
+    found = text(value)
+    if not found.startswith(("/", "${alloc.dir}")):
+        raise ValueError("not an absolute path")
+    return found
+
+
+def user(value: Any) -> str:
+    """`name`, `name:group`, `uid`, `uid:gid`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if not isinstance(value, str) or not _USER.fullmatch(value):
+        raise ValueError("not a user such as www-data, 1000 or 1000:1000")
+    if any(part.isdigit() and int(part) > MOST_ID for part in value.split(":")):
+        raise ValueError(f"users and groups have numbers up to {MOST_ID}")
+    return value
+
+
+def signal_name(value: Any) -> str:
+    """A signal by name, one that a program can answer.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, str) or value not in SIGNALS:
+        raise ValueError("not a signal such as SIGTERM that a program can answer")
+    return str(value)
+
+
+def umask(value: Any) -> str:
+    """An octal mask as text, `0027`."""
+    if not isinstance(value, str) or not _UMASK.fullmatch(value):
+        raise ValueError('not a mask such as "0027", in octal and as a text')
+    return value
+
+
+def image(value: Any) -> str:
+    """The name of a container image."""
+    if not isinstance(value, str) or not _IMAGE.fullmatch(value):
+        raise ValueError("not an image such as docker.io/library/redis:7")
+    return value
+
+
+def mount(value: Any) -> str:
+    """`/host:/inside`, perhaps with `:ro`."""
+    if not _MOUNT.fullmatch(text(value)):
+        raise ValueError("not a mount such as /srv/data:/data or /srv/data:/data:ro")
+    return str(value)
+
+
+def published_port(value: Any) -> str:
+    """`8080:80`, perhaps with an address before it or a protocol after it."""
+    match = _PORT.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not all(0 < int(port) < 65536 for port in match.groups()):
+        raise ValueError("not a port such as 8080:80 or 127.0.0.1:8080:80/tcp")
+    return str(value)
+
+
+def network(value: Any) -> str:
+    """`none`, `host`, `bridge`, or a network that the engine knows."""
+    if not isinstance(value, str) or not _NETWORK.fullmatch(value):
+        raise ValueError("not a network such as none, host or bridge")
+    return value
+
+
+def memory_limit(value: Any) -> int:
+    """A size that something could run in."""
+    found = quantity.size(value)
+    if found < LEAST_MEMORY:
+        raise ValueError("less than 1M, in which nothing could run")
+    return found
+
+
+def cpu_limit(value: Any) -> float:
+    """A share of processors that something could run with."""
+    found = quantity.cpus(value)
+    if found < 0.01:
+        raise ValueError("less than 0.01, with which nothing could run")
+    return found
+
+
+def log_size(value: Any) -> int:
+    """The size at which a log is rotated."""
+    found = quantity.size(value)
+    if found < LEAST_LOG:
+        raise ValueError("less than 64K, which is not worth a file")
+    return found
+
+
+def positive_duration(value: Any) -> float:
+    """A duration longer than nothing."""
+    found = quantity.duration(value)
+    if not found:
+        raise ValueError("0 is not long enough")
+    return found
+
+
+duration = quantity.duration
+size = quantity.size
+cpus = quantity.cpus

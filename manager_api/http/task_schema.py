@@ -1,0 +1,218 @@
+"""What a template says of one task: validated here, stored in canonical form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load, pre_load, validates_schema
+
+from manager_api.http import readers as f
+from manager_api.http.fields import Command, Env, Int, Name, Number, OneOf, Parsed, Read, StrictSchema, Text
+from manager_api.http.health_schema import HealthcheckSchema
+from store.model import command, quantity, spec
+
+ULIMITS = (
+    "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
+    "rtprio", "rttime", "sigpending", "stack",
+)  # fmt: skip
+
+
+def split_pin(value: Any) -> tuple[str | None, Any]:
+    """The pin at the start of a command, and the command without it."""
+    if isinstance(value, str):
+        return command.split_pin(value)
+    if value and isinstance(value[0], str):
+        pin, first = command.split_pin(value[0])
+        return pin, [first, *value[1:]]
+    return None, value
+
+
+class PinnedCommand(Command):
+    """A command that may begin with a pin."""
+
+    def bare(self, value: Any) -> Any:
+        """What is to be run."""
+        return split_pin(value)[1]
+
+
+class ConfigSchema(StrictSchema):
+    """What a task runs. A container may leave the command to its image."""
+
+    command = PinnedCommand()
+    args = fields.List(Text())
+    env = Env()
+    cwd = Parsed(f.absolute_path, allow_none=True)
+    user = Parsed(f.user, allow_none=True)
+    umask = Parsed(f.umask)
+    driver = OneOf(*spec.DRIVERS)
+    image = Parsed(f.image)
+    mounts = fields.List(Parsed(f.mount))
+    ports = fields.List(Parsed(f.published_port))
+    network = Parsed(f.network)
+    node = Name(allow_none=True)
+
+    @validates_schema
+    def check_driver(self, data: dict[str, Any], **_: Any) -> None:
+        """A process needs a command, a container an image; a container's words go with containers."""
+        if data.get("driver") == "container":
+            if "image" not in data:
+                raise ValidationError("a container needs one", "image")
+            return
+        if "command" not in data:
+            raise ValidationError("Missing data for required field.", "command")
+        for name in ("image", "mounts", "ports", "network"):
+            if name in data:
+                raise ValidationError("goes with driver: container", name)
+
+    @post_load
+    def take_pin(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """`HOST:/path` becomes the pin and the path."""
+        pin, bare = split_pin(data.get("command", ""))
+        if pin is not None:
+            if data.get("node") not in (None, pin):
+                raise ValidationError(f"command says {pin}, node says {data['node']}", "node")
+            data["command"], data["node"] = bare, pin
+        return {key: value for key, value in data.items() if value is not None}
+
+
+class AmountSchema(StrictSchema):
+    """An amount of a node's resources."""
+
+    memory = Parsed(f.size)
+    cpus = Parsed(f.cpus)
+
+
+class LimitsSchema(StrictSchema):
+    """What a task may use at most."""
+
+    memory = Parsed(f.memory_limit)
+    cpus = Parsed(f.cpu_limit)
+    pids = Int(1, 4_194_304)
+
+
+class ResourcesSchema(StrictSchema):
+    """Reservations count in placement; limits are enforced on the node."""
+
+    reservations = fields.Nested(AmountSchema)
+    limits = fields.Nested(LimitsSchema)
+
+    @validates_schema
+    def check_sizes(self, data: dict[str, Any], **_: Any) -> None:
+        """What is reserved but may never be used helps nobody."""
+        reserved, limits = data.get("reservations", {}), data.get("limits", {})
+        for name, read in (("memory", quantity.size), ("cpus", quantity.cpus)):
+            if name in reserved and name in limits and read(reserved[name]) > read(limits[name]):
+                raise ValidationError({"reservations": {name: ["more than its limit"]}})
+
+
+class LogsSchema(StrictSchema):
+    """How much of a task's output is kept."""
+
+    max_size = Parsed(f.log_size)
+    max_files = Int(0, 1000)
+    max_age = Parsed(f.positive_duration)
+
+
+class HooksSchema(StrictSchema):
+    """Commands around each run of a task."""
+
+    pre_start = Command()
+    post_stop = Command()
+
+
+class RestartSchema(StrictSchema):
+    """When a task that ended runs again."""
+
+    condition = OneOf(*spec.CONDITIONS)
+    delay = Parsed(f.duration)
+    factor = Number(1, 100)
+    max_delay = Parsed(f.duration)
+    max_attempts = Int(0, 1_000_000)
+    window = Parsed(f.duration)
+
+
+class StopSchema(StrictSchema):
+    """How a task is asked to end."""
+
+    signal = Parsed(f.signal_name)
+    timeout = Parsed(f.duration)
+
+
+class Ulimits(Read[dict[str, Any]]):
+    """Compose's ulimits: a number, or soft and hard; -1 is unlimited."""
+
+    def _read(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValidationError("not an object of limits")
+        for name, limit in value.items():
+            if name not in ULIMITS:
+                raise ValidationError({name: [f"not one of {', '.join(ULIMITS)}"]})
+            if not all(_is_limit(each) for each in _both(limit)):
+                raise ValidationError({name: ["not a whole number, nor soft and hard of it"]})
+        return value
+
+
+def _both(limit: Any) -> list[Any]:
+    if isinstance(limit, dict) and set(limit) == {"soft", "hard"}:
+        return list(limit.values())
+    return [limit]
+
+
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -1 <= value < 2**63
+
+
+class DependsOn(Read[dict[str, str]]):
+    """Task names with conditions; a list of names means started."""
+
+    def _read(self, value: Any) -> dict[str, str]:
+        if isinstance(value, list) and all(isinstance(each, str) for each in value):
+            return dict.fromkeys(value, "started")
+        if not isinstance(value, dict):
+            raise ValidationError("neither a list of task names nor an object of conditions")
+        found: dict[str, str] = {}
+        for name, said in value.items():
+            compose = isinstance(said, dict) and set(said) == {"condition"}
+            condition = _COMPOSE.get(str(said["condition"])) if compose else said
+            if condition not in spec.DEPENDENCIES:
+                raise ValidationError({name: [f"not one of {', '.join(spec.DEPENDENCIES)}"]})
+            found[name] = condition
+        return found
+
+
+_COMPOSE = {
+    "service_started": "started",
+    "service_healthy": "healthy",
+    "service_completed_successfully": "completed",
+}
+
+
+class TaskSchema(StrictSchema):
+    """One task."""
+
+    not_yet = frozenset({"artifacts", "ports", "secrets"})
+    name = Name(required=True)
+    config = fields.Nested(ConfigSchema, required=True)
+    resources = fields.Nested(ResourcesSchema)
+    ulimits = Ulimits()
+    restart = fields.Nested(RestartSchema)
+    stop = fields.Nested(StopSchema)
+    depends_on = DependsOn()
+    healthcheck = fields.Nested(HealthcheckSchema)
+    logs = fields.Nested(LogsSchema)
+    duration = Parsed(f.positive_duration, allow_none=True)
+    hooks = fields.Nested(HooksSchema)
+
+    @pre_load
+    def take_compose_forms(self, data: Any, **_: Any) -> Any:
+        """Compose's `deploy.resources` and task-level `user` go where we keep them."""
+        if not isinstance(data, Mapping):
+            return data
+        data = dict(data)
+        deploy = data.pop("deploy", None)
+        if deploy is not None:
+            if not isinstance(deploy, Mapping) or set(deploy) != {"resources"} or "resources" in data:
+                raise ValidationError({"deploy": ["only `resources` is taken here, and only once"]})
+            data["resources"] = deploy["resources"]
+        if data.get("user") is not None and isinstance(data.get("config"), Mapping):
+            data["config"] = {"user": data.pop("user"), **data["config"]}
+        return data
