@@ -59,7 +59,11 @@ def judge(policy: RestartPolicy, runs: "Sequence[Run]", boot: str) -> Again | Do
 
 def blamed(run: "Run") -> bool:
     """Whether the end of a run is the task's own doing."""
-    return run.stop_at is None and not (run.lost and "rebooted" in run.lost)
+    if run.why is not None:
+        return True
+    return run.stop_at is None and not (
+        run.lost and ("rebooted" in run.lost or "before it began" in run.lost)
+    )
 
 
 def within(policy: RestartPolicy, run: "Run", last: "Run") -> bool:

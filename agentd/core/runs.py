@@ -30,11 +30,21 @@ class Run:
     ended_wall: float | None
     stop_at: float | None
     boot: str
+    role: str = "main"
+    """`main`, or the hook `pre_start` or `post_stop` around the main run of the same attempt."""
+    why: str | None = None
+    """Why it was stopped, if that was not by order: it was unhealthy, say."""
+    oom: int = 0
+    left: tuple[tuple[int, str], ...] = ()
+    """Processes (pid, command) that outlived the main one and were killed."""
+    cgroups: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "Run":
-        """From the keeper's words; newer keepers may say more."""
-        return cls(**{key: raw[key] for key in cls.__slots__})
+        """From the keeper's words; newer keepers may say more, older ones less."""
+        known = {key: raw[key] for key in cls.__slots__ if key in raw}
+        left = tuple((pid, command) for pid, command in raw.get("left", ()))
+        return cls(**{**known, "left": left, "cgroups": tuple(raw.get("cgroups", ()))})
 
     @property
     def live(self) -> bool:
