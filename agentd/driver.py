@@ -156,7 +156,15 @@ class Driver:
 
     def spawn(self, order: dict[str, Any]) -> None:
         """Start a run."""
-        self._ask({"verb": "spawn", "order": order})
+        self.finish(self.begin_spawn(order))
+
+    def begin_spawn(self, order: dict[str, Any]) -> int:
+        """Ask for a run; `finish` of the number tells whether it was started."""
+        return self._begin({"verb": "spawn", "order": order})
+
+    def regroup(self, run: str, groups: list[str]) -> None:
+        """Note the control groups that a run is in by now."""
+        self._ask({"verb": "regroup", "id": run, "cgroups": groups})
 
     def refuse(self, run: dict[str, Any], error: str) -> None:
         """Record a run that cannot be started."""
@@ -214,6 +222,9 @@ class Driver:
             )
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        return self.finish(self._begin(message))
+
+    def _begin(self, message: dict[str, Any]) -> int:
         with self._answered:
             self._number += 1
             number = self._number
@@ -225,6 +236,15 @@ class Driver:
                 self._socket.sendall(line)
         except OSError as error:
             raise KeeperGone(str(error)) from error
+        return number
+
+    def finish(self, number: int) -> dict[str, Any]:
+        """Wait for the answer to a question.
+
+        Raises:
+            KeeperError: the keeper could not do it.
+            KeeperGone: it did not answer.
+        """
         with self._answered:
             gone = self._gone
             if not self._answered.wait_for(lambda: number in self._answers or gone.is_set(), ANSWER_WITHIN):

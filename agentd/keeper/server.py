@@ -5,6 +5,7 @@ import os
 import selectors
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from agentd.keeper import version
@@ -18,6 +19,17 @@ from agentd.keeper.table import Table, boot_clock
 
 SYNC_EVERY = 0.05
 POLL_EVERY = 0.1
+
+
+CHANGES: dict[str, Callable[[Table, dict[str, Any]], list[Entry]]] = {
+    "refuse": lambda table, said: table.refuse(said["run"], said["error"]),
+    "stop": lambda table, said: table.stop(said["id"], said["signal"], said.get("why")),
+    "kill": lambda table, said: table.kill(said["id"]),
+    "expire": lambda table, said: table.expire(said["id"], said["deadline"]),
+    "regroup": lambda table, said: table.regroup(said["id"], said["cgroups"]),
+    "forget": lambda table, said: table.forget(said["ids"]),
+}
+"""Orders that change nothing but the table."""
 
 
 class Keeper:
@@ -167,21 +179,13 @@ class Keeper:
             entries = table.spawn(message["order"])
         elif verb == "probe":
             self.probes.start(peer, message["id"], message["order"], message["timeout"])
-        elif verb == "refuse":
-            entries = table.refuse(message["run"], message["error"])
-        elif verb == "stop":
-            entries = table.stop(message["id"], message["signal"], message.get("why"))
-        elif verb == "kill":
-            entries = table.kill(message["id"])
-        elif verb == "expire":
-            entries = table.expire(message["id"], message["deadline"])
-        elif verb == "forget":
-            entries = table.forget(message["ids"])
         elif verb == "end":
             self._begin_end(message["force"])
         elif verb == "upgrade":
             self._upgrade = [str(word) for word in message["program"]], peer, message.get("re")
             return None
+        elif verb in CHANGES:
+            entries = CHANGES[verb](table, message)
         else:
             return {"error": f"unknown verb {verb!r}"}
         self._tell(entries)

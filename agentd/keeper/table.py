@@ -137,7 +137,7 @@ class Table:
             return []
         ours = run["pid"] in self.by_pid
         entries = self._stopping(run, None)
-        left = [pid for pid in tree.members(run, ours=False) if pid != run["pid"]]
+        left = tree.strays(run)
         if left and not run.get("left"):
             entries.append(self.note("left", run, left=tree.tell(left)))
         tree.kill(run, ours=ours)
@@ -154,6 +154,11 @@ class Table:
         if run is None or run["state"] not in LIVE or run.get("deadline") == deadline:
             return []
         return [self.note("deadline", run, deadline=deadline)]
+
+    def regroup(self, run_id: str, groups: list[str]) -> list[Entry]:
+        """Note the control groups that a living run is in by now."""
+        run = self.runs.get(run_id)
+        return [self.note("grouped", run, cgroups=groups)] if run and run["state"] in LIVE else []
 
     def forget(self, run_ids: list[str]) -> list[Entry]:
         """Drop ended runs; living ones stay."""

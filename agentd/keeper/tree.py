@@ -36,6 +36,16 @@ def members(run: Run, *, ours: bool) -> list[int]:
     ]
 
 
+def strays(run: Run) -> list[int]:
+    """What of a run does not end by a signal to its group: all that outlived it, or left its session."""
+    alive = is_alive(run)
+    return [
+        pid
+        for pid in members(run, ours=False)
+        if not alive or ((found := proc.stat(pid)) is not None and found.session != run["pid"])
+    ]
+
+
 def kill(run: Run, *, ours: bool) -> None:
     """SIGKILL to all of a run's processes."""
     if run.get("cgroups"):
