@@ -13,6 +13,8 @@ from agentd import facts, identity
 from agentd.brain import Brain
 from agentd.cgroups import places
 from agentd.cgroups.groups import Groups
+from agentd.containers.desk import Desk
+from agentd.containers.engine import client_env, detect
 from agentd.driver import Driver, KeeperError, KeeperGone
 from agentd.identity import Identity
 from agentd.join import Joiner
@@ -70,7 +72,11 @@ def _run(settings: AgentSettings) -> int:
     clock = SystemClock()
     who = identity.load(settings.data_dir, settings.hostname, identity.machine_id())
     memory = Memory(settings.data_dir / "orders.json", who)
-    launcher = Launcher(settings.data_dir, who, Policy(settings.policy), _groups(settings, who))
+    policy, environ = Policy(settings.policy), client_env(os.environ)
+    engine = detect(environ)
+    facts.engine = engine
+    desk = Desk(engine, environ, settings.data_dir, who.uid, policy) if engine else None
+    launcher = Launcher(settings.data_dir, who, policy, _groups(settings, who), desk)
     launcher.address = facts.addresses()[0]
     brain = Brain(settings, who, memory, launcher, clock, hostname=socket.gethostname())
     joiner = Joiner(settings.data_dir, who, settings.manager_url)

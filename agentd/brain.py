@@ -60,7 +60,7 @@ class Brain:
         self._stopping = False
         self._instance = secrets.token_hex(8)
         self._started = clock.wall()
-        self._load, self._usage = Load(str(settings.data_dir), clock), Usage()
+        self._load = Load(str(settings.data_dir), clock)
         self._orders: Orders = Orders()
         self._desired: dict[str, AllocSpec] = {}
         self._specs: dict[tuple[str, str], tuple[AllocSpec, TaskSpec]] = {}
@@ -78,6 +78,7 @@ class Brain:
         self._executor = Executor(self.driver, launcher, clock)
         self._wellbeing = Wellbeing(self.driver, launcher, clock, self.kick)
         self._reporter = Reporter(self._executor, launcher, identity)
+        self._usage = Usage(self._executor.groups_of)
         self._sampler = Sampler()
         self.uplink: Uplink | None = None
 

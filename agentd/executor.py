@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agentd.cgroups.groups import GroupError, effective
+from agentd.cgroups.groups import GroupError, effective, limit
 from agentd.core.actions import Action, Forget, Kill, Limit, Start, Stop
 from agentd.core.runs import MAIN, Run
 from agentd.driver import Driver, KeeperError, KeeperGone
@@ -136,33 +136,45 @@ class Executor:
 
     def _limit(self, action: Limit) -> None:
         """Write new limits to the groups that a run lives in."""
-        log.info("limit %s to %s: %s", action.run, action.limits, action.reason)
-        groups = self._launcher.groups
+        run = action.run
+        log.info("limit %s to %s: %s", run.id, action.limits, action.reason)
+        groups, dirs = self._launcher.groups, list(self.groups_of(run))
         try:
-            if groups is not None and action.groups:
-                extended = groups.extend(action.groups, action.limits)
-                if len(extended) > len(action.groups):
-                    self._driver.regroup(action.run, extended)
-                groups.limit(extended, action.limits)
-                self._effective[action.run] = {**effective(extended), "by": groups.places.kind}
-            else:
-                self._effective.pop(action.run, None)
+            if groups is not None and run.cgroups:
+                dirs = groups.extend(run.cgroups, action.limits)
+                if len(dirs) > len(run.cgroups):
+                    self._driver.regroup(run.id, dirs)
+            limit(dirs, action.limits)
+            self._effective.pop(run.id, None)
         except (GroupError, OSError) as error:
-            log.error("%s: %s", action.run, error)
-            self._effective[action.run] = {**self._read(action.groups), "error": str(error)}
-        self.limited[action.run] = action.limits
+            log.error("%s: %s", run.id, error)
+            self._effective[run.id] = {**effective(dirs), "by": self._by(run), "error": str(error)}
+        self.limited[run.id] = action.limits
 
     def limits_of(self, run: Run, task: TaskSpec) -> Json | None:
         """The limits of a living run as they are, by what they are held, and what is not; None without."""
         if not self.limited.get(run.id, task.limits):
             return None
         if run.id not in self._effective:
-            self._effective[run.id] = self._read(run.cgroups) if run.cgroups else _sampled(task.limits)
+            dirs = self.groups_of(run)
+            if not dirs and task.container is not None:  # its engine has not made them yet, or hides them
+                return {"by": self._by(run)}
+            self._effective[run.id] = (
+                {**effective(dirs), "by": self._by(run)} if dirs else _sampled(task.limits)
+            )
         return self._effective[run.id]
 
-    def _read(self, cgroups: Sequence[str]) -> Json:
-        groups = self._launcher.groups
-        return {**effective(cgroups), "by": groups.places.kind if groups is not None else "cgroups"}
+    def groups_of(self, run: Run) -> Sequence[str]:
+        """The control groups by which a run is limited and counted."""
+        desk = self._launcher.desk
+        return run.cgroups or (desk.groups(run) if desk is not None else ())
+
+    def _by(self, run: Run) -> str:
+        """Who holds a run to its limits."""
+        groups, desk = self._launcher.groups, self._launcher.desk
+        if run.cgroups:
+            return groups.places.kind if groups is not None else "cgroups"
+        return desk.engine.name if desk is not None else "sampling"
 
     def without_groups(
         self, runs: Iterable[Run], specs: Mapping[tuple[str, str], tuple[AllocSpec, TaskSpec]]
@@ -171,7 +183,9 @@ class Executor:
         found = {}
         for run in runs:
             pair = specs.get((run.alloc, run.task))
-            if run.live and not run.cgroups and run.role == MAIN and pair is not None and pair[1].limits:
+            if pair is None or not pair[1].limits or pair[1].container is not None:
+                continue
+            if run.live and not run.cgroups and run.role == MAIN:
                 found[run.id] = run, pair[1].limits
         return found
 
@@ -187,6 +201,10 @@ class Executor:
                 shutil.rmtree(path, ignore_errors=True)
         if self._launcher.groups is not None:
             self._launcher.groups.sweep({group for run in runs for group in run.cgroups})
+        desk = self._launcher.desk
+        if desk is not None:
+            wanted = {desk.name(run.alloc, run.task) for run in runs if run.live}
+            desk.sweep(wanted)
 
 
 def _sampled(limits: Limits) -> Json:

@@ -9,6 +9,7 @@ from typing import Any
 
 from agentd import fallback, sentences
 from agentd.cgroups.groups import GroupError, Groups
+from agentd.containers.desk import Desk
 from agentd.core.runs import MAIN, Run
 from agentd.identity import Identity
 from agentd.policy import Forbidden, Policy
@@ -28,6 +29,7 @@ class Launcher:
         self._identity = identity
         self._policy = policy
         self.groups = groups
+        self.desk = desk
         self.address = "127.0.0.1"
         self.allocs = directory / "alloc"
         self.logs = directory / "logs"
@@ -40,15 +42,19 @@ class Launcher:
         Raises:
             CannotStart: it cannot be run as it is written, on this node.
         """
-        argv = {MAIN: task.argv, "pre_start": task.pre_start, "post_stop": task.post_stop}[role]
-        order = self._order(alloc, task, argv, run)
+        if task.container is not None:
+            order = self._container(alloc, task, run)
+        else:
+            argv = {MAIN: task.argv, "pre_start": task.pre_start, "post_stop": task.post_stop}[role]
+            order = self._order(alloc, task, argv, run)
+            order["cgroups"] = self._groups(alloc, task, run)
+            if not order["cgroups"]:
+                order["rlimits"] += fallback.rlimits(task.limits, order["uid"])
         logs = self.logs / alloc.id
         logs.mkdir(mode=0o700, exist_ok=True)
         for stream, ending in (("stdout", "out"), ("stderr", "err")):
             order[stream] = str(logs / f"{file_name(alloc, task)}.{ending}")
-        order["cgroups"] = self._groups(alloc, task, run)
-        if not order["cgroups"]:
-            order["rlimits"] += fallback.rlimits(task.limits, order["uid"])
+        order["stop_signal"], order["grace"] = int(signal.Signals[task.stop.signal]), task.stop.timeout
         return order
 
     def probe(self, alloc: AllocSpec, task: TaskSpec, run: Run, argv: Sequence[str]) -> dict[str, Any]:
@@ -57,7 +63,10 @@ class Launcher:
         Raises:
             CannotStart: it cannot be run.
         """
-        order = self._order(alloc, task, argv, run.id)
+        if task.container is not None and self.desk is not None:
+            order = self.desk.probe(alloc, task, argv)
+        else:
+            order = self._order(alloc, task, argv, run.id)
         return {**order, "stdout": os.devnull, "stderr": os.devnull, "cgroups": list(run.cgroups)}
 
     def _order(self, alloc: AllocSpec, task: TaskSpec, words: Sequence[str], run: str) -> dict[str, Any]:
@@ -84,9 +93,14 @@ class Launcher:
             "gid": group_of(task.user, user) if user else None,
             "umask": task.umask,
             "rlimits": rlimits(task),
-            "stop_signal": int(signal.Signals[task.stop.signal]),
-            "grace": task.stop.timeout,
         }
+
+    def _container(self, alloc: AllocSpec, task: TaskSpec, run: str) -> dict[str, Any]:
+        if self.desk is None:
+            raise CannotStart("this node has no container engine that answers: neither podman nor docker")
+        values = self._values(alloc)
+        own = {name: fill(value, values) for name, value in task.env.items()}
+        return self.desk.order(alloc, task, run, {**own, **self._told(alloc, task, values), "MUSTER_RUN": run}, values)
 
     def _groups(self, alloc: AllocSpec, task: TaskSpec, run: str) -> list[str]:
         if self.groups is None:
@@ -117,6 +131,12 @@ class Launcher:
             "LANG": "C.UTF-8",
             "HOME": who.pw_dir,
             **{name: fill(value, values) for name, value in task.env.items()},
+            **self._told(alloc, task, values),
+        }
+
+    def _told(self, alloc: AllocSpec, task: TaskSpec, values: dict[str, str]) -> dict[str, str]:
+        """What every task is told of itself."""
+        return {
             "MUSTER_NODE": self._identity.node,
             "MUSTER_DEPLOYMENT": alloc.deployment,
             "MUSTER_ALLOC_ID": alloc.id,
@@ -145,6 +165,8 @@ class Launcher:
 
     def explain(self, run: Run, alloc: AllocSpec, task: TaskSpec) -> str:
         """A failed run's error as a sentence."""
+        if task.container is not None:
+            return run.error or ""
         words = {"pre_start": task.pre_start, "post_stop": task.post_stop}.get(run.role, task.argv)
         values = self._values(alloc)
         program = fill(words[0], values)

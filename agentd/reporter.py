@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from agentd.containers.outcome import explain
 from agentd.core.plan import Plan
 from agentd.core.runs import MAIN, TaskView, run_id
 from agentd.executor import Executor
@@ -38,7 +39,15 @@ class Reporter:
         last = view.last
         living = last is not None and last.live and last.role == MAIN
         limits = self._executor.limits_of(last, view.spec) if living and last is not None else None
-        return task_row(view, self._reason(alloc, view), limits)
+        desk = self._launcher.desk
+        ended = view.spec.container is not None and last is not None and not last.live
+        said = desk.outcome(last) if desk is not None and ended and last is not None else None
+        row = task_row(view, self._reason(alloc, view), limits)
+        if said is not None and last is not None:
+            why = explain(view.spec, last.code, said)
+            row["reason"] = f"{why}; {row['reason']}".removesuffix("; ") if why else row["reason"]
+            row |= {"oom_kills": said.oom_kills} if said.oom_kills else {}
+        return row
 
     def _reason(self, alloc: AllocSpec, view: TaskView) -> str:
         last = view.last

@@ -1,7 +1,7 @@
 """What each task uses, by kept descriptors: no file is opened twice, nothing is scanned."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from agentd.core.runs import Run
@@ -59,7 +59,8 @@ class Meter:
 class Usage:
     """Figures of all running tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups_of: Callable[[Run], Sequence[str]]) -> None:
+        self._groups_of = groups_of
         self._meters: dict[str, Meter] = {}
         self._open = 0
 
@@ -84,7 +85,7 @@ class Usage:
         meter = self._meters.get(run.id)
         if meter is None:
             assert run.pid is not None
-            meter = self._meters[run.id] = Meter(run.pid, run.cgroups, wide=self._open < MOST_OPEN)
+            meter = self._meters[run.id] = Meter(run.pid, self._groups_of(run), wide=self._open < MOST_OPEN)
             self._open += len(meter.descriptors())
         return meter
 

@@ -37,7 +37,7 @@ class Groups:
             for directory in made:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(directory)
-            self.limit(made, limits)
+            limit(made, limits)
         except OSError as error:
             cgroup.remove(made)
             raise GroupError(f"no control group: {error.strerror}") from error
@@ -68,28 +68,29 @@ class Groups:
         wanted = [key for key, value in asked.items() if value is not None]
         return list(dict.fromkeys(self.places.limits[key] for key in wanted if key in self.places.limits))
 
-    def limit(self, groups: Sequence[str], limits: Limits) -> None:
-        """Write limits to groups that exist, also of a run that lives.
-
-        Raises:
-            GroupError: the kernel does not take one.
-        """
-        for directory in groups:
-            _limit_memory(directory, limits.memory)
-            if os.path.exists(f"{directory}/cpu.max"):
-                _put(directory, "cpu.max", f"{_quota(limits.cpus) or 'max'} {PERIOD}", "cpus")
-            elif os.path.exists(f"{directory}/cpu.cfs_quota_us"):
-                _put(directory, "cpu.cfs_period_us", str(PERIOD), "cpus")
-                _put(directory, "cpu.cfs_quota_us", str(_quota(limits.cpus) or -1), "cpus")
-            if os.path.exists(f"{directory}/pids.max"):
-                _put(directory, "pids.max", "max" if limits.pids is None else str(limits.pids), "pids")
-
     def sweep(self, known: Collection[str]) -> None:
         """Remove groups that no run has any more, and in which nothing lives."""
         for place in {self.places.kill, *self.places.limits.values()}:
             for entry in os.scandir(place):
                 if entry.is_dir() and entry.path not in known:
                     cgroup.remove([entry.path])
+
+
+def limit(groups: Sequence[str], limits: Limits) -> None:
+    """Write limits to groups that exist, also of a run that lives.
+
+    Raises:
+        GroupError: the kernel does not take one.
+    """
+    for directory in groups:
+        _limit_memory(directory, limits.memory)
+        if os.path.exists(f"{directory}/cpu.max"):
+            _put(directory, "cpu.max", f"{_quota(limits.cpus) or 'max'} {PERIOD}", "cpus")
+        elif os.path.exists(f"{directory}/cpu.cfs_quota_us"):
+            _put(directory, "cpu.cfs_period_us", str(PERIOD), "cpus")
+            _put(directory, "cpu.cfs_quota_us", str(_quota(limits.cpus) or -1), "cpus")
+        if os.path.exists(f"{directory}/pids.max"):
+            _put(directory, "pids.max", "max" if limits.pids is None else str(limits.pids), "pids")
 
 
 def effective(groups: Sequence[str]) -> dict[str, Any]:

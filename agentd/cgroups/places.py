@@ -42,6 +42,13 @@ def find(name: str, proc: Path = Path("/proc")) -> Places | None:
     return _v2(unified, ours.get("", "/"), name)
 
 
+def of(pid: int, proc: Path = Path("/proc")) -> list[str]:
+    """The directories of the groups that a process is in, as far as they limit or count."""
+    mounts, theirs = _mounts(proc), _membership(proc, str(pid))
+    keys = [key for key in (*CONTROLLERS, "cpuacct", "") if key in mounts and key in theirs]
+    return list(dict.fromkeys(f"{mounts[key]}{theirs[key].rstrip('/')}" for key in keys))
+
+
 def _v1(found: dict[str, str], kind: str = "v1") -> Places | None:
     kill = found.pop("freezer", None)
     return Places(f"cgroup {kind}", kill, found, frozenset(found)) if kill else None
@@ -53,12 +60,11 @@ def _v1_place(mounts: Mapping[str, str], ours: Mapping[str, str], key: str, name
 
 
 def _v2(mount: str, own: str, name: str) -> Places | None:
-    """At the real root if we may: nothing that a service manager does to our unit touches it there."""
-    if not os.path.exists(f"{mount}/cgroup.type"):
-        enabled = _enable(mount)
-        place = _make(f"{mount}/{name}")
-        if place is not None and enabled:
-            return Places("cgroup v2", place, {}, _enable(place))
+    """At the top if we may: a service manager could never start us again in a group that has groups."""
+    enabled = _enable(mount)
+    place = _make(f"{mount}/{name}")
+    if place is not None and enabled:
+        return Places("cgroup v2", place, {}, _enable(place))
     own = own.removesuffix(f"/{LEAF}").rstrip("/")
     leaf = _make(f"{mount}{own}/{LEAF}")
     if leaf is None:
@@ -100,10 +106,10 @@ def _mounts(proc: Path) -> dict[str, str]:
     return found
 
 
-def _membership(proc: Path) -> dict[str, str]:
-    """Our own group by controller; in the unified tree ""."""
+def _membership(proc: Path, pid: str = "self") -> dict[str, str]:
+    """A process's group by controller; in the unified tree ""."""
     found: dict[str, str] = {}
-    for line in _lines(proc / "self/cgroup"):
+    for line in _lines(proc / pid / "cgroup"):
         _, controllers, path = line.split(":", 2)
         for controller in controllers.split(","):
             found[controller] = path

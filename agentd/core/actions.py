@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from agentd.core.runs import MAIN, run_id
+from agentd.core.runs import MAIN, Run, run_id
 from store.model.policies import Limits
 from store.model.spec import AllocSpec, TaskSpec
 
@@ -29,8 +29,7 @@ class Stop:
 class Limit:
     """Other limits for a living run."""
 
-    run: str
-    groups: tuple[str, ...]
+    run: Run
     limits: Limits
     reason: str
 

@@ -182,7 +182,7 @@ def _living(draft: _Draft, task: TaskView, run: Run) -> TaskView:
         draft.actions.append(Stop(run.id, spec.stop.signal, why, why))
         draft.wake(draft.now + spec.stop.timeout)
     elif draft.seen.limited.get(run.id, Limits()) != spec.limits and task.state is Task.RUNNING:
-        draft.actions.append(Limit(run.id, run.cgroups, spec.limits, "its limits were changed"))
+        draft.actions.append(Limit(run, spec.limits, "its limits were changed"))
     return task
 
 

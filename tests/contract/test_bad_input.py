@@ -219,7 +219,7 @@ def mutated(draw):
             parent = parent[key]
         change = draw(st.sampled_from(["replace", "remove", "double", "add"]))
         if change == "remove":
-            del parent[path[-1]]
+            parent.pop(path[-1], None) if isinstance(parent, dict) else parent.pop(path[-1])
         elif change == "double" and isinstance(parent, list):
             parent.append(copy.deepcopy(parent[path[-1]]))
         elif change == "add" and isinstance(parent, dict):

@@ -303,7 +303,7 @@ def test_changed_limits_are_written_to_the_living_run():
     wanted = alloc.tasks[0].limits
     run = a_run(cgroups=("/cg/x",))
     assert planned(alloc, run, limited={run.id: wanted}).actions == ()
-    assert planned(alloc, run).actions == (Limit(run.id, ("/cg/x",), wanted, "its limits were changed"),)
+    assert planned(alloc, run).actions == (Limit(run, wanted, "its limits were changed"),)
 
 
 def test_what_uses_too_much_where_no_kernel_limits_it_is_stopped_and_blamed():
