@@ -333,7 +333,10 @@ def certificate(tmp_path_factory):
     return context
 
 
-def test_https_with_a_certificate_that_nobody_signed(serve, probing, certificate):
+@pytest.mark.parametrize("at_once", [attempt.AT_ONCE, 1000])
+def test_https_with_a_certificate_that_nobody_signed(serve, probing, certificate, monkeypatch, at_once):
+    """Read in small pieces, too: what is decrypted already makes no socket ready."""
+    monkeypatch.setattr(attempt, "AT_ONCE", at_once)
     body = b"x" * 60_000 + b"ready"
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     server = serve(answer, tls=certificate)
