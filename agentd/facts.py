@@ -9,7 +9,9 @@ import psutil
 from store.clock import Clock
 from store.version import VERSION
 
-FEATURES = ("depends_on", "process", "restart", "ulimits", "user")
+FEATURES = (
+    "depends_on", "duration", "health", "hooks", "limits", "process", "restart", "ulimits", "umask", "user",
+)  # fmt: skip
 """What this agent claims; it is never sent what it does not."""
 
 

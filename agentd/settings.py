@@ -20,6 +20,12 @@ def _hostname(text: str) -> str:
     return text
 
 
+def _cgroups(text: str) -> str:
+    if text not in ("auto", "none"):
+        raise ValueError(f"{text!r} is neither auto nor none")
+    return text
+
+
 SETTINGS = (
     Setting("manager_url", _url, "http://localhost:8080", "where the manager's API is", "URL"),
     Setting("hostname", _hostname, None, "the node's name, instead of the machine's host name", "NAME"),
@@ -33,6 +39,14 @@ SETTINGS = (
         "DIRECTORY",
     ),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
+    Setting(
+        "policy",
+        Path,
+        None,
+        "what may be run on this node, whatever the manager asks [default: policy.yaml in --data-dir]",
+        "FILE",
+    ),
+    Setting("cgroups", _cgroups, "auto", "control groups for tasks: auto, or none", "WHICH"),
 )
 
 TTL_INTERVALS = 3
@@ -49,6 +63,8 @@ class AgentSettings:
     port: int
     data_dir: Path
     log_file: Path | None
+    policy: Path
+    cgroups: str
 
     @property
     def ttl(self) -> float:
@@ -63,7 +79,8 @@ def agent_settings(values: dict[str, Any]) -> AgentSettings:
         ConfigError: the data directory cannot be made.
     """
     directory = (values["data_dir"] or state_dir("agent")).absolute()
-    settings = AgentSettings(**{**values, "data_dir": directory})
+    policy = (values["policy"] or directory / "policy.yaml").absolute()
+    settings = AgentSettings(**{**values, "data_dir": directory, "policy": policy})
     try:
         settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:

@@ -99,6 +99,8 @@ class Uplink:
         with self._condition:
             self._stopping = True
             self._condition.notify()
+        if not self._thread.is_alive():
+            return
         self._thread.join(LEAVE_WITHIN)  # a beat under way must not come after the farewell
         link = self._link
         if link is None or self.trouble or self._thread.is_alive():

@@ -76,13 +76,12 @@ class Loop:
         self._schedule.replace(wanted, self._now())
         self._pool.keep(self._schedule.wants)
 
-    def executed(self, key: str, code: int | None, reason: str) -> None:
-        """A command has ended."""
+    def exec_ended(self, key: str, verdict: Verdict | None) -> None:
+        """A command has ended; None: nothing is known of its target."""
         due, began = self._executing.pop(key, (None, 0.0))
         if due is None:
             return
-        how = reason or ("no exit code" if code is None else f"exit code {code}")
-        self._ended(due, began, Verdict(ok=code == 0, reason="" if code == 0 else how))
+        self._ended(due, began, verdict)
         parked = self._parked.pop(key, None)
         if parked is not None:
             self._queue.append(parked)

@@ -403,6 +403,17 @@ def test_never_two_commands_of_a_key_at_once(serve, probing):
     assert eventually(lambda: it.results["it"])[0].ok
 
 
+def test_a_command_that_was_broken_off_says_nothing_of_its_target(probing):
+    it = probing()
+    it.prober.watch({"it": HealthCheck(kind="exec", interval=SOON)})
+    for count in range(1, 4):
+        eventually(lambda count=count: len(it.executed) == count)
+        it.prober.broken_off("it")
+    eventually(lambda: len(it.executed) == 4)
+    it.prober.executed("it", 0)
+    assert eventually(lambda: it.results["it"])[0].ok
+
+
 def test_a_command_that_cannot_be_asked_for_is_asked_for_again(caplog):
     calls = []
 

@@ -8,7 +8,9 @@ from agentd import brain as brain_module
 from agentd.brain import Brain
 from agentd.core.obey import Offer
 from agentd.identity import Identity
+from agentd.launch import Launcher
 from agentd.memory import Memory
+from agentd.policy import Policy
 from agentd.settings import AgentSettings
 from manager_api.controller import loop
 from manager_api.controller.loop import Controller
@@ -20,10 +22,18 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def brain(tmp_path, clock):
     settings = AgentSettings(
-        manager_url="http://127.0.0.1:1", hostname="n", interval=5.0, port=0, data_dir=tmp_path, log_file=None
+        manager_url="http://127.0.0.1:1",
+        hostname="n",
+        interval=5.0,
+        port=0,
+        data_dir=tmp_path,
+        log_file=None,
+        policy=tmp_path / "policy.yaml",
+        cgroups="none",
     )
     who = Identity("n", "u", "s", "m")
-    found = Brain(settings, who, Memory(tmp_path / "orders.json", who), clock, hostname="n")
+    launcher = Launcher(tmp_path, who, Policy(settings.policy), None)
+    found = Brain(settings, who, Memory(tmp_path / "orders.json", who), launcher, clock, hostname="n")
     found.driver.runs = list
     return found
 
