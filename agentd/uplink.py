@@ -99,7 +99,7 @@ class Uplink:
         with self._condition:
             self._stopping = True
             self._condition.notify()
-        if not self._thread.is_alive():
+        if self._thread.ident is None:  # we never said hello
             return
         self._thread.join(LEAVE_WITHIN)  # a beat under way must not come after the farewell
         link = self._link

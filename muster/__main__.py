@@ -203,14 +203,54 @@ def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
 @speaks
 def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
     """Stop a deployment; the beginning of its id is enough."""
-    if not deployment:
-        raise click.UsageError("ID is empty")
     client = Client(context.manager_url(url))
-    found = deploying.find(client, deployment)
+    found = deploying.find(client, _given(deployment))
     client.post("/api/task/task_group/stop", {"id": found})
     if wait:
         deploying.wait_stopped(client, found, timeout)
     print(found)
+
+
+@main.command()
+@click.argument("deployment", metavar="ID")
+@url_option
+@wait_option
+@timeout_option
+@speaks
+def restart(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
+    """Start all tasks of a deployment anew, those that failed and stayed down, too."""
+    client = Client(context.manager_url(url))
+    found = deploying.find(client, _given(deployment))
+    client.post(f"/v1/deployments/{found}/restart", {})
+    if wait:
+        deploying.wait_up(client, found, timeout)
+    print(found)
+
+
+@main.command()
+@click.argument("deployment", metavar="ID")
+@click.argument("task")
+@click.option("--memory", help="Such as 512M; left out: unlimited.")
+@click.option("--cpus", help="Such as 0.5; left out: unlimited.")
+@click.option("--pids", type=int, help="How many processes and threads; left out: unlimited.")
+@url_option
+@speaks
+def limit(
+    deployment: str, task: str, memory: str | None, cpus: str | None, pids: int | None, url: str | None
+) -> None:
+    """Give a task that runs other limits, without restarting it."""
+    client = Client(context.manager_url(url))
+    found = deploying.find(client, _given(deployment))
+    asked = {"memory": memory, "cpus": cpus, "pids": pids}
+    limits = {key: value for key, value in asked.items() if value is not None}
+    client.post(f"/v1/deployments/{found}/limits", {"task": task, "limits": limits})
+    print(found)
+
+
+def _given(deployment: str) -> str:
+    if not deployment:
+        raise click.UsageError("ID is empty")
+    return deployment
 
 
 @main.command("redis-cli", context_settings=PASS_ON)

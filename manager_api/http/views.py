@@ -6,6 +6,7 @@ from typing import Any
 from store.codec import Json, loads
 from store.kv.projection import Projection
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment, Task
+from store.model.status import DETAILS
 
 Pairs = Mapping[str, tuple[bytes, bytes | None]]
 """Deployment id to (its record, its status record if there is one)."""
@@ -16,7 +17,12 @@ def state(record: Json, status: Json | None) -> Deployment:
     known = Deployment(status["status"]) if status else Deployment.PENDING
     if record["wanted"] == "stopped" and known not in DEPLOYMENT_ENDED:
         return Deployment.STOPPING
-    return known
+    return Deployment.PENDING if restarting(record, status) else known
+
+
+def restarting(record: Json, status: Json | None) -> bool:
+    """Whether a restart was asked for that the controller has not seen to yet."""
+    return status is not None and int(status.get("restarted", 0)) < int(record.get("restart", 0))
 
 
 def deployments(projection: Projection, pairs: Pairs) -> list[Json]:
@@ -55,13 +61,17 @@ def _view(
     view["reason"] = status.get("reason", "")
     if "nodes" in status:
         view["nodes"] = status["nodes"]
-    if "tasks" in status:  # it has ended: what the nodes last said is kept here
+    if "tasks" in status and not restarting(record, status):
+        # It has ended: what the nodes last said is kept here.
         view["tasks"] = status["tasks"]
         return view
     for allocation in status.get("allocations", ()):
         entry = actual.get((allocation["node"], allocation["id"]))
         offline = beats.get(allocation["node"]) is None
-        view["tasks"] += task_rows(allocation, loads(entry) if entry else None, offline=offline)
+        said = loads(entry) if entry else None
+        if said and (restarting(record, status) or said["generation"] < allocation.get("generation", 1)):
+            said = None  # it tells of what is being replaced
+        view["tasks"] += task_rows(allocation, said, offline=offline)
     return view
 
 
@@ -86,4 +96,5 @@ def _task_row(name: str, node: str, said: Json | None, *, offline: bool) -> Json
         "restarts": said.get("restarts", 0),
         "reason": reason,
         "started": said.get("started"),
+        **{key: said[key] for key in DETAILS if key in said},
     }
