@@ -74,15 +74,16 @@ def _run(settings: AgentSettings) -> int:
     memory = Memory(settings.data_dir / "orders.json", who)
     policy, environ = Policy(settings.policy), client_env(os.environ)
     engine = detect(environ)
-    facts.engine = engine
+    about = engine.facts() if engine else None
     desk = Desk(engine, environ, settings.data_dir, who.uid, policy) if engine else None
     launcher = Launcher(settings.data_dir, who, policy, _groups(settings, who), desk)
     launcher.address = facts.addresses()[0]
     brain = Brain(settings, who, memory, launcher, clock, hostname=socket.gethostname())
-    joiner = Joiner(settings.data_dir, who, settings.manager_url)
+    joiner = Joiner(settings.data_dir, who, settings.manager_url, facts.features(about))
     brain.uplink = Uplink(
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )
+    brain.uplink.describe = lambda: facts.facts(about)
     port = LocalPort(settings.port, brain.view)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: brain.stop())

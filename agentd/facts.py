@@ -27,10 +27,15 @@ def addresses() -> list[str]:
     return [address for _, address in sorted(found)] or ["127.0.0.1"]
 
 
-def facts() -> dict[str, Any]:
+def features(engine: dict[str, str] | None) -> tuple[str, ...]:
+    """What this agent claims on a node with this container engine, or none."""
+    return (*FEATURES, "container") if engine else FEATURES
+
+
+def facts(engine: dict[str, str] | None = None) -> dict[str, Any]:
     """What changes rarely."""
     memory = psutil.virtual_memory()
-    return {
+    found: dict[str, Any] = {
         "hardware": {"cpus": psutil.cpu_count() or 1, "memory": memory.total, "machine": platform.machine()},
         "software": {
             "system": platform.system(),
@@ -39,8 +44,9 @@ def facts() -> dict[str, Any]:
             "muster": VERSION,
         },
         "addresses": addresses(),
-        "features": list(FEATURES),
+        "features": list(features(engine)),
     }
+    return {**found, "containers": engine} if engine else found
 
 
 class Load:

@@ -6,11 +6,12 @@ import logging
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agentd.facts import FEATURES, addresses
+from agentd.facts import addresses
 from agentd.identity import Identity
 from store.errors import Claimed, EpochChanged, StoreError, Unavailable
 from store.keys import Keys
@@ -38,10 +39,13 @@ class Membership:
 class Joiner:
     """Gives links to the store, by what is remembered or by asking the manager."""
 
-    def __init__(self, directory: Path, identity: Identity, manager_url: str) -> None:
+    def __init__(
+        self, directory: Path, identity: Identity, manager_url: str, features: Sequence[str]
+    ) -> None:
         self._path = directory / "join.json"
         self._identity = identity
         self._manager_url = manager_url
+        self._features = features
         self._known = self._recall()
 
     def connect(self, *, anew: bool) -> RedisNodeLink:
@@ -75,7 +79,7 @@ class Joiner:
                 "addresses": addresses(),
                 "secret_sha256": self._identity.secret_sha256,
                 "version": VERSION,
-                "features": list(FEATURES),
+                "features": list(self._features),
             }
         )
         try:

@@ -25,7 +25,14 @@ HOOK_GRACE = 1.0
 class Launcher:
     """Makes orders. `address` is what `${node.ip}` becomes."""
 
-    def __init__(self, directory: Path, identity: Identity, policy: Policy, groups: Groups | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        identity: Identity,
+        policy: Policy,
+        groups: Groups | None,
+        desk: Desk | None = None,
+    ) -> None:
         self._identity = identity
         self._policy = policy
         self.groups = groups
@@ -100,7 +107,9 @@ class Launcher:
             raise CannotStart("this node has no container engine that answers: neither podman nor docker")
         values = self._values(alloc)
         own = {name: fill(value, values) for name, value in task.env.items()}
-        return self.desk.order(alloc, task, run, {**own, **self._told(alloc, task, values), "MUSTER_RUN": run}, values)
+        return self.desk.order(
+            alloc, task, run, {**own, **self._told(alloc, task, values), "MUSTER_RUN": run}, values
+        )
 
     def _groups(self, alloc: AllocSpec, task: TaskSpec, run: str) -> list[str]:
         if self.groups is None:

@@ -58,8 +58,8 @@ class Policy:
         if not _allowed(self._current().get("commands"), real):
             raise Forbidden(f"{self.path} does not list the command {real}")
 
-    def check_container(self, container: Container) -> None:
-        """Whether a container may be run with its mounts.
+    def check_container(self, container: Container, user: str | None) -> None:
+        """Whether a container may be run with its mounts, as this user (of the image's, if it has a name).
 
         Raises:
             Forbidden: no.
@@ -67,6 +67,8 @@ class Policy:
         rules = self._current()
         if rules.get("containers") is False:
             raise Forbidden(f"{self.path} forbids containers")
+        if rules.get("forbid_root") and (user or "0").partition(":")[0] in ("0", "root"):
+            raise Forbidden(f"{self.path} forbids tasks of root: give the task a user")
         if not _allowed(rules.get("images"), container.image):
             raise Forbidden(f"{self.path} does not list the image {container.image}")
         for mount in container.mounts:

@@ -52,6 +52,8 @@ class Uplink:
         self._ttl_ms = int(ttl * 1000)
         self._heartbeat = heartbeat
         self._on_offer = on_offer
+        self.describe: Callable[[], dict[str, Any]] = facts
+        """What the node is; told at every beginning."""
         self._link: NodeLink | None = None
         self._outbox: dict[str, bytes | None] = {}
         self._all: dict[str, bytes] = {}
@@ -162,7 +164,7 @@ class Uplink:
         fault("brain.claim.after")
         self._standby = False
         fault("brain.facts.before")
-        link.describe({key: dumps(value) for key, value in facts().items()})
+        link.describe({key: dumps(value) for key, value in self.describe().items()})
         fault("brain.facts.after")
         reported = link.reported()
         with self._condition:

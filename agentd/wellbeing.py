@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from agentd.core.health import HealthView, Result, begin, fold
+from agentd.core.health import Health, HealthView, Result, begin, fold
 from agentd.core.plan import Plan
 from agentd.core.runs import Run
 from agentd.driver import Driver, KeeperError
@@ -74,7 +74,7 @@ class Wellbeing:
         with self._lock:
             lost, self._running = self._running, set()
         for run_id in lost:
-            self._prober.executed(run_id, None, "the probe was broken off")
+            self._prober.broken_off(run_id)
 
     def executed(self, run_id: str, code: int | None, error: str | None) -> None:
         """The keeper says how an exec probe ended. From any thread."""
@@ -87,7 +87,9 @@ class Wellbeing:
 
     def _heard(self, run_id: str, result: Result) -> None:
         self._results.append((run_id, result))
-        self._kick()
+        known = self.views.get(run_id)
+        if known is None or not result.ok or known.state is not Health.HEALTHY:
+            self._kick()  # what was well and still is, is no news
 
     def _exec_due(self, run_id: str, _check: HealthCheck) -> None:
         self._due.append(run_id)
@@ -97,7 +99,7 @@ class Wellbeing:
         patient = self._patients.get(run_id)
         check = patient[1].health if patient else None
         if patient is None or check is None:
-            self._prober.executed(run_id, None, "it is not there any more")
+            self._prober.broken_off(run_id)
             return
         alloc, task, run = patient
         with self._lock:

@@ -41,18 +41,21 @@ class Desk:
         Raises:
             CannotStart: this engine or this node does not do what the task asks.
         """
-        assert task.container is not None
-        mounts = tuple(fill(mount, values) for mount in task.container.mounts)
+        container = task.container
+        if container is None:
+            raise CannotStart("it is no container")
+        mounts = tuple(fill(mount, values) for mount in container.mounts)
+        container = dataclasses.replace(container, mounts=mounts)
         filled = dataclasses.replace(
             task,
             argv=tuple(fill(word, values) for word in task.argv),
             cwd=fill(task.cwd, values) if task.cwd else None,
-            container=dataclasses.replace(task.container, mounts=mounts),
+            container=container,
         )
         name = self.name(alloc.id, task.name)
         home = self._homes / name
         try:
-            self._policy.check_container(filled.container)
+            self._policy.check_container(container, task.user)
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             commands.write_env(home, env)
             labels = commands.labels(self._owner, alloc.id, run)

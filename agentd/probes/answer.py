@@ -53,9 +53,8 @@ class Answer:
         self._buffer += data
         try:
             if not self._code:
-                while not self._code:
-                    if not self._head():
-                        return None
+                if not self._heads():
+                    return None
                 low, high = self._wanted
                 if not low <= self._code <= high:
                     wanted = f"{low}" if low == high else f"{low}-{high}"
@@ -80,8 +79,15 @@ class Answer:
         cut = " in its first 64 KiB" if self._size >= MOST_BODY else ""
         return Verdict(ok=False, reason=f"the answer lacks '{text}'{cut}")
 
+    def _heads(self) -> bool:
+        """Pass over interim answers (1xx); whether the head of the final one is there."""
+        while self._head():
+            if self._code:
+                return True
+        return False
+
     def _head(self) -> bool:
-        """Read the head; whether all of it is there. Interim answers (1xx) are passed over."""
+        """Read one head; whether all of it is there. `_code` stays 0 if it is an interim one."""
         buffer = self._buffer
         if not _START.startswith(bytes(buffer[: len(_START)])):
             raise NotHttp(_stranger(bytes(buffer[:40])))

@@ -21,8 +21,8 @@ log = logging.getLogger("agent")
 PUT_OFF = 5.0
 """Seconds until a probe is tried again that this machine had no means for."""
 OURS = 1.0
-"""Seconds that the loop may come late before they count as ours, not the targets': the machine was
-suspended, or this process starved."""
+"""Seconds that the loop may oversleep before its sleep counts as ours, not the targets': the machine
+was suspended, or this process starved."""
 
 
 class Loop:
@@ -76,13 +76,12 @@ class Loop:
         self._schedule.replace(wanted, self._now())
         self._pool.keep(self._schedule.wants)
 
-    def executed(self, key: str, code: int | None, reason: str) -> None:
-        """A command has ended."""
+    def exec_ended(self, key: str, verdict: Verdict | None) -> None:
+        """A command has ended; None: nothing is known of its target."""
         due, began = self._executing.pop(key, (None, 0.0))
         if due is None:
             return
-        how = reason or ("no exit code" if code is None else f"exit code {code}")
-        self._ended(due, began, Verdict(ok=code == 0, reason="" if code == 0 else how))
+        self._ended(due, began, verdict)
         parked = self._parked.pop(key, None)
         if parked is not None:
             self._queue.append(parked)
@@ -95,8 +94,8 @@ class Loop:
         seen, wait = self._now(), 0.0
         while not self._stopping:
             events = self._selector.select(None if wait == math.inf else wait)
-            late = self._now() - seen - wait
-            self._lost += late if late > OURS else 0.0
+            passed = self._now() - seen
+            self._lost += passed if passed > wait + OURS else 0.0
             seen = self._now()
             try:
                 wait = self._turn([key.data for key, _ in events])

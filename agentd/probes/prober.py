@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from agentd.core.health import Result
+from agentd.probes.answer import WELL, Verdict
 from agentd.probes.loop import Loop
 from store.clock import Clock
 from store.model.policies import HealthCheck
@@ -16,8 +17,8 @@ class Prober:
         on_result: called with a key and what its probe found, on the prober's thread. It must be
             quick, and must not mind a key that was wanted a moment ago.
         start_exec: called on the prober's thread when an exec probe is due; must be quick, too.
-            However the command ends, `executed` has to be called: until then that key is not
-            probed again. To enforce the policy's timeout is the caller's part.
+            However the command ends, `executed` or `broken_off` has to be called: until then that
+            key is not probed again. To enforce the policy's timeout is the caller's part.
         clock: durations are counted on its `now`.
     """
 
@@ -56,9 +57,20 @@ class Prober:
             code: its exit code, 0 is well; None: it gave none, and `reason` says why.
             reason: what to tell of a failure, instead of the exit code.
         """
+        how = reason or ("no exit code" if code is None else f"exit code {code}")
+        verdict = WELL if code == 0 else Verdict(ok=False, reason=how)
         loop = self._loop
         if loop is not None:
-            loop.post(lambda: loop.executed(key, code, reason))
+            loop.post(lambda: loop.exec_ended(key, verdict))
+
+    def broken_off(self, key: str) -> None:
+        """An exec probe has ended and told nothing of its target (the keeper was lost, say).
+
+        There is no result; the probe is made again soon. Thread-safe.
+        """
+        loop = self._loop
+        if loop is not None:
+            loop.post(lambda: loop.exec_ended(key, None))
 
     def stop(self) -> None:
         """End, for good; no result comes after it."""

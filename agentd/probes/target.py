@@ -1,12 +1,14 @@
 """What is to be asked, and of whom: a policy's target taken apart."""
 
 import functools
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from store.model.policies import HealthCheck
 from store.version import VERSION
 
+_HOST = re.compile(r"[\w.:%-]+", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 _HEADERS = (
     f"User-Agent: muster-probe/{VERSION}\r\n"
@@ -37,7 +39,7 @@ def read(check: HealthCheck) -> Target:
         host, _, port = check.target.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise ValueError("not host:port")
-        return Target(host.strip("[]"), int(port))
+        return Target(_host(host.strip("[]")), int(port))
     url = urlsplit(check.target)
     if url.scheme not in _PORTS or not url.hostname or not all(32 < ord(c) < 127 for c in check.target):
         raise ValueError("not a URL such as http://127.0.0.1:8080/health")
@@ -45,4 +47,10 @@ def read(check: HealthCheck) -> Target:
     address = url.netloc.rpartition("@")[2]
     request = f"GET {path} HTTP/1.1\r\nHost: {address}\r\n{_HEADERS}"
     number = _PORTS[url.scheme] if url.port is None else url.port  # which raises for a wrong one
-    return Target(url.hostname, number, url.scheme == "https", request.encode("ascii"))
+    return Target(_host(url.hostname), number, url.scheme == "https", request.encode("ascii"))
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError(f"'{text}' is no host name")
+    return text

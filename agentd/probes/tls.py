@@ -20,7 +20,9 @@ def _context() -> ssl.SSLContext:
 
 def wrap(sock: socket.socket, host: str) -> ssl.SSLSocket:
     """A connected, non-blocking socket with TLS over it; the handshake is still to be made."""
-    return _context().wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    # Bytes: for a text, Python would load its tables for international names.
+    name = host.encode("ascii")
+    return _context().wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
 
 
 def waits_for(error: OSError) -> int | None:
