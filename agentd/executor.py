@@ -145,7 +145,7 @@ class Executor:
                 if len(dirs) > len(run.cgroups):
                     self._driver.regroup(run.id, dirs)
             limit(dirs, action.limits)
-            self._effective.pop(run.id, None)
+            self._effective[run.id] = {**effective(dirs), "by": self._by(run)}
         except (GroupError, OSError) as error:
             log.error("%s: %s", run.id, error)
             self._effective[run.id] = {**effective(dirs), "by": self._by(run), "error": str(error)}

@@ -65,12 +65,15 @@ class Load:
         now = self._clock.now()
         if now - self._looked >= 1.0:
             self._looked, self._cpu = now, psutil.cpu_percent()
-        memory = psutil.virtual_memory()
+        memory, disk = psutil.virtual_memory(), psutil.disk_usage(self._directory)
         return {
+            "load": [round(each, 2) for each in psutil.getloadavg()],
             "cpu_percent": self._cpu,
             "cpus": self._cpus,
             "memory_percent": memory.percent,
             "memory_total": memory.total,
             "memory_used": memory.total - memory.available,
-            "disk_percent": psutil.disk_usage(self._directory).percent,
+            "disk_percent": disk.percent,
+            "disk_total": disk.total,
+            "disk_used": disk.used,
         }

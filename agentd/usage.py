@@ -20,9 +20,13 @@ class Meter:
     def __init__(self, pid: int, groups: Sequence[str], *, wide: bool) -> None:
         self._pid = pid
         self._stat = _open(f"/proc/{pid}/stat")
-        self._cpu = self._memory = self._pids = None
+        self._cpu = self._memory = self._pids = self._throttle = None
         for directory in groups if wide else ():
-            self._cpu = self._cpu or _open(f"{directory}/cpu.stat")
+            stat = _open(f"{directory}/cpu.stat")
+            if stat is not None and "usage_usec" in _table(_read(stat)):
+                self._cpu = stat
+            else:  # v1 tells use and want of processor time apart
+                self._throttle = stat
             self._memory = self._memory or _open(f"{directory}/memory.stat")
             self._pids = self._pids or _open(f"{directory}/pids.current")
         self._last: tuple[float, float] | None = None
@@ -43,12 +47,14 @@ class Meter:
         self._last = now, seconds
         share = 100 * (seconds - before) / (now - then) if now > then else 0.0
         found: dict[str, Any] = {"cpu": round(max(share, 0.0), 1), "rss": rss, "threads": threads}
-        throttled = cpu.get("throttled_usec", 0) / 1e6 + cpu.get("throttled_time", 0) / 1e9
+        want = _table(_read(self._throttle))
+        throttled = cpu.get("throttled_usec", 0) / 1e6 + want.get("throttled_time", 0) / 1e9
         return {**found, "throttled": round(throttled, 3)} if throttled else found
 
     def descriptors(self) -> list[int]:
         """Those that are open."""
-        return [fd for fd in (self._stat, self._cpu, self._memory, self._pids) if fd is not None]
+        fds = (self._stat, self._cpu, self._memory, self._pids, self._throttle)
+        return [fd for fd in fds if fd is not None]
 
     def close(self) -> None:
         """Let go of them."""

@@ -17,7 +17,8 @@ from muster.client import Client, Refused, Unreachable
 FAILED, NOT_FOUND, NOT_ALLOWED, UNREACHABLE, TIMED_OUT = 1, 4, 5, 6, 124
 _OF_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
 PS_TITLES = (
-    "ID", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "PID", "EXIT", "RESTARTS", "SINCE", "REASON",
+    "ID", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "HEALTH", "PID", "EXIT", "RESTARTS", "SINCE", "CPU",
+    "MEMORY", "REASON",
 )  # fmt: skip
 PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 OVER = ("COMPLETED", "STOPPED")
@@ -183,16 +184,27 @@ def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
             task.get("name"),
             task.get("node"),
             task.get("state"),
+            task.get("health"),
             task.get("pid"),
             task.get("exit_code"),
             task.get("restarts"),
             output.ago(task.get("started")),
+            _share(task.get("usage")),
+            _size(task.get("usage")),
             task.get("reason") or row["reason"],
         )
         for row in shown
         for task in row["tasks"] or [{}]
     ]
     output.table(PS_TITLES, rows)
+
+
+def _share(usage: dict[str, Any] | None) -> str | None:
+    return None if usage is None else f"{usage['cpu']:.0f}%"
+
+
+def _size(usage: dict[str, Any] | None) -> str | None:
+    return None if usage is None else f"{usage['rss'] / 1024**2:.0f}M"
 
 
 @main.command()

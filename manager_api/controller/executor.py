@@ -85,7 +85,7 @@ class Executor:
 
     def _reorder(self, action: Reorder) -> None:
         log.info(
-            "deployment %s: %d allocations stop: %s",
+            "deployment %s: %d allocations are ordered anew: %s",
             action.deployment,
             len(action.allocations),
             action.reason,

@@ -38,6 +38,9 @@ class Desk:
         self.driver.spawn(self.order(number, "/bin/sh", "-c", script, **more))
         return f"a/t/1.{number}"
 
+    def runs(self):
+        return self.driver.runs()
+
     def run(self, run_id):
         return next(run for run in self.driver.runs() if run.id == run_id)
 
