@@ -161,6 +161,8 @@ class Brain:
             except Exception:
                 self._again(offer)  # whatever it was: the store will not offer the same twice
                 raise
+        if self.driver.outlived():
+            self.driver.connect()
         self._runs = self.driver.runs()
         self._wellbeing.settle()
         keep = self._orders.entries.keys() if self._obeyed else None

@@ -73,7 +73,7 @@ class Driver:
             return False
         answer = self._said
         if start and answer["protocol"] < version.PROTOCOL:
-            if not any(run.live for run in self.runs()):
+            if self.outlived():
                 self.end(force=False)
                 self.wait_gone(ANSWER_WITHIN)
                 return self._meet(start=True)
@@ -81,6 +81,10 @@ class Driver:
         elif start and answer["build"] != version.build() and answer["newest"] <= version.PROTOCOL:
             self._upgrade()
         return True
+
+    def outlived(self) -> bool:
+        """Whether the keeper is of an older release and has nothing left to keep: `connect` replaces it."""
+        return 0 < self.protocol < version.PROTOCOL and not any(run.live for run in self.runs())
 
     def _upgrade(self) -> None:
         """Let the keeper and its guard become our code, keeping their children."""

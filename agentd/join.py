@@ -34,6 +34,8 @@ class Membership:
     url: str
     username: str | None
     password: str | None
+    said: str = ""
+    """What we said of ourselves then: a manager sends only what an agent has claimed."""
 
 
 class Joiner:
@@ -46,6 +48,7 @@ class Joiner:
         self._identity = identity
         self._manager_url = manager_url
         self._features = features
+        self._claims = f"{VERSION} {' '.join(sorted(features))}"
         self._known = self._recall()
 
     def connect(self, *, anew: bool) -> RedisNodeLink:
@@ -56,7 +59,7 @@ class Joiner:
             EpochChanged: the manager serves another cluster than this node belongs to.
             Unavailable: we remember nothing, and the manager does not answer.
         """
-        if self._known is None or anew:
+        if self._known is None or anew or self._known.said != self._claims:
             try:
                 self._join()
             except Unavailable:
@@ -85,7 +88,7 @@ class Joiner:
         try:
             store, cluster = answer["store"], answer["cluster"]
             fresh = Membership(
-                self._identity.uid, cluster, store["url"], store["username"], store["password"]
+                self._identity.uid, cluster, store["url"], store["username"], store["password"], self._claims
             )
         except (KeyError, TypeError) as error:
             raise Unavailable(f"{self._manager_url} did not answer as a manager does: {error!r}") from error
