@@ -53,6 +53,8 @@ class Driver:
         self._number = 0
         self._socket: socket.socket | None = None
         self._raw: dict[str, dict[str, Any]] = {}
+        self._runs: dict[str, Run] = {}
+        """`_raw` as records; one that did not change stays the same object."""
         self._gone = threading.Event()
         self.pid = 0
         self.guard = 0
@@ -132,6 +134,7 @@ class Driver:
         else:
             with self._lock:
                 self._raw = {run["id"]: run for run in answer["runs"]}
+                self._runs = {run_id: Run.of(raw) for run_id, raw in self._raw.items()}
         finally:
             ready.set()
         if answer["protocol"] not in PROTOCOLS:
@@ -156,7 +159,7 @@ class Driver:
         if self._gone.is_set():
             raise KeeperGone("the keeper is gone")
         with self._lock:
-            return [Run.of(raw) for raw in self._raw.values()]
+            return list(self._runs.values())
 
     def spawn(self, order: dict[str, Any]) -> None:
         """Start a run."""
@@ -260,6 +263,13 @@ class Driver:
             raise KeeperError(answer["error"])
         return answer
 
+    def _take(self, entry: dict[str, Any]) -> None:
+        for run_id in apply(self._raw, entry):
+            if run_id in self._raw:
+                self._runs[run_id] = Run.of(self._raw[run_id])
+            else:
+                self._runs.pop(run_id, None)
+
     def _hear(self, sock: socket.socket, ready: threading.Event, gone: threading.Event) -> None:
         with sock.makefile("rb") as lines:
             try:
@@ -269,7 +279,7 @@ class Driver:
                         ready.wait()  # the table comes first; events that overlap it are harmless
                         with self._lock:
                             if sock is self._socket:
-                                apply(self._raw, message["event"])
+                                self._take(message["event"])
                         self._on_event()
                     elif "probe" in message:
                         self._on_probe(message["probe"], message["code"], message["error"])
