@@ -1,6 +1,7 @@
-"""What each task uses, by kept descriptors: no file is opened twice, nothing is scanned."""
+"""What each task uses, by kept descriptors: nothing is scanned."""
 
 import os
+import resource
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -8,58 +9,86 @@ from agentd.core.runs import Run
 
 MOST = 200
 """Tasks whose figures a heartbeat carries: the busiest."""
-MOST_OPEN = 4000
-"""Descriptors kept open; beyond that only the main process is looked at."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Meter:
-    """The descriptors of one run: its main process, and its groups where they count more than that."""
+class Source:
+    """One small file, read again and again: by a descriptor, if there are enough of them."""
 
-    def __init__(self, pid: int, groups: Sequence[str], *, wide: bool) -> None:
-        self._pid = pid
-        self._stat = _open(f"/proc/{pid}/stat")
-        self._cpu = self._memory = self._pids = self._throttle = None
-        for directory in groups if wide else ():
-            stat = _open(f"{directory}/cpu.stat")
-            if stat is not None and "usage_usec" in _table(_read(stat)):
-                self._cpu = stat
-            else:  # v1 tells use and want of processor time apart
-                self._throttle = stat
-            self._memory = self._memory or _open(f"{directory}/memory.stat")
-            self._pids = self._pids or _open(f"{directory}/pids.current")
+    def __init__(self, path: str, *, keep: bool) -> None:
+        self._path = path
+        self._fd = _open(path) if keep else None
+
+    @property
+    def kept(self) -> int:
+        """How many descriptors it holds."""
+        return int(self._fd is not None)
+
+    def read(self) -> str:
+        """What it says now; nothing when it is not there."""
+        fd = _open(self._path) if self._fd is None else self._fd
+        if fd is None:
+            return ""
+        try:
+            return os.pread(fd, 4096, 0).decode(errors="replace")
+        except OSError:
+            return ""
+        finally:
+            if self._fd is None:
+                os.close(fd)
+
+    def close(self) -> None:
+        """Let go."""
+        if self._fd is not None:
+            os.close(self._fd)
+
+
+class Meter:
+    """The sources of one run: its main process, and its groups where they count more than that."""
+
+    def __init__(self, pid: int, groups: Sequence[str], *, keep: bool) -> None:
+        self._stat = Source(f"/proc/{pid}/stat", keep=keep)
+        self._more: dict[str, Source] = {}
+        for directory in groups:
+            for name in ("cpu.stat", "memory.stat", "pids.current"):
+                if os.path.exists(f"{directory}/{name}"):
+                    self._more[f"{directory}/{name}"] = Source(f"{directory}/{name}", keep=keep)
         self._last: tuple[float, float] | None = None
+
+    @property
+    def kept(self) -> int:
+        """How many descriptors it holds."""
+        return self._stat.kept + sum(source.kept for source in self._more.values())
 
     def read(self, now: float) -> dict[str, Any] | None:
         """`{"cpu": percent of one, "rss": bytes, "threads": n}`, perhaps `throttled` seconds; None: gone."""
-        fields = (_read(self._stat) or "").rpartition(")")[2].split()
+        fields = self._stat.read().rpartition(")")[2].split()
         if not fields:
             return None
-        seconds = (int(fields[11]) + int(fields[12])) / _TICKS
-        rss, threads = int(fields[21]) * _PAGE, int(fields[17])
-        cpu = _table(_read(self._cpu))
-        memory = _table(_read(self._memory))
-        seconds = cpu["usage_usec"] / 1e6 if "usage_usec" in cpu else seconds
-        rss = memory.get("anon", memory.get("total_rss", rss))
-        threads = int(_read(self._pids) or threads)
+        said: dict[str, int] = {}
+        for path, source in self._more.items():
+            text = source.read()
+            said |= {"threads": int(text)} if path.endswith("pids.current") and text else _table(text)
+        seconds = said["usage_usec"] / 1e6 if "usage_usec" in said else _seconds(fields)
+        rss = said.get("anon", said.get("total_rss", int(fields[21]) * _PAGE))
         then, before = self._last or (now, seconds)
         self._last = now, seconds
         share = 100 * (seconds - before) / (now - then) if now > then else 0.0
+        threads = said.get("threads", int(fields[17]))
         found: dict[str, Any] = {"cpu": round(max(share, 0.0), 1), "rss": rss, "threads": threads}
-        want = _table(_read(self._throttle))
-        throttled = cpu.get("throttled_usec", 0) / 1e6 + want.get("throttled_time", 0) / 1e9
+        throttled = said.get("throttled_usec", 0) / 1e6 + said.get("throttled_time", 0) / 1e9
         return {**found, "throttled": round(throttled, 3)} if throttled else found
 
-    def descriptors(self) -> list[int]:
-        """Those that are open."""
-        fds = (self._stat, self._cpu, self._memory, self._pids, self._throttle)
-        return [fd for fd in fds if fd is not None]
-
     def close(self) -> None:
-        """Let go of them."""
-        for fd in self.descriptors():
-            os.close(fd)
+        """Let go of all."""
+        for source in (self._stat, *self._more.values()):
+            source.close()
+
+
+def _seconds(fields: Sequence[str]) -> float:
+    """Processor time of a process by /proc's word, its waited-for children not included."""
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 class Usage:
@@ -68,7 +97,8 @@ class Usage:
     def __init__(self, groups_of: Callable[[Run], Sequence[str]]) -> None:
         self._groups_of = groups_of
         self._meters: dict[str, Meter] = {}
-        self._open = 0
+        self._kept = 0
+        self._most_kept = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
     def sample(self, runs: Iterable[Run], now: float) -> dict[str, Any]:
         """`{run id: figures}` of the busiest runs; `restarts` among them."""
@@ -91,13 +121,14 @@ class Usage:
         meter = self._meters.get(run.id)
         if meter is None:
             assert run.pid is not None
-            meter = self._meters[run.id] = Meter(run.pid, self._groups_of(run), wide=self._open < MOST_OPEN)
-            self._open += len(meter.descriptors())
+            keep = self._kept < self._most_kept
+            meter = self._meters[run.id] = Meter(run.pid, self._groups_of(run), keep=keep)
+            self._kept += meter.kept
         return meter
 
     def _drop(self, run_id: str) -> None:
         meter = self._meters.pop(run_id)
-        self._open -= len(meter.descriptors())
+        self._kept -= meter.kept
         meter.close()
 
 
@@ -108,16 +139,7 @@ def _open(path: str) -> int | None:
         return None
 
 
-def _read(fd: int | None) -> str | None:
-    if fd is None:
-        return None
-    try:
-        return os.pread(fd, 4096, 0).decode(errors="replace")
-    except OSError:
-        return None
-
-
-def _table(text: str | None) -> dict[str, int]:
+def _table(text: str) -> dict[str, int]:
     """`name number` lines."""
-    pairs = (line.split() for line in (text or "").splitlines())
+    pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}

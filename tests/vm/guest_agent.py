@@ -104,7 +104,7 @@ def limits(node):
 def throttled(node):
     run_id = node.start(sys.executable, "-c", "while True: pass", limits=Limits(cpus=0.25))
     run = wait(lambda: (found := node.run(run_id)).state == "running" and found)
-    meter = Meter(run.pid, run.cgroups, wide=True)
+    meter = Meter(run.pid, run.cgroups, keep=True)
     figures = wait(lambda: (seen := meter.read(time.monotonic())).get("throttled") and seen)
     node.driver.kill(run_id)
     node.ended(run_id)
