@@ -14,6 +14,7 @@ from agentd.brain import Brain
 from agentd.driver import Driver, KeeperError, KeeperGone
 from agentd.join import Joiner
 from agentd.local_port import LocalPort
+from agentd.logs.server import LogServer
 from agentd.memory import Memory
 from agentd.settings import SETTINGS, AgentSettings, agent_settings
 from agentd.uplink import Uplink
@@ -68,14 +69,18 @@ def _run(settings: AgentSettings) -> int:
     brain = Brain(settings, who, memory, clock, hostname=socket.gethostname())
     brain.executor.address = facts.addresses()[0]
     joiner = Joiner(settings.data_dir, who, settings.manager_url)
+    log_server = LogServer(brain.executor.logs, clock, brain.over)
     brain.uplink = Uplink(
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )
+    brain.uplink.on_asks = log_server.take
     port = LocalPort(settings.port, brain.view)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: brain.stop())
     port.start()
     brain.uplink.start()
+    brain.log_keeper.start()
+    log_server.start(brain.uplink)
     log.info("node %s, local port %d, manager %s", who.node, port.port, settings.manager_url)
     try:
         brain.run()

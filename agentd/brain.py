@@ -14,6 +14,7 @@ from agentd.executor import Executor
 from agentd.facts import Load
 from agentd.identity import Identity
 from agentd.keeper.proc import boot_id
+from agentd.logs.keeper import LogKeeper
 from agentd.memory import Memory
 from agentd.report import Json, Outbox, entry, task_row
 from agentd.settings import AgentSettings
@@ -21,6 +22,7 @@ from agentd.uplink import Uplink
 from agentd.usage import Usage
 from store.clock import Clock
 from store.errors import Claimed
+from store.model.lifecycle import TASK_ENDED
 from store.model.spec import AllocSpec
 from store.version import VERSION
 
@@ -52,6 +54,7 @@ class Brain:
         self._load, self._usage = Load(str(settings.data_dir), clock), Usage()
         self._orders: Orders = Orders()
         self._desired: dict[str, AllocSpec] = {}
+        self._logged: dict[str, AllocSpec] | None = None
         self._oddities: dict[str, str] = {}
         self._frozen: str | None = None
         self._runs: list[Run] = []
@@ -63,6 +66,7 @@ class Brain:
         self._boot = boot_id()
         self.driver = Driver(settings.data_dir, self.kick)
         self.executor = Executor(self.driver, settings.data_dir, identity, clock)
+        self.log_keeper = LogKeeper(self.executor.logs, clock, settings.log_quota)
         self.uplink: Uplink | None = None
 
     def kick(self) -> None:
@@ -135,6 +139,7 @@ class Brain:
                 self._again(offer)  # whatever it was: the store will not offer the same twice
                 raise
         self._runs = self.driver.runs()
+        self._watch_logs()
         keep = self._orders.entries.keys() if self._obeyed else None
         planned = plan(self._desired, self._runs, self._clock.now(), boot=self._boot, keep=keep)
         again = self.executor.perform(planned.actions)
@@ -144,6 +149,21 @@ class Brain:
             self.executor.sweep({*keep, *(run.alloc for run in self._runs)})
         times = [each for each in (planned.wake_at, again, self._retry_at) if each is not None]
         return min(times) if times else None
+
+    def _watch_logs(self) -> None:
+        if self._logged is self._desired:
+            return
+        self._logged = self._desired
+        tasks = [(alloc, task) for alloc in self._desired.values() for task in alloc.tasks]
+        paths = {path: task.logs for alloc, task in tasks for path in self.executor.log_paths(alloc, task)}
+        self.log_keeper.watch(paths)
+
+    def over(self, alloc_id: str, name: str) -> bool:
+        """Whether a task has ended for good, as far as is known here."""
+        entry = self._entries.get(alloc_id)
+        if entry is None:  # not known yet, or no longer
+            return self._obeyed and (self.executor.logs / alloc_id).exists()
+        return any(task["name"] == name and task["state"] in TASK_ENDED for task in entry["tasks"])
 
     def _consider(self, offer: Offer) -> None:
         verdict = obey.consider(offer, self._orders, self._identity.uid)

@@ -16,6 +16,7 @@ from agentd.core.plan import Action, Forget, Kill, Start, Stop
 from agentd.core.runs import Run
 from agentd.driver import Driver, KeeperError, KeeperGone
 from agentd.identity import Identity
+from agentd.logs import files
 from store.clock import Clock
 from store.faults import fault
 from store.model.command import fill
@@ -210,6 +211,11 @@ class Executor:
         home = self.allocs / alloc.id / _file_name(alloc, task)
         return sentences.explain(run.error or "", path, fill(task.cwd, values) if task.cwd else str(home))
 
+    def log_paths(self, alloc: AllocSpec, task: TaskSpec) -> tuple[Path, ...]:
+        """The files that a task writes its output to."""
+        name = _file_name(alloc, task)
+        return tuple(self.logs / alloc.id / f"{name}.{stream}" for stream in files.STREAMS)
+
     def sweep(self, keep: Iterable[str]) -> None:
         """Remove what ended allocations left: directories now, logs after a week."""
         kept = set(keep)
@@ -223,11 +229,7 @@ class Executor:
 
 
 def _file_name(alloc: AllocSpec, task: TaskSpec) -> str:
-    """A name for a task's files; task names may be anything, in any language."""
-    plain = task.name.replace("-", "").replace("_", "").replace(".", "")
-    if plain.isascii() and plain.isalnum() and len(task.name) <= 64:
-        return task.name
-    return f"~{[each.name for each in alloc.tasks].index(task.name)}"  # no plain name begins so
+    return files.stem(task.name, [each.name for each in alloc.tasks].index(task.name))
 
 
 def _user(wanted: str | None) -> pwd.struct_passwd | None:

@@ -9,7 +9,7 @@ import psutil
 from store.clock import Clock
 from store.version import VERSION
 
-FEATURES = ("depends_on", "process", "restart", "ulimits", "user")
+FEATURES = ("depends_on", "logs", "process", "restart", "ulimits", "user")
 """What this agent claims; it is never sent what it does not."""
 
 

@@ -213,6 +213,31 @@ def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None: 
     print(found)
 
 
+@main.command()
+@click.argument("deployment", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on as more is written, until the tasks are over.")
+@click.option("--task", help="Only this task.")
+@click.option("--node", help="Only on this node.")
+@click.option("--tail", metavar="N", help="Lines from the end of each log, or all. [default: 100]")
+@click.option(
+    "--since", metavar="WHEN", help="From then on: 10m, 2026-01-31T12:00:00Z, or seconds since 1970."
+)
+@click.option(
+    "--stream", type=click.Choice(["stdout", "stderr", "both"]), default="both", help="Which output."
+)
+@url_option
+@speaks
+def logs(deployment: str, url: str | None, follow: bool, **asked: str | None) -> None:  # noqa: FBT001
+    """Print what the tasks of a deployment wrote; the beginning of its id is enough."""
+    from muster.logs import show
+
+    if not deployment:
+        raise click.UsageError("ID is empty")
+    client = Client(context.manager_url(url))
+    given = {name: value for name, value in asked.items() if value is not None}
+    show(client, deploying.find(client, deployment), {"follow": "true" if follow else "false", **given})
+
+
 @main.command("redis-cli", context_settings=PASS_ON)
 @click.option(
     "--db-path",

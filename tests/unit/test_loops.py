@@ -20,7 +20,13 @@ pytestmark = pytest.mark.unit
 @pytest.fixture
 def brain(tmp_path, clock):
     settings = AgentSettings(
-        manager_url="http://127.0.0.1:1", hostname="n", interval=5.0, port=0, data_dir=tmp_path, log_file=None
+        manager_url="http://127.0.0.1:1",
+        hostname="n",
+        interval=5.0,
+        port=0,
+        data_dir=tmp_path,
+        log_quota=1 << 30,
+        log_file=None,
     )
     who = Identity("n", "u", "s", "m")
     found = Brain(settings, who, Memory(tmp_path / "orders.json", who), clock, hostname="n")
