@@ -20,6 +20,7 @@ from agentd.identity import Identity
 from agentd.join import Joiner
 from agentd.launch import Launcher
 from agentd.local_port import LocalPort
+from agentd.logs.server import LogServer
 from agentd.memory import Memory
 from agentd.policy import Policy
 from agentd.settings import SETTINGS, AgentSettings, agent_settings
@@ -84,10 +85,13 @@ def _run(settings: AgentSettings) -> int:
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )
     brain.uplink.describe = lambda: facts.facts(about)
+    log_server = LogServer(launcher.logs, clock, brain.over)
+    brain.uplink.on_asks = log_server.take
     port = LocalPort(settings.port, brain.view)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: brain.stop())
     port.start()
+    log_server.start(brain.uplink)
     log.info("node %s, local port %d, manager %s", who.node, port.port, settings.manager_url)
     try:
         brain.run()

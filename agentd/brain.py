@@ -16,6 +16,7 @@ from agentd.fallback import Sampler
 from agentd.identity import Identity
 from agentd.keeper.proc import boot_id
 from agentd.launch import Launcher
+from agentd.logbook import Logbook
 from agentd.memory import Memory
 from agentd.report import Json, Outbox
 from agentd.reporter import Reporter
@@ -80,6 +81,7 @@ class Brain:
         self._reporter = Reporter(self._executor, launcher, identity)
         self._usage = Usage(self._executor.groups_of)
         self._sampler = Sampler()
+        self._logbook = Logbook(launcher, clock, settings.log_quota)
         self.uplink: Uplink | None = None
 
     def kick(self) -> None:
@@ -165,6 +167,7 @@ class Brain:
             self.driver.connect()
         self._runs = self.driver.runs()
         self._wellbeing.settle()
+        self._logbook.watch(self._desired)
         keep = self._orders.entries.keys() if self._obeyed else None
         if keep is not None and self._clock.now() >= self._next_sweep:  # before a start makes something new
             self._next_sweep = self._clock.now() + SWEEP_EVERY
@@ -189,6 +192,10 @@ class Brain:
             excess=self._sampler.look(unlimited, now),
         )
         return seen, now + fallback.EVERY if unlimited else None
+
+    def over(self, alloc_id: str, name: str) -> bool:
+        """Whether a task has ended for good, as far as is known here."""
+        return self._logbook.over(self._entries.get(alloc_id), alloc_id, name, obeyed=self._obeyed)
 
     def _consider(self, offer: Offer) -> None:
         verdict = obey.consider(offer, self._orders, self._identity.uid)

@@ -71,7 +71,8 @@ class Joiner:
         make = {"username": known.username, "password": password}
         client = connect(known.url, name=self._identity.node, **make)
         waker = connect(known.url, name=f"{self._identity.node}-wake", **make)
-        return RedisNodeLink(client, waker, Keys(), self._identity.node)
+        answerer = connect(known.url, name=f"{self._identity.node}-logs", **make)
+        return RedisNodeLink(client, waker, Keys(), self._identity.node, answerer)
 
     def _join(self) -> None:
         answer = self._post(

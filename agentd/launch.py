@@ -12,6 +12,7 @@ from agentd.cgroups.groups import GroupError, Groups
 from agentd.containers.desk import Desk
 from agentd.core.runs import MAIN, Run
 from agentd.identity import Identity
+from agentd.logs import files
 from agentd.policy import Forbidden, Policy
 from agentd.privileges import group_of, rlimits, too_high, user_of
 from agentd.sentences import CannotStart
@@ -59,10 +60,15 @@ class Launcher:
                 order["rlimits"] += fallback.rlimits(task.limits, order["uid"])
         logs = self.logs / alloc.id
         logs.mkdir(mode=0o700, exist_ok=True)
-        for stream, ending in (("stdout", "out"), ("stderr", "err")):
-            order[stream] = str(logs / f"{file_name(alloc, task)}.{ending}")
+        for stream, path in zip(("stdout", "stderr"), self.log_paths(alloc, task), strict=True):
+            order[stream] = str(path)
         order["stop_signal"], order["grace"] = int(signal.Signals[task.stop.signal]), task.stop.timeout
         return order
+
+    def log_paths(self, alloc: AllocSpec, task: TaskSpec) -> tuple[Path, ...]:
+        """The files that a task writes its output to."""
+        name = file_name(alloc, task)
+        return tuple(self.logs / alloc.id / f"{name}.{stream}" for stream in files.STREAMS)
 
     def probe(self, alloc: AllocSpec, task: TaskSpec, run: Run, argv: Sequence[str]) -> dict[str, Any]:
         """The order for an exec probe of a living run: in its groups, with its rights.

@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from store.kv.node import Pulse
+from store.kv.asks import Chunk
+from store.kv.node import Pulse, Word
 from store.kv.projection import Desired
 
 
 class NodeLink(Protocol):
-    """All may raise `store.errors.StoreError`; none keeps state that matters.
-
-    The fifth verb, chunk (logs and artifacts, answered in pieces), comes with those who need it.
-    """
+    """All may raise `store.errors.StoreError`; none keeps state that matters."""
 
     def claim(self, uid: str, beat: bytes, ttl_ms: int) -> None:
         """Take the node id. Raises `Claimed` while another uid's heartbeat lives."""
@@ -40,9 +38,15 @@ class NodeLink(Protocol):
     def leave(self) -> None:
         """Be offline at once."""
 
-    def wake(self, wait_ms: int) -> bool:
-        """Wait for a hint."""
+    def wake(self, wait_ms: int) -> Word:
+        """Wait for hints and asks. An ask may be heard more than once."""
         ...
+
+    def chunk(self, ask: str, chunks: Sequence[Chunk]) -> None:
+        """Answer an ask (for logs), piece by piece. For another thread than the beats'."""
+
+    def rest(self) -> None:
+        """Nobody asks just now: hold no connection for answers."""
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from store.config import ConfigError, Setting, port, seconds, state_dir
 from store.keys import is_node_id
+from store.model import quantity
 
 
 def _url(text: str) -> str:
@@ -38,6 +39,7 @@ SETTINGS = (
         "where the agent keeps its data (as root: /var/lib/muster/agent)",
         "DIRECTORY",
     ),
+    Setting("log_quota", quantity.size, "5G", "what the logs of all tasks may take on disk", "SIZE"),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
     Setting(
         "policy",
@@ -62,6 +64,7 @@ class AgentSettings:
     interval: float
     port: int
     data_dir: Path
+    log_quota: int
     log_file: Path | None
     policy: Path
     cgroups: str
@@ -80,7 +83,8 @@ def agent_settings(values: dict[str, Any]) -> AgentSettings:
     """
     directory = (values["data_dir"] or state_dir("agent")).absolute()
     policy = (values["policy"] or directory / "policy.yaml").absolute()
-    settings = AgentSettings(**{**values, "data_dir": directory, "policy": policy})
+    quota = quantity.size(values["log_quota"])
+    settings = AgentSettings(**{**values, "data_dir": directory, "policy": policy, "log_quota": quota})
     try:
         settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:

@@ -3,7 +3,7 @@
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agentd.core.obey import Offer
@@ -12,8 +12,9 @@ from agentd.link import NodeLink
 from store.backoff import Backoff
 from store.clock import Clock
 from store.codec import dumps, loads
-from store.errors import BadRecord, Claimed, Denied, StoreError
+from store.errors import BadRecord, Claimed, Denied, StoreError, Unavailable
 from store.faults import fault
+from store.kv.asks import Chunk
 from store.kv.node import Pulse
 from store.kv.projection import Desired
 
@@ -54,6 +55,8 @@ class Uplink:
         self._on_offer = on_offer
         self.describe: Callable[[], dict[str, Any]] = facts
         """What the node is; told at every beginning."""
+        self.on_asks: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None
+        """Is handed what readers of logs ask for."""
         self._link: NodeLink | None = None
         self._outbox: dict[str, bytes | None] = {}
         self._all: dict[str, bytes] = {}
@@ -95,6 +98,23 @@ class Uplink:
         with self._condition:
             self._next_beat = 0.0
             self._condition.notify()
+
+    def chunk(self, ask: str, chunks: Sequence[Chunk]) -> None:
+        """Answer an ask, on the caller's thread; what becomes of it does not touch the beats.
+
+        Raises:
+            StoreError: it may not have arrived.
+        """
+        link = self._link
+        if link is None:
+            raise Unavailable("not connected to the store")
+        link.chunk(ask, chunks)
+
+    def rest(self) -> None:
+        """Nobody asks just now."""
+        link = self._link
+        if link is not None:
+            link.rest()
 
     def leave(self) -> None:
         """Be offline at once; what was not said yet, the next life says."""
@@ -238,7 +258,10 @@ class Uplink:
         """Hints make things sooner; without them, the interval does it."""
         while link is self._link and not self._stopping:
             try:
-                if link.wake(WAKE_WAIT_MS):
+                word = link.wake(WAKE_WAIT_MS)
+                if word.asks:
+                    self.on_asks(word.asks)
+                if word.hint:
                     with self._condition:
                         self._woken = True
                         self._condition.notify()

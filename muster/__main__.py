@@ -1,70 +1,23 @@
 """The program `muster`."""
 
-import functools
-import importlib.metadata
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from muster import context, deploying, output
-from muster.client import Client, Refused, Unreachable
+from muster import context, deploying, living, output
+from muster.cli import NOT_FOUND, form_option, main, speaks, timeout_option, url_option, wait_option
+from muster.client import Client
 
-FAILED, NOT_FOUND, NOT_ALLOWED, UNREACHABLE, TIMED_OUT = 1, 4, 5, 6, 124
-_OF_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
 PS_TITLES = (
     "ID", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "HEALTH", "PID", "EXIT", "RESTARTS", "SINCE", "CPU",
     "MEMORY", "REASON",
 )  # fmt: skip
 PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 OVER = ("COMPLETED", "STOPPED")
-
-
-def speaks(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what can go wrong into one sentence and the exit code that belongs to it."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except Unreachable as error:
-            output.note(f"muster: {error}")
-            sys.exit(UNREACHABLE)
-        except Refused as error:
-            output.note(f"muster: {error}")
-            for each in error.body.get("nodes", []):
-                output.note(f"  node {each['node']} {each['reason']}")
-            sys.exit(_OF_STATUS.get(error.status, FAILED))
-        except deploying.Failed as error:
-            output.note(f"muster: {error}")
-            sys.exit(FAILED)
-        except deploying.TimedOut as error:
-            output.note(f"muster: {error}")
-            sys.exit(TIMED_OUT)
-
-    return run
-
-
-url_option = click.option("--url", envvar="MUSTER_URL", help="The manager. [default: a running muster dev]")
-form_option = click.option(
-    "-o", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
-)
-wait_option = click.option("--wait/--no-wait", default=True, help="Wait until it is done.", show_default=True)
-timeout_option = click.option("--timeout", default=300.0, help="Seconds to wait at most.", show_default=True)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(importlib.metadata.version("muster"), prog_name="muster")
-def main() -> None:
-    """Tell Muster what should run; the nodes see to it.
-
-    Exit codes: 0 ok, 1 failure, 2 usage, 3 not running, 4 not found, 5 not allowed,
-    6 unreachable, 124 wait timed out.
-    """
 
 
 @main.command()
@@ -207,64 +160,6 @@ def _size(usage: dict[str, Any] | None) -> str | None:
     return None if usage is None else f"{usage['rss'] / 1024**2:.0f}M"
 
 
-@main.command()
-@click.argument("deployment", metavar="ID")
-@url_option
-@wait_option
-@timeout_option
-@speaks
-def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
-    """Stop a deployment; the beginning of its id is enough."""
-    client = Client(context.manager_url(url))
-    found = deploying.find(client, _given(deployment))
-    client.post("/api/task/task_group/stop", {"id": found})
-    if wait:
-        deploying.wait_stopped(client, found, timeout)
-    print(found)
-
-
-@main.command()
-@click.argument("deployment", metavar="ID")
-@url_option
-@wait_option
-@timeout_option
-@speaks
-def restart(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
-    """Start all tasks of a deployment anew, those that failed and stayed down, too."""
-    client = Client(context.manager_url(url))
-    found = deploying.find(client, _given(deployment))
-    client.post(f"/v1/deployments/{found}/restart", {})
-    if wait:
-        deploying.wait_up(client, found, timeout)
-    print(found)
-
-
-@main.command()
-@click.argument("deployment", metavar="ID")
-@click.argument("task")
-@click.option("--memory", help="Such as 512M; left out: unlimited.")
-@click.option("--cpus", help="Such as 0.5; left out: unlimited.")
-@click.option("--pids", type=int, help="How many processes and threads; left out: unlimited.")
-@url_option
-@speaks
-def limit(
-    deployment: str, task: str, memory: str | None, cpus: str | None, pids: int | None, url: str | None
-) -> None:
-    """Give a task that runs other limits, without restarting it."""
-    client = Client(context.manager_url(url))
-    found = deploying.find(client, _given(deployment))
-    asked = {"memory": memory, "cpus": cpus, "pids": pids}
-    limits = {key: value for key, value in asked.items() if value is not None}
-    client.post(f"/v1/deployments/{found}/limits", {"task": task, "limits": limits})
-    print(found)
-
-
-def _given(deployment: str) -> str:
-    if not deployment:
-        raise click.UsageError("ID is empty")
-    return deployment
-
-
 @main.command("redis-cli", context_settings=PASS_ON)
 @click.option(
     "--db-path",
@@ -294,6 +189,9 @@ def redis_cli(db_path: Path | None, args: tuple[str, ...]) -> None:
     sys.stdout.flush()
     os.execv(argv[0], [*argv, *args])
 
+
+COMMANDS = (living.stop, living.restart, living.limit, living.logs)
+"""Those that stand elsewhere; naming them keeps the import honest."""
 
 if __name__ == "__main__":
     main()

@@ -4,6 +4,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 ANSWER_WITHIN = 30.0
@@ -43,6 +44,21 @@ class Client:
             Unreachable, Refused: as named.
         """
         return self._call("POST", path, body)
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """The lines of an answer as they come; the last one lacks its end when it was cut off.
+
+        Raises:
+            Unreachable, Refused: as named, also in the middle.
+        """
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=ANSWER_WITHIN) as answer:  # noqa: S310
+                yield from answer
+        except urllib.error.HTTPError as error:
+            raise Refused(error.code, _body(error)) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise Unreachable(f"no manager answers at {self.url}: {reason}") from error
 
     def _call(self, method: str, path: str, body: Any) -> Any:
         data = None if body is None else json.dumps(body).encode()

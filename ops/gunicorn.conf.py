@@ -33,3 +33,4 @@ def post_fork(server, worker):  # noqa: ANN001, ANN201, ARG001 - gunicorn's name
     log_file = os.environ.get("MUSTER_LOG_FILE")
     logs.setup(Path(log_file) if log_file else None)
     services.after_fork()
+    services.stopping = lambda: not worker.alive

@@ -32,6 +32,13 @@ class NodeKeys:
     actual: str
     facts: str
     beat: str
+    ask: str
+    answers: str
+    """Prefix of the streams in which asks are answered."""
+
+    def answer(self, ask: str) -> str:
+        """The stream of answers to one ask."""
+        return f"{self.answers}{ask}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +91,5 @@ class Keys:
     def node(self, node_id: str) -> NodeKeys:
         """The keys of a node."""
         base = f"{self.prefix}n:{{{node_id}}}:"
-        return NodeKeys(f"{base}desired", f"{base}wake", f"{base}actual", f"{base}facts", f"{base}hb")
+        names = ("desired", "wake", "actual", "facts", "hb", "ask", "ans:")
+        return NodeKeys(*(f"{base}{name}" for name in names))

@@ -22,6 +22,8 @@ class Services:
         self.clock = clock
         self._store = store
         self._decisions: Decisions | None = None
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether this process shall end, and with it what would go on for long."""
 
     def after_fork(self) -> None:
         """Make this process's own connections. Nothing is sent yet: the store may not be up."""

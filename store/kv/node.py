@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from store.codec import loads
 from store.errors import BadRecord, Claimed
 from store.keys import Keys
+from store.kv.asks import ANSWERS_LIVE_MS, MOST_ASKS, MOST_CHUNKS, Chunk, ask_of
 from store.kv.connection import Client, translated
 from store.kv.projection import Desired, revision
 
@@ -20,16 +22,34 @@ class Pulse:
     uid: str
 
 
-class RedisNodeLink:
-    """`NodeLink` on Redis; see `agentd.link` for what the verbs mean."""
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What was heard while waiting: a hint that desired moved, and what readers of logs ask for."""
 
-    def __init__(self, client: Client, waker: Client, keys: Keys, node_id: str) -> None:
+    hint: bool = False
+    asks: tuple[Mapping[str, Any], ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.hint or bool(self.asks)
+
+
+class RedisNodeLink:
+    """`NodeLink` on Redis; see `agentd.link` for what the verbs mean.
+
+    `answerer` is the client that answers go through: they must not hold up beats.
+    """
+
+    def __init__(
+        self, client: Client, waker: Client, keys: Keys, node_id: str, answerer: Client | None = None
+    ) -> None:
         self._client = client
         self._waker = waker
+        self._answerer = answerer or client
         self._keys = keys
         self._node_id = node_id
         self._node = keys.node(node_id)
-        self._cursor = "$"
+        # A hint that is over matters no more; an ask may wait for an agent that is just coming.
+        self._cursors = {self._node.wake: "$", self._node.ask: "0-0"}
 
     def claim(self, uid: str, beat: bytes, ttl_ms: int) -> None:
         """Take the node id, unless another uid's heartbeat still lives.
@@ -91,19 +111,40 @@ class RedisNodeLink:
         with translated():
             self._client.delete(self._node.beat)
 
-    def wake(self, wait_ms: int) -> bool:
-        """Whether a hint came within `wait_ms`. Uses a connection of its own."""
+    def wake(self, wait_ms: int) -> Word:
+        """What came within `wait_ms`. Uses a connection of its own."""
         with translated():
-            answer = self._waker.xread({self._node.wake: self._cursor}, block=wait_ms)
-        if not answer:
-            return False
-        self._cursor = answer[0][1][-1][0].decode()
-        return True
+            answer = self._waker.xread(dict(self._cursors), block=wait_ms, count=MOST_ASKS)
+        hint, asks = False, []
+        for raw_key, entries in answer or ():
+            key = raw_key.decode()
+            self._cursors[key] = entries[-1][0].decode()
+            if key == self._node.wake:
+                hint = True
+            else:
+                asks = [found for _, fields in entries if (found := ask_of(fields)) is not None]
+        return Word(hint, tuple(asks))
+
+    def chunk(self, ask: str, chunks: Sequence[Chunk]) -> None:
+        """Append to the answers of one ask; nobody need read them."""
+        key = self._node.answer(ask)
+        with translated():
+            pipe = self._answerer.pipeline(transaction=False)
+            for each in chunks:
+                pipe.xadd(key, each.fields(), maxlen=MOST_CHUNKS, approximate=False)
+            pipe.pexpire(key, ANSWERS_LIVE_MS)
+            pipe.execute()
+
+    def rest(self) -> None:
+        """Nobody reads just now: drop the connection that only answers need."""
+        if self._answerer is not self._client:
+            self._answerer.close()
 
     def close(self) -> None:
-        """Drop both connections."""
+        """Drop all connections."""
         self._client.close()
         self._waker.close()
+        self._answerer.close()
 
 
 def _beat(raw: bytes | None) -> dict[str, object] | None:

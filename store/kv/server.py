@@ -89,7 +89,7 @@ class Server:
         return not busy and info["aof_last_bgrewrite_status"] == "ok"
 
     def grant_node(self, keys: Keys, node_id: str, secret_sha256: str) -> None:
-        """The user of one node: reads its own desired and wake, writes its own reports, no more.
+        """The user of one node: reads its own orders and asks, writes its own reports and answers.
 
         Raises:
             Unsupported: the server has no ACL key patterns.
@@ -123,7 +123,7 @@ class Server:
 
 NODE_COMMANDS = (
     "ping", "auth", "hello", "client|setname", "select", "multi", "exec", "discard",
-    "get", "set", "del", "hget", "hmget", "hgetall", "hset", "hdel", "xread", "publish",
+    "get", "set", "del", "hget", "hmget", "hgetall", "hset", "hdel", "xread", "xadd", "pexpire", "publish",
 )  # fmt: skip
 
 
@@ -131,8 +131,9 @@ def _rules(keys: Keys, node_id: str, secret_sha256: str) -> list[str]:
     node = keys.node(node_id)
     return [
         user_of(node_id), "reset", "on", f"#{secret_sha256}",
-        f"%R~{glob(node.desired)}", f"%R~{glob(node.wake)}",
-        f"~{glob(node.actual)}", f"~{glob(node.facts)}", f"~{glob(node.beat)}", f"&{keys.hints}",
+        f"%R~{glob(node.desired)}", f"%R~{glob(node.wake)}", f"%R~{glob(node.ask)}",
+        f"~{glob(node.actual)}", f"~{glob(node.facts)}", f"~{glob(node.beat)}",
+        f"~{glob(node.answers)}*", f"&{keys.hints}",
         "-@all", *(f"+{command}" for command in NODE_COMMANDS),
     ]  # fmt: skip
 

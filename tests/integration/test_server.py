@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from store.errors import Denied, Unavailable
+from store.kv.asks import Answers, Asks, Chunk
 from store.kv.connection import connect
 from store.kv.hints import Hints
 from store.kv.node import RedisNodeLink
@@ -47,6 +48,13 @@ def test_a_node_does_its_work_with_its_own_rights(granted, clock):
     link.describe({"x": b"1"})
     link.hint()
     assert not link.wake(1)
+    asks = Asks(store.client, store.keys)
+    asks.send(node, "x", "more", credit=5)
+    assert link.wake(1).asks == ({"id": "x", "verb": "more", "credit": 5},)
+    link.chunk("x", [Chunk({"seq": 0}, b"\xff")])
+    answers = Answers(node, "x")
+    assert asks.read([answers], 1) == [(answers, Chunk({"seq": 0}, b"\xff"))]
+    assert 0 < store.client.pttl(store.keys.node(node).answer("x")) <= 60_000
     link.leave()
 
 
@@ -55,6 +63,9 @@ def test_a_node_does_its_work_with_its_own_rights(granted, clock):
     [
         "HGETALL {other}desired", "HGETALL {other}actual", "GET {other}hb", "SET {other}hb x",
         "HSET {own}desired a b", "HDEL {own}desired a", "DEL {own}desired", "XADD {own}wake * a b",
+        "XADD {own}ask * a b", "DEL {own}ask", "XREAD STREAMS {other}ask 0", "XADD {other}ans:1 * a b", "DEL {other}ans:1",
+        "XREAD STREAMS {other}ans:1 0", "XADD {own}answers * a b", "XADD {prefix}log * a b", "PEXPIRE {prefix}meta 1",
+        "XTRIM {own}ans:1 MAXLEN 0", "XRANGE {own}ans:1 - +",
         "KEYS *", "SCAN 0", "CONFIG GET *", "FLUSHALL", "FLUSHDB", "SUBSCRIBE x", "PSUBSCRIBE *", "PUBLISH other x",
         "GET {prefix}rev", "HGETALL {prefix}deployments", "HSET {prefix}nodes a b", "INCR {prefix}fence",
         "SET {prefix}leader 9:me", "ACL LIST", "ACL WHOAMI", "CLIENT LIST", "CLIENT KILL TYPE normal", "MONITOR",

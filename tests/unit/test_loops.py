@@ -30,6 +30,7 @@ def brain(tmp_path, clock):
         log_file=None,
         policy=tmp_path / "policy.yaml",
         cgroups="none",
+        log_quota=1 << 30,
     )
     who = Identity("n", "u", "s", "m")
     launcher = Launcher(tmp_path, who, Policy(settings.policy), None)

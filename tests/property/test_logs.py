@@ -1,0 +1,145 @@
+"""Whatever is written, rotated, packed and cut short: readers get exactly the bytes written, once."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from agentd.logs import files, holes, space
+from agentd.logs.read import Reader
+from agentd.logs.rotate import Rotator
+from store.model.policies import LogPolicy
+from tests.conftest import SOAK, need
+
+pytestmark = pytest.mark.property
+
+
+class Crash(Exception):
+    """`kill -9`, at this step."""
+
+
+class Life(RuleBasedStateMachine):
+    punching = True
+
+    @initialize()
+    def begin(self):
+        self.home = Path(tempfile.mkdtemp(prefix="muster-logs-"))
+        self.live = self.home / "web.out"
+        self.fd = os.open(self.live, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        self.written = b""
+        self.countdown = None
+        self.follower, self.at = Reader(self.live), 0
+        self.restart()
+
+    def restart(self):
+        self.rotator = Rotator(self.live, punching=self.punching, step=self.step)
+
+    def step(self, _):
+        if self.countdown is not None:
+            self.countdown -= 1
+            if self.countdown < 0:
+                raise Crash
+
+    @rule(lines=st.integers(1, 12), size=st.integers(1, 3000), newline=st.booleans())
+    def write(self, lines, size, newline):
+        for _ in range(lines):
+            line = (f"{len(self.written)} " + "x" * size).encode() + (b"\n" if newline else b"")
+            os.write(self.fd, line)
+            self.written += line
+
+    @rule(size=st.integers(900, 20_000), aged=st.booleans(), crash=st.none() | st.integers(0, 12))
+    def rotate(self, size, aged, crash):
+        self.countdown = crash
+        try:
+            self.rotator.turn(LogPolicy(max_size=size, max_files=10**6), now=0.0, aged=aged)
+        except Crash:
+            self.restart()
+        self.countdown = None
+
+    @rule(both=st.booleans())
+    def pack(self, both):
+        for segment in files.segments_of(self.live):
+            if not segment.packed:
+                kept = segment.path.read_bytes()
+                space.pack(segment)
+                if both:  # it was killed before the plain form was removed
+                    segment.path.write_bytes(kept)
+                return
+
+    @rule(size=st.integers(1, 30_000))
+    def follow(self, size):
+        piece = self.follower.read(self.at, size)
+        assert piece.start == self.at
+        assert piece.data == self.written[self.at : self.at + len(piece.data)]
+        self.at = piece.end
+
+    @rule(data=st.data())
+    def read_from_anywhere(self, data):
+        at = data.draw(st.integers(0, len(self.written)))
+        assert everything(Reader(self.live), at) == self.written[at:]
+
+    @rule(lines=st.integers(0, 30))
+    def tail(self, lines):
+        wanted = b"".join(self.written.splitlines(keepends=True)[-lines:]) if lines else b""
+        assert self.written[Reader(self.live).tail(lines, len(self.written)) :] == wanted
+
+    @invariant()
+    def is_all_there(self):
+        if hasattr(self, "live"):
+            settled = Reader(self.live)
+            assert settled.extent()[0] == 0
+
+    def teardown(self):
+        if not hasattr(self, "live"):
+            return
+        self.countdown = None
+        self.rotator.turn(LogPolicy(max_size=10**9, max_files=10**6), now=0.0)  # an agent is there again
+        while (piece := self.follower.read(self.at, 9999)).data:
+            assert piece.start == self.at
+            assert piece.data == self.written[self.at : piece.end]
+            self.at = piece.end
+        assert self.at == len(self.written)
+        os.close(self.fd)
+        shutil.rmtree(self.home)
+
+
+def everything(reader, at):
+    """All from an offset on; what is not there yet (a truncation under way) is not there."""
+    found = b""
+    while (piece := reader.read(at, 7000)).data:
+        assert piece.start == at
+        found += piece.data
+        at = piece.end
+    return found
+
+
+class LifeWithoutHoles(Life):
+    punching = False
+
+    @rule(data=st.data())
+    def read_from_anywhere(self, data):
+        """Between an announced truncation and the next life, the live part is not read."""
+        at = data.draw(st.integers(0, len(self.written)))
+        assert self.written[at:].startswith(everything(Reader(self.live), at))
+
+    @rule(lines=st.integers(0, 30))
+    def tail(self, lines):
+        """Read back while a truncation is announced, the live part is not there; see the other class."""
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path, monkeypatch):
+    need(holes.supported(tmp_path), "a file system with holes")
+    monkeypatch.setattr("store.process.os.fsync", lambda _: None)  # a process is killed here, not a machine
+
+
+Life.TestCase.settings = LifeWithoutHoles.TestCase.settings = settings(
+    max_examples=1000 if SOAK else 60, stateful_step_count=30, deadline=None
+)
+TestRotation = Life.TestCase
+TestRotationWithoutHoles = LifeWithoutHoles.TestCase

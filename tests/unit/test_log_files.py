@@ -1,0 +1,222 @@
+"""Names, the time index, and the smaller decisions of rotation."""
+
+import os
+
+import pytest
+
+from agentd.logs import files, holes, space
+from agentd.logs.files import Mark
+from agentd.logs.keeper import LogKeeper
+from agentd.logs.read import Reader
+from agentd.logs.rotate import Rotator
+from agentd.logs.times import MOST, Times
+from store.model.policies import LogPolicy
+from tests.conftest import need
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(autouse=True)
+def _holes(tmp_path):
+    need(holes.supported(tmp_path), "a file system with holes")
+
+
+@pytest.fixture
+def live(tmp_path):
+    directory = tmp_path / "alloc.0"
+    directory.mkdir()
+    path = directory / "web.out"
+    path.touch()
+    return path
+
+
+def append(path, data):
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def lines(first, count, size=1000):
+    return b"".join(f"{n:06d} ".encode().ljust(size - 1, b"x") + b"\n" for n in range(first, first + count))
+
+
+def everything(path, at=0):
+    reader, found = Reader(path), b""
+    while (piece := reader.read(at, 1 << 16)).data:
+        found += piece.data
+        at = piece.end
+    return found
+
+
+def test_names():
+    assert files.stem("web-1.2_x", 3) == "web-1.2_x"
+    assert (
+        files.stem("..", 3) == files.stem("a b", 3) == files.stem("ä", 3) == files.stem("a" * 65, 3) == "~3"
+    )
+
+
+def test_segments_of_one_task_are_not_anothers(live):
+    for name in ("web.out.000000000000-000000000005", "web.err.000000000000-000000000007.gz", "web.out.x", "xweb.out.000000000000-000000000009", "web.out.000000000000-000000000005.gz.part", "web.out.meta"):  # fmt: skip
+        (live.parent / name).write_bytes(b"")
+    assert [(each.start, each.end, each.packed) for each in files.segments_of(live)] == [(0, 5, False)]
+
+
+def test_a_sidecar_that_cannot_be_read_is_none(live):
+    files.remember(live, Mark(5, 3, 2, 9))
+    assert files.recall(live) == Mark(5, 3, 2, 9)
+    live.with_name("web.out.meta").write_bytes(b"nonsense")
+    assert files.recall(live) == Mark()
+
+
+def test_rotation_cuts_at_line_ends_and_gives_blocks_back(live):
+    append(live, lines(0, 100))
+    turn = Rotator(live, punching=True).turn(LogPolicy(max_size=64 * 1024, max_files=5), now=0.0)
+    (segment,) = files.segments_of(live)
+    assert turn.rotated
+    assert segment.path.read_bytes() == lines(0, 65)
+    assert live.stat().st_size == 100_000, "a hole, and no shorter file"
+    assert live.stat().st_blocks * 512 < 50_000
+    assert everything(live) == lines(0, 100)
+    assert Reader(live).tail(80, 100_000) == 20_000
+
+
+def test_without_holes_the_file_is_truncated_and_offsets_go_on(live):
+    append(live, lines(0, 100))
+    rotator = Rotator(live, punching=False)
+    rotator.turn(LogPolicy(max_size=64 * 1024, max_files=5), now=0.0)
+    assert live.stat().st_size == 0
+    append(live, lines(100, 10))
+    assert Reader(live).extent() == (0, 110_000)
+    assert everything(live) == lines(0, 110)
+    assert files.recall(live).origin == 100_000
+
+
+def test_too_many_and_too_old_segments_are_dropped(live):
+    rotator, policy = Rotator(live, punching=True), LogPolicy(max_size=65_536, max_files=2, max_age=100.0)
+    for round_ in range(4):
+        append(live, lines(round_ * 70, 70))
+        rotator.turn(policy, now=0.0)
+    assert [each.start for each in files.segments_of(live)] == [130_000, 195_000]
+    assert everything(live) == lines(130, 150)
+    piece = Reader(live).read(0, 10)
+    assert (piece.start, piece.data) == (130_000, lines(130, 1)[:10]), "the gap shows in where it starts"
+    for segment in files.segments_of(live):
+        os.utime(segment.path, (50, 50))
+    rotator.turn(policy, now=150.0)
+    assert len(files.segments_of(live)) == 2
+    rotator.turn(policy, now=151.0)
+    assert files.segments_of(live) == ()
+    assert everything(live) == lines(260, 20)
+
+
+def test_no_files_means_only_the_live_part(live):
+    append(live, lines(0, 100))
+    turn = Rotator(live, punching=True).turn(LogPolicy(max_size=65_536, max_files=0), now=0.0)
+    assert files.segments_of(live) == ()
+    assert (turn.rotated, turn.lost) == (True, 0), "that is what was asked for"
+    assert Reader(live).extent() == (67_000, 100_000)
+    assert everything(live, 67_000) == lines(67, 33)
+
+
+@pytest.mark.parametrize("punching", [True, False])
+def test_a_flood_leaves_the_newest_and_is_counted(live, punching):
+    append(live, lines(0, 1000))
+    rotator = Rotator(live, punching=punching)
+    turn = rotator.turn(LogPolicy(max_size=65_536, max_files=2), now=0.0)
+    assert turn.lost == files.recall(live).lost == 967_000
+    assert everything(live, 967_000) == lines(967, 33)
+    on_disk = sum(path.stat().st_blocks * 512 for path in live.parent.iterdir())
+    assert on_disk < 3 * 65_536 + 50_000
+
+
+@pytest.mark.parametrize("punching", [True, False])
+def test_a_task_that_truncates_its_own_log_does_not_turn_offsets_back(live, punching):
+    rotator, policy = Rotator(live, punching=punching), LogPolicy()
+    append(live, lines(0, 10))
+    rotator.turn(policy, now=0.0)
+    os.truncate(live, 0)
+    append(live, b"new\n")
+    rotator.turn(policy, now=0.0)
+    assert Reader(live).extent() == (10_000, 10_004)
+    assert everything(live, 10_000) == b"new\n"
+
+
+def test_a_packed_segment_that_was_cut_short_is_a_gap_and_not_the_end(live):
+    append(live, lines(0, 100))
+    Rotator(live, punching=True).turn(LogPolicy(max_size=65_536, max_files=5), now=0.0)
+    (segment,) = files.segments_of(live)
+    space.pack(segment)
+    (packed,) = files.segments_of(live)
+    os.truncate(packed.path, 20)
+    assert Reader(live).read(0, 100).start == 65_000
+    assert everything(live, 65_000) == lines(65, 35)
+
+
+def test_the_keeper_rotates_by_age_packs_and_notes_times(live, clock):
+    keeper = LogKeeper(live.parent.parent, clock, 1 << 30)
+    keeper.watch({live: LogPolicy(max_files=3, max_age=400.0), live.with_name("absent.out"): LogPolicy()})
+    keeper.tick()
+    append(live, b"one\n")
+    keeper.tick()
+    first = clock.wall()
+    clock.advance(99)
+    keeper.tick()
+    assert files.segments_of(live) == ()
+    append(live, b"two\n")
+    clock.advance(2)
+    keeper.tick()
+    keeper.tick()
+    (segment,) = files.segments_of(live)
+    assert (segment.start, segment.end, segment.packed) == (0, 8, True)
+    assert everything(live) == b"one\ntwo\n"
+    times = Times(live)
+    assert times.offset(first - 1) == 0
+    assert times.offset(first) == 4
+    assert times.offset(clock.wall()) == 8
+    assert times.written(5) == clock.wall()
+
+
+def test_the_quota_takes_the_oldest_first_and_live_parts_last(live, clock):
+    other = live.parent.parent / "ended.0" / "web.out.000000000000-000000200000"
+    other.parent.mkdir()
+    other.write_bytes(b"x" * 200_000)
+    os.utime(other, (5, 5))
+    append(live, lines(0, 300))
+    keeper = LogKeeper(live.parent.parent, clock, 420_000)
+    keeper.watch({live: LogPolicy(max_size=100_000, max_files=5)})
+    keeper.tick()
+    clock.advance(3)
+    keeper.tick()
+    assert not other.exists()
+    assert everything(live) == lines(0, 300)
+    keeper = LogKeeper(live.parent.parent, clock, 70_000)
+    keeper.watch({live: LogPolicy(max_size=100_000, max_files=5)})
+    keeper.tick()
+    assert files.segments_of(live) == ()
+    assert space.used(live.parent.parent) < 90_000
+    oldest, end = Reader(live).extent()
+    assert (oldest, end) == (234_000, 300_000)
+    assert everything(live, oldest).endswith(lines(290, 10))
+
+
+def test_the_time_index_stays_small(live):
+    times = Times(live)
+    for number in range(3 * MOST):
+        times.note(number * 5.0, number + 1, 0)
+    entries = times.entries()
+    assert len(entries) <= MOST
+    assert entries == sorted(entries)
+    assert entries[-1] == ((3 * MOST - 1) * 5.0, 3 * MOST)
+    assert times.offset((3 * MOST - 10) * 5.0) == 3 * MOST - 9
+    times.note(1e9 + 1, 10**9, 10**9 - 1)
+    for number in range(MOST):
+        times.note(2e9 + number * 5.0, 10**9 + number + 1, 10**9)
+    assert times.entries()[0][1] > 10**9, "of what is not kept, no times are"
+
+
+def test_growth_that_is_not_old_enough_to_note_is_noted_later(live):
+    times = Times(live)
+    times.note(100.0, 10, 0)
+    times.note(104.0, 20, 0)
+    assert times.entries() == [(100.0, 10)]
+    times.note(105.0, 20, 0)
+    assert Times(live).entries() == [(100.0, 10), (105.0, 20)]
