@@ -1,8 +1,8 @@
 """The agent's memory: with 0, 100, 500 and 1,000 tasks, and over thousands of starts.
 
-PSS of all processes of the agent, and not of tasks. Starts: two deployments take turns. One has tasks that
-exit at once and are restarted without a delay, the other the same, so that there are deployments, stops,
-exits and restarts; what the agent knows of ended runs must go again.
+PSS of all processes of the agent, and not of tasks. Starts: tasks that exit at once are restarted without a
+delay, and their deployment is stopped and made anew ten times on the way; what the agent knows of ended
+runs must go again.
 
     bench_agent_memory.py --tasks 0,100,500,1000 --starts 10000
 """

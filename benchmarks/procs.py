@@ -28,7 +28,8 @@ def _read(path):
 
 
 def _pids():
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    with os.scandir("/proc") as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdigit()]
 
 
 def children(pid):
@@ -53,7 +54,9 @@ class Sleeps:
     def __init__(self):
         self.seconds = str(1_000_000 + time.time_ns() // 1000 % 8_000_000)
         self.command = [shutil.which("sleep"), self.seconds]
-        self._words = {b"\0".join((os.fsencode(name), self.seconds.encode(), b"")) for name in ("sleep", self.command[0])}
+        self._words = {
+            b"\0".join((os.fsencode(name), self.seconds.encode(), b"")) for name in ("sleep", self.command[0])
+        }
         self._others = set(_pids())
         self._found = set()
 
