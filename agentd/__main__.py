@@ -74,7 +74,7 @@ def _run(settings: AgentSettings) -> int:
     who = identity.load(settings.data_dir, settings.hostname, identity.machine_id())
     memory = Memory(settings.data_dir / "orders.json", who)
     policy, environ = Policy(settings.policy), client_env(os.environ)
-    engine = detect(environ)
+    engine = detect(environ, settings.data_dir / "engine.json") if settings.containers == "auto" else None
     about = engine.facts() if engine else None
     desk = Desk(engine, environ, settings.data_dir, who.uid, policy) if engine else None
     launcher = Launcher(settings.data_dir, who, policy, _groups(settings, who), desk)

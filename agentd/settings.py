@@ -21,7 +21,7 @@ def _hostname(text: str) -> str:
     return text
 
 
-def _cgroups(text: str) -> str:
+def _auto(text: str) -> str:
     if text not in ("auto", "none"):
         raise ValueError(f"{text!r} is neither auto nor none")
     return text
@@ -48,7 +48,8 @@ SETTINGS = (
         "what may be run on this node, whatever the manager asks [default: policy.yaml in --data-dir]",
         "FILE",
     ),
-    Setting("cgroups", _cgroups, "auto", "control groups for tasks: auto, or none", "WHICH"),
+    Setting("containers", _auto, "auto", "containers on this node: auto, or none", "WHICH"),
+    Setting("cgroups", _auto, "auto", "control groups for tasks: auto, or none", "WHICH"),
 )
 
 TTL_INTERVALS = 3
@@ -68,6 +69,7 @@ class AgentSettings:
     log_file: Path | None
     policy: Path
     cgroups: str
+    containers: str
 
     @property
     def ttl(self) -> float:

@@ -1,5 +1,6 @@
 """Which container engine this node has and can use right now."""
 
+import contextlib
 import json
 import logging
 import resource
@@ -9,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from agentd.keeper.proc import boot_id
+from store.process import write_whole
 
 log = logging.getLogger("agent")
 
@@ -65,15 +69,22 @@ class Engine:
         return {**found, "runtime": self.runtime} if self.runtime else found
 
 
-def detect(environ: Mapping[str, str]) -> Engine | None:
+def detect(environ: Mapping[str, str], memory: Path | None = None) -> Engine | None:
     """The first of podman and docker that answers; a client whose engine does not is none.
 
     podman comes first: its containers do not depend on a daemon. `environ` is `client_env`'s.
-    Takes 0.2 s, and at most `ANSWER_WITHIN` for each.
+    Takes 0.2 s and more, and at most `ANSWER_WITHIN` for each; so what podman said is kept in the
+    file `memory` for as long as the machine and the program are the same. Docker's daemon may go.
     """
     for name in ("podman", "docker"):
         path = shutil.which(name, path=SEARCH)
-        info = _ask(path, environ) if path else None
+        stamp = _stamp(path) if path and name == "podman" and memory else None
+        info = _recall(memory, stamp) if memory and stamp else None
+        if path and info is None:
+            info = _ask(path, environ)
+            if memory and stamp and info is not None:
+                with contextlib.suppress(OSError):
+                    write_whole(memory, json.dumps({"stamp": stamp, "info": info}).encode())
         if path is None or info is None:
             continue
         try:
@@ -84,6 +95,20 @@ def detect(environ: Mapping[str, str]) -> Engine | None:
         if found is not None:
             return found
     return None
+
+
+def _stamp(path: str) -> str:
+    """Differs after a boot, and for another program."""
+    found = Path(path).stat()
+    return f"{boot_id()} {path} {found.st_ino} {found.st_mtime_ns}"
+
+
+def _recall(memory: Path, stamp: str) -> dict[str, Any] | None:
+    try:
+        known = json.loads(memory.read_text())
+        return dict(known["info"]) if known["stamp"] == stamp else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def client_env(environ: Mapping[str, str]) -> dict[str, str]:

@@ -68,18 +68,19 @@ def test_numbered_lines_through_many_rotations_with_a_reader(live, monkeypatch, 
         found += piece.data
         end = found.rfind(b"\n") + 1
         for line in found[:end].split(b"\n")[:-1]:
-            if punching:
-                assert int(line) == last
-            last = last + 1 if punching else int(line[-99:]) + 1
+            number = int(line) if punching else int(line[-99:])  # what is lost may begin amid a line
+            assert number == last if punching else number >= last
+            last = number + 1
         del found[:end]
-        waiting = bool(piece.data) or not over
+        waiting = bool(piece.data) or not over or len(files.segments_of(live)) < 10
     tended.stop()
     assert writer.returncode == 0
     assert len(files.segments_of(live)) >= 10
     if punching:
         assert (last, found, gaps) == (LINES, b"", 0)
     else:
-        assert missing < LINES, "some microseconds of each rotation: 1 % would be very many"
+        assert last == LINES, "some microseconds of each rotation may be lost; nothing comes twice"
+        assert missing < LINES * 100
 
 
 def test_a_flood_stays_within_bounds_on_disk(live, clock):

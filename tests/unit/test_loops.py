@@ -30,6 +30,7 @@ def brain(tmp_path, clock):
         log_file=None,
         policy=tmp_path / "policy.yaml",
         cgroups="none",
+        containers="none",
         log_quota=1 << 30,
     )
     who = Identity("n", "u", "s", "m")
