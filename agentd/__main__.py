@@ -11,11 +11,18 @@ import time
 
 from agentd import facts, identity
 from agentd.brain import Brain
+from agentd.cgroups import places
+from agentd.cgroups.groups import Groups
+from agentd.containers.desk import Desk
+from agentd.containers.engine import client_env, detect
 from agentd.driver import Driver, KeeperError, KeeperGone
+from agentd.identity import Identity
 from agentd.join import Joiner
+from agentd.launch import Launcher
 from agentd.local_port import LocalPort
 from agentd.logs.server import LogServer
 from agentd.memory import Memory
+from agentd.policy import Policy
 from agentd.settings import SETTINGS, AgentSettings, agent_settings
 from agentd.uplink import Uplink
 from store import logs
@@ -66,20 +73,24 @@ def _run(settings: AgentSettings) -> int:
     clock = SystemClock()
     who = identity.load(settings.data_dir, settings.hostname, identity.machine_id())
     memory = Memory(settings.data_dir / "orders.json", who)
-    brain = Brain(settings, who, memory, clock, hostname=socket.gethostname())
-    brain.executor.address = facts.addresses()[0]
-    joiner = Joiner(settings.data_dir, who, settings.manager_url)
-    log_server = LogServer(brain.executor.logs, clock, brain.over)
+    policy, environ = Policy(settings.policy), client_env(os.environ)
+    engine = detect(environ)
+    about = engine.facts() if engine else None
+    desk = Desk(engine, environ, settings.data_dir, who.uid, policy) if engine else None
+    launcher = Launcher(settings.data_dir, who, policy, _groups(settings, who), desk)
+    launcher.address = facts.addresses()[0]
+    brain = Brain(settings, who, memory, launcher, clock, hostname=socket.gethostname())
+    joiner = Joiner(settings.data_dir, who, settings.manager_url, facts.features(about))
     brain.uplink = Uplink(
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )
+    brain.uplink.describe = lambda: facts.facts(about)
+    log_server = LogServer(launcher.logs, clock, brain.over)
     brain.uplink.on_asks = log_server.take
     port = LocalPort(settings.port, brain.view)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: brain.stop())
     port.start()
-    brain.uplink.start()
-    brain.log_keeper.start()
     log_server.start(brain.uplink)
     log.info("node %s, local port %d, manager %s", who.node, port.port, settings.manager_url)
     try:
@@ -92,6 +103,16 @@ def _run(settings: AgentSettings) -> int:
         port.stop()
         lock.close()
     return 0
+
+
+def _groups(settings: AgentSettings, who: Identity) -> Groups | None:
+    """Where tasks are limited, if this agent may do that."""
+    found = places.find(f"muster-{who.uid[:8]}") if settings.cgroups == "auto" else None
+    if found is None:
+        log.warning("no control groups: limits are sampled, and what leaves its session may be missed")
+        return None
+    log.info("%s for tasks, limiting %s", found.kind, ", ".join(sorted(found.controllers)) or "nothing")
+    return Groups(found)
 
 
 def _stop(settings: AgentSettings, *, tasks: bool) -> int:

@@ -3,27 +3,30 @@
 import logging
 import secrets
 import threading
-from typing import Any
 
+from agentd import fallback
 from agentd.core import obey
 from agentd.core.obey import Frozen, Offer, Orders
-from agentd.core.plan import Plan, plan
+from agentd.core.plan import Observed, Plan, plan
 from agentd.core.runs import Run
 from agentd.driver import Driver, KeeperGone
 from agentd.executor import Executor
 from agentd.facts import Load
+from agentd.fallback import Sampler
 from agentd.identity import Identity
 from agentd.keeper.proc import boot_id
-from agentd.logs.keeper import LogKeeper
+from agentd.launch import Launcher
+from agentd.logbook import Logbook
 from agentd.memory import Memory
-from agentd.report import Json, Outbox, entry, task_row
+from agentd.report import Json, Outbox
+from agentd.reporter import Reporter
 from agentd.settings import AgentSettings
 from agentd.uplink import Uplink
 from agentd.usage import Usage
+from agentd.wellbeing import Wellbeing
 from store.clock import Clock
 from store.errors import Claimed
-from store.model.lifecycle import TASK_ENDED
-from store.model.spec import AllocSpec
+from store.model.spec import AllocSpec, TaskSpec
 from store.version import VERSION
 
 log = logging.getLogger("agent")
@@ -38,7 +41,14 @@ class Brain:
     """One life of the agent's brain. `run` on the main thread; the others only leave word."""
 
     def __init__(
-        self, settings: AgentSettings, identity: Identity, memory: Memory, clock: Clock, *, hostname: str
+        self,
+        settings: AgentSettings,
+        identity: Identity,
+        memory: Memory,
+        launcher: Launcher,
+        clock: Clock,
+        *,
+        hostname: str,
     ) -> None:
         self._settings = settings
         self._identity = identity
@@ -51,10 +61,10 @@ class Brain:
         self._stopping = False
         self._instance = secrets.token_hex(8)
         self._started = clock.wall()
-        self._load, self._usage = Load(str(settings.data_dir), clock), Usage()
+        self._load = Load(str(settings.data_dir), clock)
         self._orders: Orders = Orders()
         self._desired: dict[str, AllocSpec] = {}
-        self._logged: dict[str, AllocSpec] | None = None
+        self._specs: dict[tuple[str, str], tuple[AllocSpec, TaskSpec]] = {}
         self._oddities: dict[str, str] = {}
         self._frozen: str | None = None
         self._runs: list[Run] = []
@@ -63,10 +73,15 @@ class Brain:
         self._next_sweep = 0.0
         self._retry_at: float | None = None
         self._obeyed = False
+        self._speaking = False
         self._boot = boot_id()
-        self.driver = Driver(settings.data_dir, self.kick)
-        self.executor = Executor(self.driver, settings.data_dir, identity, clock)
-        self.log_keeper = LogKeeper(self.executor.logs, clock, settings.log_quota)
+        self.driver = Driver(settings.data_dir, self.kick, self._probed)
+        self._executor = Executor(self.driver, launcher, clock)
+        self._wellbeing = Wellbeing(self.driver, launcher, clock, self.kick)
+        self._reporter = Reporter(self._executor, launcher, identity)
+        self._usage = Usage(self._executor.groups_of)
+        self._sampler = Sampler()
+        self._logbook = Logbook(launcher, clock, settings.log_quota)
         self.uplink: Uplink | None = None
 
     def kick(self) -> None:
@@ -82,6 +97,9 @@ class Brain:
             self._kicked = True
             self._condition.notify()
 
+    def _probed(self, run: str, code: int | None, error: str | None) -> None:
+        self._wellbeing.executed(run, code, error)
+
     def stop(self) -> None:
         """End soon; tasks stay."""
         self._stopping = True
@@ -94,8 +112,7 @@ class Brain:
             Claimed: at the first contact, the node id belonged to another living agent.
             KeeperGone: there is no keeper, and none can be started.
         """
-        self._orders = self._memory.recall()
-        self._desired = obey.allocations(self._orders)
+        self._take_orders(self._memory.recall())
         self.driver.connect()
         while not self._stopping:
             if self.uplink is not None and self.uplink.refused is not None:
@@ -105,11 +122,19 @@ class Brain:
             except KeeperGone as error:
                 log.error("keeper: %s; starting another, which adopts the tasks", error)
                 self._reconnect()
+                self._wellbeing.keeper_lost()
                 continue
             except Exception as error:
                 log.error("round", exc_info=error)
                 wake_at = self._clock.now() + RETRY_AFTER
+            self._speak_up()
             self._sleep(wake_at)
+
+    def _speak_up(self) -> None:
+        """Go to the store only once we know what runs: what lies there of us must not be belied."""
+        if self.uplink is not None and not self._speaking:
+            self._speaking = True
+            self.uplink.start()
 
     def _reconnect(self) -> None:
         for _ in range(KEEPER_TRIES):
@@ -138,32 +163,39 @@ class Brain:
             except Exception:
                 self._again(offer)  # whatever it was: the store will not offer the same twice
                 raise
+        if self.driver.outlived():
+            self.driver.connect()
         self._runs = self.driver.runs()
-        self._watch_logs()
+        self._wellbeing.settle()
+        self._logbook.watch(self._desired)
         keep = self._orders.entries.keys() if self._obeyed else None
-        planned = plan(self._desired, self._runs, self._clock.now(), boot=self._boot, keep=keep)
-        again = self.executor.perform(planned.actions)
-        self._report(planned)
-        if keep is not None and self._clock.now() >= self._next_sweep:
+        if keep is not None and self._clock.now() >= self._next_sweep:  # before a start makes something new
             self._next_sweep = self._clock.now() + SWEEP_EVERY
-            self.executor.sweep({*keep, *(run.alloc for run in self._runs)})
-        times = [each for each in (planned.wake_at, again, self._retry_at) if each is not None]
+            self._executor.sweep({*keep, *(run.alloc for run in self._runs)}, self._runs)
+        seen, sample_at = self._observe()
+        planned = plan(self._desired, seen, self._clock.now(), keep=keep)
+        again = self._executor.perform(planned.actions)
+        self._wellbeing.watch(planned, self._desired)
+        self._report(planned)
+        times = [each for each in (planned.wake_at, again, self._retry_at, sample_at) if each is not None]
         return min(times) if times else None
 
-    def _watch_logs(self) -> None:
-        if self._logged is self._desired:
-            return
-        self._logged = self._desired
-        tasks = [(alloc, task) for alloc in self._desired.values() for task in alloc.tasks]
-        paths = {path: task.logs for alloc, task in tasks for path in self.executor.log_paths(alloc, task)}
-        self.log_keeper.watch(paths)
+    def _observe(self) -> tuple[Observed, float | None]:
+        """What is so on this node, and when to look again at what no kernel limits."""
+        unlimited = self._executor.without_groups(self._runs, self._specs)
+        now = self._clock.now()
+        seen = Observed(
+            runs=self._runs,
+            boot=self._boot,
+            health=self._wellbeing.views,
+            limited=self._executor.limited,
+            excess=self._sampler.look(unlimited, now),
+        )
+        return seen, now + fallback.EVERY if unlimited else None
 
     def over(self, alloc_id: str, name: str) -> bool:
         """Whether a task has ended for good, as far as is known here."""
-        entry = self._entries.get(alloc_id)
-        if entry is None:  # not known yet, or no longer
-            return self._obeyed and (self.executor.logs / alloc_id).exists()
-        return any(task["name"] == name and task["state"] in TASK_ENDED for task in entry["tasks"])
+        return self._logbook.over(self._entries.get(alloc_id), alloc_id, name, obeyed=self._obeyed)
 
     def _consider(self, offer: Offer) -> None:
         verdict = obey.consider(offer, self._orders, self._identity.uid)
@@ -183,8 +215,7 @@ class Brain:
                 return
             if self._orders.entries.keys() - verdict.orders.entries.keys():
                 self._next_sweep = 0.0
-            self._orders = verdict.orders
-            self._desired = obey.allocations(verdict.orders)
+            self._take_orders(verdict.orders)
         self._obeyed = True
         for alloc_id in verdict.oddities.keys() - self._oddities.keys():
             log.warning("%s: %s", alloc_id, verdict.oddities[alloc_id])
@@ -192,6 +223,13 @@ class Brain:
         if self._frozen:
             log.info("no longer frozen: obeying revision %d of epoch %s", offer.rev, offer.epoch)
             self._freeze(None)
+
+    def _take_orders(self, orders: Orders) -> None:
+        self._orders = orders
+        self._desired = obey.allocations(orders)
+        self._specs = {
+            (alloc.id, task.name): (alloc, task) for alloc in self._desired.values() for task in alloc.tasks
+        }
 
     def _again(self, offer: Offer) -> None:
         """Consider an offer once more in a while, unless a newer one comes."""
@@ -205,25 +243,9 @@ class Brain:
             self.uplink.beat_soon()
 
     def _report(self, planned: Plan) -> None:
-        self._entries = {
-            alloc_id: entry(
-                alloc,
-                [task_row(view, self._reason(alloc, view)) for view in planned.views[alloc_id]],
-                epoch=self._orders.epoch,
-                uid=self._identity.uid,
-                oddity=self._oddities.get(alloc_id),
-            )
-            for alloc_id, alloc in self._desired.items()
-        }
+        self._entries = self._reporter.entries(planned, self._desired, self._orders.epoch, self._oddities)
         if self.uplink is not None:
             self.uplink.publish(self._outbox.changes(self._entries))
-
-    def _reason(self, alloc: AllocSpec, view: Any) -> str:
-        last = view.last
-        if last is not None and last.state == "failed":
-            return self.executor.explain(last, alloc, view.spec)
-        waiting_run = f"{alloc.id}/{view.spec.name}/{alloc.generation}.{view.attempt}"
-        return self.executor.trouble(waiting_run) or view.reason
 
     @property
     def frozen(self) -> str | None:
@@ -271,6 +293,7 @@ class Brain:
             "epoch": self._orders.epoch,
             "rev": self._orders.rev,
             "keeper_pid": self.driver.pid,
+            "guard_pid": self.driver.guard,
             "unclaimed": self._unclaimed(),
             "allocations": self._entries,
         }

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from agentd.core.runs import Run
+from agentd.keeper import version
 from agentd.keeper.events import apply
 
 log = logging.getLogger("agent")
 
 CONNECT_WITHIN = 10.0
 ANSWER_WITHIN = 10.0
-PROTOCOLS = (1,)
+CHECK_WITHIN = 20.0
+PROTOCOLS = (1, 2)
 """Keepers' protocols that this brain can speak."""
+PROGRAM = [sys.executable, "-I", "-S", str(Path(__file__).resolve().parent / "keeper")]
 
 
 class KeeperGone(Exception):
@@ -35,24 +38,71 @@ class KeeperError(Exception):
 class Driver:
     """One connection. A thread of its own hears events and keeps the table of runs."""
 
-    def __init__(self, directory: Path, on_event: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        on_event: Callable[[], None],
+        on_probe: Callable[[str, int | None, str | None], None] = lambda *_: None,
+    ) -> None:
         self._directory = directory
         self._on_event = on_event
+        self._on_probe = on_probe
         self._lock = threading.Lock()
         self._answers: dict[int, dict[str, Any]] = {}
         self._answered = threading.Condition()
         self._number = 0
         self._socket: socket.socket | None = None
         self._raw: dict[str, dict[str, Any]] = {}
+        self._runs: dict[str, Run] = {}
+        """`_raw` as records; one that did not change stays the same object."""
         self._gone = threading.Event()
         self.pid = 0
+        self.guard = 0
+        self.protocol = 0
+        """Which protocol the keeper and we have in common."""
+        self._said: dict[str, Any] = {}
 
     def connect(self, *, start: bool = True) -> bool:
         """Connect to the keeper; start one if none is there. Whether there is one.
 
+        A keeper of other code than ours is replaced by ours in place; one of the last release, which
+        cannot do that, as soon as it has no tasks.
+
         Raises:
             KeeperGone: none comes up, or it speaks another protocol.
         """
+        if not self._meet(start=start):
+            return False
+        answer = self._said
+        if start and answer["protocol"] < version.PROTOCOL:
+            if self.outlived():
+                self.end(force=False)
+                self.wait_gone(ANSWER_WITHIN)
+                return self._meet(start=True)
+            log.warning("the keeper is of an older release; it is replaced once its tasks have ended")
+        elif start and answer["build"] != version.build() and answer["newest"] <= version.PROTOCOL:
+            self._upgrade()
+        return True
+
+    def outlived(self) -> bool:
+        """Whether the keeper is of an older release and has nothing left to keep: `connect` replaces it."""
+        return 0 < self.protocol < version.PROTOCOL and not any(run.live for run in self.runs())
+
+    def _upgrade(self) -> None:
+        """Let the keeper and its guard become our code, keeping their children."""
+        check = subprocess.run([*PROGRAM, "--check"], capture_output=True, timeout=CHECK_WITHIN, check=False)
+        if check.returncode != 0:
+            log.error("the keeper is not upgraded: %s", check.stderr.decode(errors="replace")[-500:])
+            return
+        try:
+            self._ask({"verb": "upgrade", "program": PROGRAM})
+        except KeeperError as error:
+            log.error("the keeper is not upgraded: %s", error)
+        except KeeperGone:  # as it should be: what comes next is the new one
+            self._meet(start=True)
+            log.info("the keeper now runs this release's code")
+
+    def _meet(self, *, start: bool) -> bool:
         self._disconnect()
         deadline = time.monotonic() + CONNECT_WITHIN
         pause = 0.01
@@ -77,18 +127,20 @@ class Driver:
         self._socket, self._gone = sock, gone
         threading.Thread(target=self._hear, args=(sock, ready, gone), name="keeper", daemon=True).start()
         try:
-            answer = self._ask({"verb": "list"})
+            answer = self._ask({"verb": "list", "protocol": version.PROTOCOL})
         except KeeperGone:  # we met it dying: its socket was still there
             self._disconnect()
             return False
         else:
             with self._lock:
                 self._raw = {run["id"]: run for run in answer["runs"]}
+                self._runs = {run_id: Run.of(raw) for run_id, raw in self._raw.items()}
         finally:
             ready.set()
         if answer["protocol"] not in PROTOCOLS:
             raise KeeperGone(f"the keeper speaks protocol {answer['protocol']}, this agent {PROTOCOLS}")
-        self.pid = answer["pid"]
+        self._said = {"build": "", "newest": 1, **answer}
+        self.pid, self.guard, self.protocol = answer["pid"], answer.get("guard", 0), answer["protocol"]
         return True
 
     def _disconnect(self) -> None:
@@ -107,19 +159,35 @@ class Driver:
         if self._gone.is_set():
             raise KeeperGone("the keeper is gone")
         with self._lock:
-            return [Run.of(raw) for raw in self._raw.values()]
+            return list(self._runs.values())
 
     def spawn(self, order: dict[str, Any]) -> None:
         """Start a run."""
-        self._ask({"verb": "spawn", "order": order})
+        self.finish(self.begin_spawn(order))
+
+    def begin_spawn(self, order: dict[str, Any]) -> int:
+        """Ask for a run; `finish` of the number tells whether it was started."""
+        return self._begin({"verb": "spawn", "order": order})
+
+    def regroup(self, run: str, groups: list[str]) -> None:
+        """Note the control groups that a run is in by now."""
+        self._ask({"verb": "regroup", "id": run, "cgroups": groups})
 
     def refuse(self, run: dict[str, Any], error: str) -> None:
         """Record a run that cannot be started."""
         self._ask({"verb": "refuse", "run": run, "error": error})
 
-    def stop(self, run: str, number: int) -> None:
-        """Send the stop signal."""
-        self._ask({"verb": "stop", "id": run, "signal": number})
+    def stop(self, run: str, number: int, why: str | None = None) -> None:
+        """Send the stop signal; `why` is kept if this is the task's own fault or its time was up."""
+        self._ask({"verb": "stop", "id": run, "signal": number, "why": why})
+
+    def expire(self, run: str, deadline: float | None) -> None:
+        """Have the run stopped at `deadline` (seconds since boot), brain or no brain; None: never."""
+        self._ask({"verb": "expire", "id": run, "deadline": deadline})
+
+    def probe(self, name: str, order: dict[str, Any], timeout: float) -> None:
+        """Run a short command; `on_probe(name, code, error)` is called when it ended."""
+        self._ask({"verb": "probe", "id": name, "order": order, "timeout": timeout})
 
     def kill(self, run: str) -> None:
         """SIGKILL to everything of a run."""
@@ -150,10 +218,9 @@ class Driver:
         return sock
 
     def _start(self) -> subprocess.Popen[bytes]:
-        code = Path(__file__).resolve().parent / "keeper"
         with (self._directory / "keeper.log").open("ab") as out:
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", str(code), str(self._directory)],
+                [*PROGRAM, str(self._directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -162,6 +229,9 @@ class Driver:
             )
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        return self.finish(self._begin(message))
+
+    def _begin(self, message: dict[str, Any]) -> int:
         with self._answered:
             self._number += 1
             number = self._number
@@ -173,6 +243,15 @@ class Driver:
                 self._socket.sendall(line)
         except OSError as error:
             raise KeeperGone(str(error)) from error
+        return number
+
+    def finish(self, number: int) -> dict[str, Any]:
+        """Wait for the answer to a question.
+
+        Raises:
+            KeeperError: the keeper could not do it.
+            KeeperGone: it did not answer.
+        """
         with self._answered:
             gone = self._gone
             if not self._answered.wait_for(lambda: number in self._answers or gone.is_set(), ANSWER_WITHIN):
@@ -184,6 +263,13 @@ class Driver:
             raise KeeperError(answer["error"])
         return answer
 
+    def _take(self, entry: dict[str, Any]) -> None:
+        for run_id in apply(self._raw, entry):
+            if run_id in self._raw:
+                self._runs[run_id] = Run.of(self._raw[run_id])
+            else:
+                self._runs.pop(run_id, None)
+
     def _hear(self, sock: socket.socket, ready: threading.Event, gone: threading.Event) -> None:
         with sock.makefile("rb") as lines:
             try:
@@ -193,8 +279,10 @@ class Driver:
                         ready.wait()  # the table comes first; events that overlap it are harmless
                         with self._lock:
                             if sock is self._socket:
-                                apply(self._raw, message["event"])
+                                self._take(message["event"])
                         self._on_event()
+                    elif "probe" in message:
+                        self._on_probe(message["probe"], message["code"], message["error"])
                     else:
                         with self._answered:
                             self._answers[message["re"]] = message

@@ -9,7 +9,10 @@ import psutil
 from store.clock import Clock
 from store.version import VERSION
 
-FEATURES = ("depends_on", "logs", "process", "restart", "ulimits", "user")
+FEATURES = (
+    "depends_on", "duration", "health", "hooks", "limits", "logs", "process", "restart", "ulimits", "umask",
+    "user",
+)  # fmt: skip
 """What this agent claims; it is never sent what it does not."""
 
 
@@ -25,10 +28,15 @@ def addresses() -> list[str]:
     return [address for _, address in sorted(found)] or ["127.0.0.1"]
 
 
-def facts() -> dict[str, Any]:
+def features(engine: dict[str, str] | None) -> tuple[str, ...]:
+    """What this agent claims on a node with this container engine, or none."""
+    return (*FEATURES, "container") if engine else FEATURES
+
+
+def facts(engine: dict[str, str] | None = None) -> dict[str, Any]:
     """What changes rarely."""
     memory = psutil.virtual_memory()
-    return {
+    found: dict[str, Any] = {
         "hardware": {"cpus": psutil.cpu_count() or 1, "memory": memory.total, "machine": platform.machine()},
         "software": {
             "system": platform.system(),
@@ -37,8 +45,9 @@ def facts() -> dict[str, Any]:
             "muster": VERSION,
         },
         "addresses": addresses(),
-        "features": list(FEATURES),
+        "features": list(features(engine)),
     }
+    return {**found, "containers": engine} if engine else found
 
 
 class Load:
@@ -57,12 +66,15 @@ class Load:
         now = self._clock.now()
         if now - self._looked >= 1.0:
             self._looked, self._cpu = now, psutil.cpu_percent()
-        memory = psutil.virtual_memory()
+        memory, disk = psutil.virtual_memory(), psutil.disk_usage(self._directory)
         return {
+            "load": [round(each, 2) for each in psutil.getloadavg()],
             "cpu_percent": self._cpu,
             "cpus": self._cpus,
             "memory_percent": memory.percent,
             "memory_total": memory.total,
             "memory_used": memory.total - memory.available,
-            "disk_percent": psutil.disk_usage(self._directory).percent,
+            "disk_percent": disk.percent,
+            "disk_total": disk.total,
+            "disk_used": disk.used,
         }

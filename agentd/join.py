@@ -6,11 +6,12 @@ import logging
 import socket
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agentd.facts import FEATURES, addresses
+from agentd.facts import addresses
 from agentd.identity import Identity
 from store.errors import Claimed, EpochChanged, StoreError, Unavailable
 from store.keys import Keys
@@ -33,15 +34,21 @@ class Membership:
     url: str
     username: str | None
     password: str | None
+    said: str = ""
+    """What we said of ourselves then: a manager sends only what an agent has claimed."""
 
 
 class Joiner:
     """Gives links to the store, by what is remembered or by asking the manager."""
 
-    def __init__(self, directory: Path, identity: Identity, manager_url: str) -> None:
+    def __init__(
+        self, directory: Path, identity: Identity, manager_url: str, features: Sequence[str]
+    ) -> None:
         self._path = directory / "join.json"
         self._identity = identity
         self._manager_url = manager_url
+        self._features = features
+        self._claims = f"{VERSION} {' '.join(sorted(features))}"
         self._known = self._recall()
 
     def connect(self, *, anew: bool) -> RedisNodeLink:
@@ -52,7 +59,7 @@ class Joiner:
             EpochChanged: the manager serves another cluster than this node belongs to.
             Unavailable: we remember nothing, and the manager does not answer.
         """
-        if self._known is None or anew:
+        if self._known is None or anew or self._known.said != self._claims:
             try:
                 self._join()
             except Unavailable:
@@ -76,13 +83,13 @@ class Joiner:
                 "addresses": addresses(),
                 "secret_sha256": self._identity.secret_sha256,
                 "version": VERSION,
-                "features": list(FEATURES),
+                "features": list(self._features),
             }
         )
         try:
             store, cluster = answer["store"], answer["cluster"]
             fresh = Membership(
-                self._identity.uid, cluster, store["url"], store["username"], store["password"]
+                self._identity.uid, cluster, store["url"], store["username"], store["password"], self._claims
             )
         except (KeyError, TypeError) as error:
             raise Unavailable(f"{self._manager_url} did not answer as a manager does: {error!r}") from error

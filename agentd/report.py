@@ -26,10 +26,10 @@ def entry(alloc: AllocSpec, tasks: Sequence[Json], *, epoch: str, uid: str, oddi
     return record
 
 
-def task_row(view: TaskView, reason: str) -> Json:
-    """One task of an entry."""
+def task_row(view: TaskView, reason: str, limits: Json | None = None) -> Json:
+    """One task of an entry; `limits` are those that the kernel has, read back."""
     last = view.last
-    return {
+    row: Json = {
         "name": view.spec.name,
         "state": view.state,
         "pid": last.pid if last and last.live else None,
@@ -39,6 +39,14 @@ def task_row(view: TaskView, reason: str) -> Json:
         "started": last.started_wall if last else None,
         "ended": last.ended_wall if last else None,
     }
+    if view.spec.health is not None:
+        row["health"] = view.health.state
+        row["health_reason"] = view.health.reason
+    if limits is not None:
+        row["limits"] = limits
+    if last is not None and last.oom:
+        row["oom_kills"] = last.oom
+    return row
 
 
 class Outbox:

@@ -71,3 +71,7 @@ def _interpreter(path: str) -> str | None:
 def find(program: str, search: str) -> str | None:
     """The path of a program: as it is given, or looked up in `search` (a PATH)."""
     return program if "/" in program else shutil.which(program, path=search)
+
+
+class CannotStart(Exception):
+    """A task cannot be started as it is written; the message says why."""

@@ -21,6 +21,12 @@ def _hostname(text: str) -> str:
     return text
 
 
+def _cgroups(text: str) -> str:
+    if text not in ("auto", "none"):
+        raise ValueError(f"{text!r} is neither auto nor none")
+    return text
+
+
 SETTINGS = (
     Setting("manager_url", _url, "http://localhost:8080", "where the manager's API is", "URL"),
     Setting("hostname", _hostname, None, "the node's name, instead of the machine's host name", "NAME"),
@@ -35,6 +41,14 @@ SETTINGS = (
     ),
     Setting("log_quota", quantity.size, "5G", "what the logs of all tasks may take on disk", "SIZE"),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
+    Setting(
+        "policy",
+        Path,
+        None,
+        "what may be run on this node, whatever the manager asks [default: policy.yaml in --data-dir]",
+        "FILE",
+    ),
+    Setting("cgroups", _cgroups, "auto", "control groups for tasks: auto, or none", "WHICH"),
 )
 
 TTL_INTERVALS = 3
@@ -52,6 +66,8 @@ class AgentSettings:
     data_dir: Path
     log_quota: int
     log_file: Path | None
+    policy: Path
+    cgroups: str
 
     @property
     def ttl(self) -> float:
@@ -66,9 +82,9 @@ def agent_settings(values: dict[str, Any]) -> AgentSettings:
         ConfigError: the data directory cannot be made.
     """
     directory = (values["data_dir"] or state_dir("agent")).absolute()
-    settings = AgentSettings(
-        **{**values, "data_dir": directory, "log_quota": quantity.size(values["log_quota"])}
-    )
+    policy = (values["policy"] or directory / "policy.yaml").absolute()
+    quota = quantity.size(values["log_quota"])
+    settings = AgentSettings(**{**values, "data_dir": directory, "policy": policy, "log_quota": quota})
     try:
         settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:

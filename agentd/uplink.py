@@ -53,6 +53,8 @@ class Uplink:
         self._ttl_ms = int(ttl * 1000)
         self._heartbeat = heartbeat
         self._on_offer = on_offer
+        self.describe: Callable[[], dict[str, Any]] = facts
+        """What the node is; told at every beginning."""
         self.on_asks: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None
         """Is handed what readers of logs ask for."""
         self._link: NodeLink | None = None
@@ -119,6 +121,8 @@ class Uplink:
         with self._condition:
             self._stopping = True
             self._condition.notify()
+        if self._thread.ident is None:  # we never said hello
+            return
         self._thread.join(LEAVE_WITHIN)  # a beat under way must not come after the farewell
         link = self._link
         if link is None or self.trouble or self._thread.is_alive():
@@ -180,7 +184,7 @@ class Uplink:
         fault("brain.claim.after")
         self._standby = False
         fault("brain.facts.before")
-        link.describe({key: dumps(value) for key, value in facts().items()})
+        link.describe({key: dumps(value) for key, value in self.describe().items()})
         fault("brain.facts.after")
         reported = link.reported()
         with self._condition:

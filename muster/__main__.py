@@ -1,69 +1,23 @@
 """The program `muster`."""
 
-import functools
-import importlib.metadata
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from muster import context, deploying, output
-from muster.client import Client, Refused, Unreachable
+from muster import context, deploying, living, output
+from muster.cli import NOT_FOUND, form_option, main, speaks, timeout_option, url_option, wait_option
+from muster.client import Client
 
-FAILED, NOT_FOUND, NOT_ALLOWED, UNREACHABLE, TIMED_OUT = 1, 4, 5, 6, 124
-_OF_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
 PS_TITLES = (
-    "ID", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "PID", "EXIT", "RESTARTS", "SINCE", "REASON",
+    "ID", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "HEALTH", "PID", "EXIT", "RESTARTS", "SINCE", "CPU",
+    "MEMORY", "REASON",
 )  # fmt: skip
 PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 OVER = ("COMPLETED", "STOPPED")
-
-
-def speaks(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what can go wrong into one sentence and the exit code that belongs to it."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except Unreachable as error:
-            output.note(f"muster: {error}")
-            sys.exit(UNREACHABLE)
-        except Refused as error:
-            output.note(f"muster: {error}")
-            for each in error.body.get("nodes", []):
-                output.note(f"  node {each['node']} {each['reason']}")
-            sys.exit(_OF_STATUS.get(error.status, FAILED))
-        except deploying.Failed as error:
-            output.note(f"muster: {error}")
-            sys.exit(FAILED)
-        except deploying.TimedOut as error:
-            output.note(f"muster: {error}")
-            sys.exit(TIMED_OUT)
-
-    return run
-
-
-url_option = click.option("--url", envvar="MUSTER_URL", help="The manager. [default: a running muster dev]")
-form_option = click.option(
-    "-o", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
-)
-wait_option = click.option("--wait/--no-wait", default=True, help="Wait until it is done.", show_default=True)
-timeout_option = click.option("--timeout", default=300.0, help="Seconds to wait at most.", show_default=True)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(importlib.metadata.version("muster"), prog_name="muster")
-def main() -> None:
-    """Tell Muster what should run; the nodes see to it.
-
-    Exit codes: 0 ok, 1 failure, 2 usage, 3 not running, 4 not found, 5 not allowed,
-    6 unreachable, 124 wait timed out.
-    """
 
 
 @main.command()
@@ -183,10 +137,13 @@ def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
             task.get("name"),
             task.get("node"),
             task.get("state"),
+            task.get("health"),
             task.get("pid"),
             task.get("exit_code"),
             task.get("restarts"),
             output.ago(task.get("started")),
+            _share(task.get("usage")),
+            _size(task.get("usage")),
             task.get("reason") or row["reason"],
         )
         for row in shown
@@ -195,47 +152,12 @@ def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
     output.table(PS_TITLES, rows)
 
 
-@main.command()
-@click.argument("deployment", metavar="ID")
-@url_option
-@wait_option
-@timeout_option
-@speaks
-def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
-    """Stop a deployment; the beginning of its id is enough."""
-    if not deployment:
-        raise click.UsageError("ID is empty")
-    client = Client(context.manager_url(url))
-    found = deploying.find(client, deployment)
-    client.post("/api/task/task_group/stop", {"id": found})
-    if wait:
-        deploying.wait_stopped(client, found, timeout)
-    print(found)
+def _share(usage: dict[str, Any] | None) -> str | None:
+    return None if usage is None else f"{usage['cpu']:.0f}%"
 
 
-@main.command()
-@click.argument("deployment", metavar="ID")
-@click.option("-f", "--follow", is_flag=True, help="Go on as more is written, until the tasks are over.")
-@click.option("--task", help="Only this task.")
-@click.option("--node", help="Only on this node.")
-@click.option("--tail", metavar="N", help="Lines from the end of each log, or all. [default: 100]")
-@click.option(
-    "--since", metavar="WHEN", help="From then on: 10m, 2026-01-31T12:00:00Z, or seconds since 1970."
-)
-@click.option(
-    "--stream", type=click.Choice(["stdout", "stderr", "both"]), default="both", help="Which output."
-)
-@url_option
-@speaks
-def logs(deployment: str, url: str | None, follow: bool, **asked: str | None) -> None:  # noqa: FBT001
-    """Print what the tasks of a deployment wrote; the beginning of its id is enough."""
-    from muster.logs import show
-
-    if not deployment:
-        raise click.UsageError("ID is empty")
-    client = Client(context.manager_url(url))
-    given = {name: value for name, value in asked.items() if value is not None}
-    show(client, deploying.find(client, deployment), {"follow": "true" if follow else "false", **given})
+def _size(usage: dict[str, Any] | None) -> str | None:
+    return None if usage is None else f"{usage['rss'] / 1024**2:.0f}M"
 
 
 @main.command("redis-cli", context_settings=PASS_ON)
@@ -267,6 +189,9 @@ def redis_cli(db_path: Path | None, args: tuple[str, ...]) -> None:
     sys.stdout.flush()
     os.execv(argv[0], [*argv, *args])
 
+
+COMMANDS = (living.stop, living.restart, living.limit, living.logs)
+"""Those that stand elsewhere; naming them keeps the import honest."""
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,7 @@ POINTS = frozenset(
         "api.template",
         "api.deploy",
         "api.withdraw",
-        "api.stop",
+        "api.change",
         "api.join",
         "controller.place",
         "controller.refuse",

@@ -28,9 +28,9 @@ def an_alloc(*tasks, wanted="running", generation=1, rev=5, alloc_id="d.0"):
     )  # fmt: skip
 
 
-def a_run(task="main", attempt=0, state="running", alloc="d.0", generation=1, **more):
+def a_run(task="main", attempt=0, state="running", alloc="d.0", generation=1, role="main", **more):
     fields = {
-        "id": run_id(alloc, task, generation, attempt), "alloc": alloc, "task": task,
+        "id": run_id(alloc, task, generation, attempt, role), "role": role, "alloc": alloc, "task": task,
         "generation": generation, "attempt": attempt, "state": state, "pid": 100 + attempt, "start": 7,
         "code": None, "error": None, "lost": None, "started": 100.0, "started_wall": 1e9,
         "ended": None, "ended_wall": None, "stop_at": None, "boot": BOOT,

@@ -4,58 +4,31 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from agentd.core.restart import within
-from agentd.core.runs import Run, TaskView, run_id, view
-from store.model.lifecycle import TASK_ENDED, Task, TaskEvent, step
+from agentd.core.actions import ORDER, Action, Forget, Kill, Limit, Start, Stop
+from agentd.core.dependencies import dependents, in_order, still_needed, waits_for
+from agentd.core.health import Health, HealthView
+from agentd.core.restart import OVER, within
+from agentd.core.runs import HOOK_TIMEOUT, MAIN, POST_STOP, Run, TaskView, view
+from store.model.lifecycle import Task, TaskEvent, step
+from store.model.policies import Limits
 from store.model.spec import AllocSpec, TaskSpec
 
 KILL_AGAIN = 1.0
-"""Seconds between two SIGKILLs to a group that is still there."""
+"""Seconds between two SIGKILLs to a tree that is still there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """SIGKILL to everything of a run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What is so on this node. Times are seconds since boot."""
 
-    run: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The stop signal to a run."""
-
-    run: str
-    signal: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A new run of a task."""
-
-    alloc: AllocSpec
-    task: TaskSpec
-    attempt: int
-    reason: str
-
-    @property
-    def run(self) -> str:
-        """The id of the run."""
-        return run_id(self.alloc.id, self.task.name, self.alloc.generation, self.attempt)
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Runs that matter no more."""
-
-    runs: tuple[str, ...]
-    reason: str
-
-
-Action = Kill | Stop | Start | Forget
-ORDER = {Kill: 0, Stop: 1, Start: 2, Forget: 3}
-"""What makes room goes first."""
+    runs: Collection[Run]
+    boot: str
+    health: Mapping[str, HealthView] = field(default_factory=dict)
+    """By run id."""
+    limited: Mapping[str, Limits] = field(default_factory=dict)
+    """The limits that runs have been given, as far as this brain knows."""
+    excess: Mapping[str, str] = field(default_factory=dict)
+    """Runs that use more than they may where no kernel enforces it, and what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +43,7 @@ class Plan:
 @dataclass(slots=True)
 class _Draft:
     now: float
-    boot: str
+    seen: Observed
     actions: list[Action] = field(default_factory=list)
     wake_at: float | None = None
 
@@ -79,12 +52,7 @@ class _Draft:
 
 
 def plan(
-    desired: Mapping[str, AllocSpec],
-    runs: Iterable[Run],
-    now: float,
-    *,
-    boot: str,
-    keep: Collection[str] | None = None,
+    desired: Mapping[str, AllocSpec], seen: Observed, now: float, *, keep: Collection[str] | None = None
 ) -> Plan:
     """What to do now. Live runs of what is not desired are left alone: they are unclaimed.
 
@@ -93,9 +61,9 @@ def plan(
 
     Cut short after any action, the next plan finishes the work.
     """
-    draft = _Draft(now, boot)
+    draft = _Draft(now, seen)
     by_alloc: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
+    for run in seen.runs:
         by_alloc[run.alloc].append(run)
     views = {
         alloc_id: _allocation(draft, alloc, by_alloc.get(alloc_id, []))
@@ -111,68 +79,156 @@ def plan(
 
 
 def _allocation(draft: _Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskView, ...]:
-    old = [run for run in runs if run.generation != alloc.generation]
-    for run in old:
-        if run.live:
-            _end(draft, run, "SIGTERM", 10.0, "an older generation")
     by_task: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.generation == alloc.generation:
             by_task[run.task].append(run)
     views = {
-        task.name: view(task, by_task[task.name], wanted=alloc.wanted, boot=draft.boot)
+        task.name: view(
+            task, by_task[task.name], wanted=alloc.wanted, boot=draft.seen.boot, health=draft.seen.health
+        )
         for task in alloc.tasks
     }
-    for name in _in_order(alloc.tasks):
-        views[name] = _task(draft, alloc, views, views[name], held=any(run.live for run in old))
-    _forget_old(draft, alloc, old, views.values())
+    old = [run for run in runs if run.generation != alloc.generation]
+    held = _replace_old(draft, alloc, old)
+    if alloc.wanted == "stopped":
+        needed_by = dependents(alloc.tasks)
+        for task in alloc.tasks:
+            views[task.name] = _ending(draft, alloc, views[task.name], needed_by.get(task.name, ()), views)
+    else:
+        for name in in_order(alloc.tasks):
+            views[name] = _task(draft, alloc, views, views[name], held=held)
+    _forget_old(draft, alloc, [] if held else old, views.values(), by_task)
     return tuple(views[task.name] for task in alloc.tasks)
+
+
+def _replace_old(draft: _Draft, alloc: AllocSpec, old: list[Run]) -> bool:
+    """Bring runs of older generations to their end, hooks included; whether there is yet to wait."""
+    specs = {task.name: task for task in alloc.tasks}
+    held = False
+    by_task: dict[tuple[int, str], list[Run]] = defaultdict(list)
+    for run in old:
+        by_task[run.generation, run.task].append(run)
+    for (generation, name), runs in by_task.items():
+        spec = specs.get(name)
+        if spec is None:
+            living = [run for run in runs if run.live]
+            for run in living:
+                _end(draft, run, "SIGTERM", 10.0, "an older generation")
+            held = held or bool(living)
+            continue
+        now = view(spec, runs, wanted="stopped", boot=draft.seen.boot)
+        for each in dict.fromkeys((now.last, now.hook)):  # a pre_start hook is both
+            if each is not None and each.live:
+                _end(draft, each, spec.stop.signal, spec.stop.timeout, "an older generation")
+        if now.next == POST_STOP and now.last is not None:
+            after = Start(alloc, spec, now.last.attempt, "its main run has ended", POST_STOP, generation)
+            draft.actions.append(after)
+        held = held or now.busy
+    return held
+
+
+def _ending(
+    draft: _Draft, alloc: AllocSpec, task: TaskView, needed_by: Iterable[str], views: Mapping[str, TaskView]
+) -> TaskView:
+    """A task that is not wanted any more: it stops after those who need it."""
+    if _sees_to_hooks(draft, alloc, task) or task.last is None or not task.last.live:
+        return task
+    needed = still_needed(needed_by, views) if task.last.stop_at is None else None
+    if needed is not None:
+        return replace(task, reason=f"stops after {needed}, which needs it")
+    _stop(draft, task.spec, task.last, "the allocation was stopped")
+    return task
 
 
 def _task(
     draft: _Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: bool
 ) -> TaskView:
-    last = task.last
-    if alloc.wanted == "stopped":
-        if last is not None and last.live:
-            _end(draft, last, task.spec.stop.signal, task.spec.stop.timeout, "the allocation was stopped")
+    if _sees_to_hooks(draft, alloc, task):
         return task
-    if last is not None and last.live and last.stop_at is not None:
-        _end(draft, last, task.spec.stop.signal, task.spec.stop.timeout, "it was being stopped")
+    if task.last is not None and task.last.live:
+        return _living(draft, task, task.last)
+    return _due(draft, alloc, views, task, held=held)
+
+
+def _sees_to_hooks(draft: _Draft, alloc: AllocSpec, task: TaskView) -> bool:
+    """Whether a hook is under way or due: it comes before all else."""
+    if task.next == POST_STOP and task.last is not None:
+        why = "its main run has ended"
+        draft.actions.append(Start(alloc, task.spec, task.last.attempt, why, POST_STOP))
+        return True
+    if task.hook is None:
+        return False
+    deadline = task.hook.started + HOOK_TIMEOUT
+    if draft.now < deadline:
+        draft.wake(deadline)
+        return task.hook.role == POST_STOP
+    why = f"the {task.hook.role} hook took longer than {HOOK_TIMEOUT:g} s"
+    draft.actions.append(Kill(task.hook.id, why))
+    draft.wake(draft.now + KILL_AGAIN)
+    return True
+
+
+def _living(draft: _Draft, task: TaskView, run: Run) -> TaskView:
+    """A run that is wanted: stop it if it is ill, over its time or its due; else see to its limits."""
+    spec = task.spec
+    if run.stop_at is not None:
+        _stop(draft, spec, run, "it was being stopped")
+        return task
+    if run.role != MAIN:
+        return task
+    why = _fault(draft, task, run)
+    if why is not None:
+        draft.actions.append(Stop(run.id, spec.stop.signal, why, why))
+        draft.wake(draft.now + spec.stop.timeout)
+    elif draft.seen.limited.get(run.id, Limits()) != spec.limits and task.state is Task.RUNNING:
+        draft.actions.append(Limit(run, spec.limits, "its limits were changed"))
+    return task
+
+
+def _fault(draft: _Draft, task: TaskView, run: Run) -> str | None:
+    """Why a run is not to go on, although it is wanted."""
+    spec = task.spec
+    if run.id in draft.seen.excess:
+        return draft.seen.excess[run.id]
+    restarts = spec.health is not None and spec.health.on_failure == "restart"
+    if restarts and task.health.state is Health.UNHEALTHY:
+        return f"unhealthy: {task.health.reason}"
+    if spec.duration is not None and run.boot == draft.seen.boot:
+        if draft.now >= run.started + spec.duration:
+            return f"{OVER} ({spec.duration:g} s)"
+        draft.wake(run.started + spec.duration)
+    return None
+
+
+def _due(
+    draft: _Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: bool
+) -> TaskView:
+    """Start what is to be started, if nothing holds it back."""
+    if task.next is None:
         return task
     if task.state is Task.BACKOFF and task.retry_at is not None and task.retry_at > draft.now:
         draft.wake(task.retry_at)
         return task
-    if task.state not in (Task.PENDING, Task.BACKOFF):
-        return task
     if held:
         return replace(task, reason="waits for its older generation to end")
     if task.state is Task.PENDING:
-        waiting = _waits_for(task.spec, views)
+        waiting = waits_for(task.spec, views)
         if waiting is not None:
             return waiting_view(task, *waiting)
-    why = "wanted" if task.last is None else task.reason
-    draft.actions.append(Start(alloc, task.spec, task.attempt, why))
+    why = "wanted" if task.last is None else task.reason or "its pre_start hook has done its work"
+    draft.actions.append(Start(alloc, task.spec, task.attempt, why, task.next))
     return task
 
 
 def waiting_view(task: TaskView, reason: str, over: bool) -> TaskView:  # noqa: FBT001 - a pair taken apart
     """A task held back by a dependency; `over`: for good."""
     event = TaskEvent.GIVE_UP if over else TaskEvent.HELD
-    return replace(task, state=step(task.state, event), reason=reason)
+    return replace(task, state=step(task.state, event), reason=reason, next=None)
 
 
-def _waits_for(spec: TaskSpec, views: Mapping[str, TaskView]) -> tuple[str, bool] | None:
-    for name, condition in sorted(spec.depends_on.items()):
-        other = views.get(name)
-        if other is None:
-            return f"depends on {name}, which is not in this allocation", True
-        if other.state is Task.COMPLETED or (condition == "started" and other.state is Task.RUNNING):
-            continue
-        if other.state in TASK_ENDED:
-            return f"depends on {name}, which {other.state}", True
-        return f"waits for {name} to be {condition}; it is {other.state}", False
-    return None
+def _stop(draft: _Draft, spec: TaskSpec, run: Run, reason: str) -> None:
+    _end(draft, run, spec.stop.signal, spec.stop.timeout, reason)
 
 
 def _end(draft: _Draft, run: Run, signal: str, timeout: float, reason: str) -> None:
@@ -189,23 +245,19 @@ def _end(draft: _Draft, run: Run, signal: str, timeout: float, reason: str) -> N
     draft.wake(draft.now + KILL_AGAIN)
 
 
-def _in_order(tasks: Iterable[TaskSpec]) -> list[str]:
-    """Dependencies before those who need them, so that a failure runs down the chain in one plan."""
-    left = {task.name: set(task.depends_on) for task in tasks}
-    order: list[str] = []
-    while left:
-        ready = sorted(name for name, needs in left.items() if not needs & left.keys()) or sorted(left)
-        order += ready
-        for name in ready:
-            del left[name]
-    return order
-
-
-def _forget_old(draft: _Draft, alloc: AllocSpec, old: list[Run], views: Iterable[TaskView]) -> None:
-    """Runs whose part in restart policy is over."""
+def _forget_old(
+    draft: _Draft,
+    alloc: AllocSpec,
+    old: list[Run],
+    views: Iterable[TaskView],
+    by_task: Mapping[str, Iterable[Run]],
+) -> None:
+    """Runs whose part in restart policy is over, and the hooks around them."""
     gone = [run.id for run in old if not run.live]
     for task in views:
-        gone += [run.id for run in task.runs[:-1] if not run.live and _is_past(draft, task, run)]
+        past = {run.attempt for run in task.runs[:-1] if not run.live and _is_past(draft, task, run)}
+        if past:
+            gone += [run.id for run in by_task[task.spec.name] if run.attempt in past and not run.live]
     if gone:
         draft.actions.append(Forget(tuple(gone), f"they matter no more to {alloc.id}"))
 
@@ -215,4 +267,4 @@ def _is_past(draft: _Draft, task: TaskView, run: Run) -> bool:
     policy, last = task.spec.restart, task.runs[-1]
     if not last.live:
         return not within(policy, run, last)
-    return run.boot != draft.boot or draft.now - (run.ended or 0.0) > policy.window
+    return run.boot != draft.seen.boot or draft.now - (run.ended or 0.0) > policy.window

@@ -1,5 +1,6 @@
 """Restart policy: what follows an exit."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,11 @@ from store.model.policies import RestartPolicy
 
 if TYPE_CHECKING:
     from agentd.core.runs import Run
+
+
+OVER = "its duration is over"
+JITTER = 0.2
+"""Delays are up to this much longer: what fails on many nodes at once must not come back at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class Again:
 @dataclass(frozen=True, slots=True)
 class Done:
     """That was success."""
+
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,9 @@ def judge(policy: RestartPolicy, runs: "Sequence[Run]", boot: str) -> Again | Do
     last = runs[-1]
     if not blamed(last):
         return Again(0.0, last.lost or "it was stopped with its keeper")
-    if last.code == 0 and policy.condition != "always":
+    if (last.why or "").startswith(OVER):
+        return Done(last.why or "")
+    if last.code == 0 and last.why is None and policy.condition != "always":
         return Done()
     how = exit_reason(last)
     if policy.condition == "no":
@@ -52,14 +62,24 @@ def judge(policy: RestartPolicy, runs: "Sequence[Run]", boot: str) -> Again | Do
     failures = sum(1 for run in runs if blamed(run) and within(policy, run, last))
     if failures > policy.max_attempts:
         return Enough(f"{how}; given up after {policy.max_attempts} restarts")
-    delay = Backoff(first=policy.delay, factor=policy.factor, most=policy.max_delay).delay(failures)
+    backoff = Backoff(first=policy.delay, factor=policy.factor, most=policy.max_delay)
+    delay = backoff.delay(failures) * (1 + JITTER * _fraction(last.id))
     at = (last.ended or 0.0) + delay if last.boot == boot else 0.0
-    return Again(at, f"{how}; restarted after {delay:g} s")
+    return Again(at, f"{how}; restarted after {delay:.3g} s")
+
+
+def _fraction(run: str) -> float:
+    """A number from 0 to 1, the same whenever one run is judged."""
+    return zlib.crc32(run.encode()) / 2**32
 
 
 def blamed(run: "Run") -> bool:
     """Whether the end of a run is the task's own doing."""
-    return run.stop_at is None and not (run.lost and "rebooted" in run.lost)
+    if run.why is not None:
+        return True
+    return run.stop_at is None and not (
+        run.lost and ("rebooted" in run.lost or "before it began" in run.lost)
+    )
 
 
 def within(policy: RestartPolicy, run: "Run", last: "Run") -> bool:

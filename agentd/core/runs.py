@@ -4,9 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agentd.core.health import HealthView, begin
 from agentd.core.restart import Again, Done, Enough, judge
 from store.model.lifecycle import Task, TaskEvent, step
 from store.model.spec import TaskSpec
+
+NOTHING: Mapping[str, HealthView] = {}
+UNPROBED = HealthView()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +34,25 @@ class Run:
     ended_wall: float | None
     stop_at: float | None
     boot: str
+    role: str = "main"
+    """`main`, or the hook `pre_start` or `post_stop` around the main run of the same attempt."""
+    why: str | None = None
+    """Why it was stopped, if that was not by order: it was unhealthy, say."""
+    oom: int = 0
+    left: tuple[tuple[int, str], ...] = ()
+    """Processes (pid, command) that outlived the main one and were killed."""
+    cgroups: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "Run":
-        """From the keeper's words; newer keepers may say more."""
-        return cls(**{key: raw[key] for key in cls.__slots__})
+        """From the keeper's words; newer keepers may say more, older ones less.
+
+        To brains that know no hooks, a hook is the run of a task that they were never told of.
+        """
+        known = {key: raw[key] for key in cls.__slots__ if key in raw}
+        task = raw["task"].removesuffix(f":{raw.get('role', MAIN)}")
+        left = tuple((pid, command) for pid, command in raw.get("left", ()))
+        return cls(**{**known, "task": task, "left": left, "cgroups": tuple(raw.get("cgroups", ()))})
 
     @property
     def live(self) -> bool:
@@ -42,9 +60,15 @@ class Run:
         return self.state in ("starting", "running", "draining")
 
 
-def run_id(alloc: str, task: str, generation: int, attempt: int) -> str:
+MAIN, PRE_START, POST_STOP = "main", "pre_start", "post_stop"
+HOOK_TIMEOUT = 60.0
+"""Seconds that a hook may take."""
+
+
+def run_id(alloc: str, task: str, generation: int, attempt: int, role: str = MAIN) -> str:
     """The name of a run; asking the keeper twice for the same one is harmless."""
-    return f"{alloc}/{task}/{generation}.{attempt}"
+    suffix = "" if role == MAIN else f":{role}"
+    return f"{alloc}/{task}/{generation}.{attempt}{suffix}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +78,14 @@ class TaskView:
     spec: TaskSpec
     state: Task
     runs: tuple[Run, ...]
+    """The run that stands for each attempt: the main one, or the hook that kept it from starting."""
+    hook: Run | None = None
+    """A hook that runs just now."""
+    next: str | None = None
+    """The role of the run that is due, if one is."""
     reason: str = ""
     retry_at: float | None = None
+    health: HealthView = UNPROBED
 
     @property
     def last(self) -> Run | None:
@@ -64,50 +94,131 @@ class TaskView:
 
     @property
     def attempt(self) -> int:
-        """The number that the next run gets."""
-        return self.runs[-1].attempt + 1 if self.runs else 0
+        """The number that the next main run gets."""
+        if self.last is None:
+            return 0
+        return self.last.attempt + (self.last.role == MAIN or self.state is Task.BACKOFF)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything of it lives, or has yet to run before it is over."""
+        return self.next == POST_STOP or any(run is not None and run.live for run in (self.last, self.hook))
 
 
-def view(spec: TaskSpec, runs: Iterable[Run], *, wanted: str, boot: str) -> TaskView:
+def view(
+    spec: TaskSpec, runs: Iterable[Run], *, wanted: str, boot: str, health: Mapping[str, HealthView] = NOTHING
+) -> TaskView:
     """Fold the runs of one generation of a task through its lifecycle; `boot` is the present one."""
-    ordered = tuple(sorted(runs, key=lambda run: run.attempt))
+    by_attempt: dict[int, dict[str, Run]] = {}
+    for run in runs:
+        by_attempt.setdefault(run.attempt, {})[run.role] = run
+    attempts = [by_attempt[number] for number in sorted(by_attempt)]
+    ordered = tuple(each.get(MAIN) or each.get(PRE_START) or each[POST_STOP] for each in attempts)
     state = Task.PENDING
-    for _ in ordered[:-1]:  # another run followed: policy said so then
+    for _ in ordered[:-1]:  # another attempt followed: policy said so then
         for event in (TaskEvent.START, TaskEvent.EXECED, TaskEvent.EXIT, TaskEvent.RETRY):
             state = step(state, event)
-    now = TaskView(spec=spec, state=state, runs=ordered)
+    now = TaskView(spec=spec, state=state, runs=ordered, next=first_role(spec))
     if ordered:
-        now = _last_run(replace(now, state=step(state, TaskEvent.START)), ordered[-1], wanted, boot)
+        last = ordered[-1]
+        now = replace(now, state=step(state, TaskEvent.START), next=None)
+        if last.role == PRE_START:
+            now = _pre_start(now, last, wanted, boot)
+        else:
+            now = _main(now, last, attempts[-1].get(POST_STOP), wanted, boot)
+        if now.state is Task.RUNNING:
+            now = replace(now, health=health.get(last.id, begin(spec.health, last.started)))
     if wanted == "stopped" and now.state in (Task.PENDING, Task.BACKOFF):
-        return replace(now, state=step(now.state, TaskEvent.STOP), retry_at=None)
+        return replace(now, state=step(now.state, TaskEvent.STOP), retry_at=None, next=None)
     return now
 
 
-def _last_run(now: TaskView, run: Run, wanted: str, boot: str) -> TaskView:
-    """What the latest run, which was asked for, makes of a task."""
+def first_role(spec: TaskSpec) -> str:
+    """What an attempt begins with."""
+    return PRE_START if spec.pre_start else MAIN
+
+
+def _pre_start(now: TaskView, hook: Run, wanted: str, boot: str) -> TaskView:
+    """The hook before a main run; if it fails, so has the start."""
+    if hook.live:
+        return replace(now, hook=hook, reason="its pre_start hook runs")
+    if hook.state == "failed":
+        error = f"{PRE_START}|{hook.error}"
+        return replace(now, state=step(now.state, TaskEvent.EXEC_FAILED), reason=error)
+    if hook.code == 0 and wanted == "running":
+        return replace(now, next=MAIN)
+    exited = replace(now, state=step(now.state, TaskEvent.EXIT))
+    if wanted == "stopped":
+        return replace(exited, state=step(exited.state, TaskEvent.STOP), reason=exit_reason(hook))
+    return _verdict(exited, boot, f"{PRE_START} hook: ")
+
+
+def _main(now: TaskView, run: Run, after: Run | None, wanted: str, boot: str) -> TaskView:
+    """What the latest main run, which was asked for, makes of a task."""
     if run.state == "starting":
         return now
     if run.state == "failed":
         return replace(now, state=step(now.state, TaskEvent.EXEC_FAILED), reason=run.error or "")
     running = step(now.state, TaskEvent.EXECED)
     if run.live:
-        return replace(now, state=running, reason="stopping" if run.stop_at is not None else "")
-    exited = step(running, TaskEvent.EXIT)
-    if run.stop_at is not None and wanted == "stopped":
-        return replace(now, state=step(exited, TaskEvent.STOP), reason=exit_reason(run))
+        return replace(now, state=running, reason=_stopping(run) if run.stop_at is not None else "")
+    now = replace(now, state=step(running, TaskEvent.EXIT))
+    if now.spec.post_stop and (after is None or after.live):
+        return replace(now, hook=after, next=None if after else POST_STOP, reason="its post_stop hook runs")
+    if run.stop_at is not None and run.why is None and wanted == "stopped":
+        now = replace(now, state=step(now.state, TaskEvent.STOP), reason=exit_reason(run))
+    else:
+        now = _verdict(now, boot)
+    trouble = hook_trouble(after)
+    return replace(now, reason=f"{now.reason}; {trouble}".removeprefix("; ")) if trouble else now
+
+
+def _verdict(now: TaskView, boot: str, what: str = "") -> TaskView:
+    """What restart policy says of a task that has ended by itself."""
     match judge(now.spec.restart, now.runs, boot):
         case Again(at, why):
-            return replace(now, state=step(exited, TaskEvent.RETRY), reason=why, retry_at=at)
-        case Done():
-            return replace(now, state=step(exited, TaskEvent.FINISH))
+            following, state = first_role(now.spec), step(now.state, TaskEvent.RETRY)
+            return replace(now, state=state, reason=what + why, retry_at=at, next=following)
+        case Done(why):
+            return replace(now, state=step(now.state, TaskEvent.FINISH), reason=why)
         case Enough(why):
-            return replace(now, state=step(exited, TaskEvent.GIVE_UP), reason=why)
+            return replace(now, state=step(now.state, TaskEvent.GIVE_UP), reason=what + why)
+
+
+def hook_trouble(hook: Run | None) -> str:
+    """What went wrong with a hook, or nothing."""
+    if hook is None or hook.live or hook.code == 0:
+        return ""
+    return f"{hook.role} hook: {hook.error or exit_reason(hook)}"
+
+
+def _stopping(run: Run) -> str:
+    if run.state != "draining":
+        return f"stopping: {run.why}" if run.why else "stopping"
+    left = "; ".join(f"{pid} {command}" for pid, command in run.left)
+    return f"waits for what it left behind: {left}" if left else "waits for its last processes to end"
 
 
 def exit_reason(run: Run) -> str:
     """How a run ended, for people."""
+    how = _how(run)
+    if run.oom and run.code not in (0, None):
+        how = f"killed for want of memory (OOM): {how}"
+    elif run.oom:
+        how = f"{how}; {run.oom} of its processes were killed for want of memory (OOM)"
+    if run.why is not None:
+        how = f"stopped, {run.why}: {how}"
+    if run.left:
+        left = ", ".join(f"{pid} ({command})" for pid, command in run.left)
+        how = f"{how}; it left processes behind, which were killed: {left}"
+    return how
+
+
+def _how(run: Run) -> str:
     if run.lost:
         return run.lost
+    if run.error:
+        return run.error
     if run.code is None:
         return "exit code unknown"
     if run.code > 128:

@@ -10,12 +10,30 @@ from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+OOM_SCORE = "-900"
+NEVER_BEGAN = 213
+"""Exit code of a child whose keeper died before it said go."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def become_subreaper() -> None:
     """Orphans of our tasks become our children, so that they do not stay as zombies."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+_protected = False
+
+
+def protect() -> None:
+    """Let the kernel look elsewhere when memory runs out, if we may ask for that."""
+    global _protected  # noqa: PLW0603 - what the children of this process have to undo
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            file.write(OOM_SCORE)
+        _protected = True
+    except OSError:
+        with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+            _protected = int(file.read()) < 0  # inherited from who may
 
 
 @dataclass(frozen=True)
@@ -56,13 +74,17 @@ def _be_the_child(order: dict[str, Any], go: int, verdict: int) -> None:
     step = "go"
     try:
         if os.read(go, 1) != b"g":
-            os._exit(0)
+            os._exit(NEVER_BEGAN)
+        step = "cgroup"
+        for directory in order.get("cgroups") or ():
+            _enter(directory)
         step = "setsid"
         os.setsid()
         _reset_signals()
+        _be_as_mortal_as_any()
         step = "log"
         _redirect(order["stdout"], order["stderr"])
-        os.umask(0o022)
+        os.umask(order.get("umask", 0o022))
         step = "ulimits"
         for number, soft, hard in order["rlimits"]:
             resource.setrlimit(number, (soft, hard))
@@ -82,6 +104,19 @@ def _be_the_child(order: dict[str, Any], go: int, verdict: int) -> None:
     except BaseException:  # noqa: BLE001 - a forked child must not run its parent's code on
         os.write(verdict, f"{step} 0".encode())
     os._exit(127)
+
+
+def _enter(directory: str) -> None:
+    fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(fd, b"0")
+    os.close(fd)
+
+
+def _be_as_mortal_as_any() -> None:
+    """The keeper is spared when memory runs out; its tasks are not."""
+    if _protected:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("0")
 
 
 def _reset_signals() -> None:

@@ -6,15 +6,18 @@ _STATES = {"execed": "running", "ended": "exited", "failed": "failed", "draining
 _MARKS = ("seq", "kind", "id")
 
 
-def apply(runs: dict[str, dict[str, Any]], entry: dict[str, Any]) -> None:
-    """Bring `runs` (run id to run) up to `entry`. Applying twice is harmless."""
+def apply(runs: dict[str, dict[str, Any]], entry: dict[str, Any]) -> list[str]:
+    """Bring `runs` (run id to run) up to `entry`; the ids it is about. Applying twice is harmless."""
     kind = entry["kind"]
-    if kind == "run":
-        runs[entry["run"]["id"]] = dict(entry["run"])
-    elif kind == "forgot":
+    if kind == "forgot":
         for run_id in entry["ids"]:
             runs.pop(run_id, None)
-    elif entry["id"] in runs:
+        return list(entry["ids"])
+    if kind == "run":
+        runs[entry["run"]["id"]] = dict(entry["run"])
+        return [entry["run"]["id"]]
+    if entry["id"] in runs:
         run = runs[entry["id"]]
         run.update({key: value for key, value in entry.items() if key not in _MARKS})
         run["state"] = _STATES.get(kind, run["state"])
+    return [entry["id"]]

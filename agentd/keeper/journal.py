@@ -82,6 +82,10 @@ class Journal:
         except OSError:
             return
 
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
     def size(self) -> int:
         """Bytes."""
         return os.fstat(self._fd).st_size

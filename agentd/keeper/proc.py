@@ -1,6 +1,21 @@
 """What /proc says of processes. A process is (boot id, pid, start time)."""
 
 import os
+from dataclasses import dataclass
+
+MOST_WORDS = 200
+"""Bytes of a command line that are worth telling."""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """One process as it is now. `start` in clock ticks since boot."""
+
+    pid: int
+    dead: bool
+    parent: int
+    session: int
+    start: int
 
 
 def boot_id() -> str:
@@ -9,21 +24,30 @@ def boot_id() -> str:
         return file.read().strip()
 
 
-def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None when it is gone or a zombie."""
-    fields = _stat(pid)
-    if fields is None or fields[0] in ("Z", "X"):
+def stat(pid: int) -> Stat | None:
+    """A process, zombies included (`dead`); None when it is gone, or (hidepid) not ours to see."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # the name before may hold anything
+    except OSError:
         return None
-    return int(fields[19])
+    return Stat(pid, fields[0] in (b"Z", b"X"), int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def start_time(pid: int) -> int | None:
+    """When a living process started, in clock ticks since boot."""
+    found = stat(pid)
+    return None if found is None or found.dead else found.start
 
 
 def has_execed(pid: int) -> bool:
-    """Whether a child of a keeper runs something else than the keeper by now."""
+    """Whether a child of a keeper runs something else than a keeper by now."""
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as its, open("/proc/self/cmdline", "rb") as ours:
-            return its.read() != ours.read()
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
     except OSError:
         return False
+    return not (words[1:3] == [b"-I", b"-S"] and words[3:4] and words[3].endswith(b"/keeper"))
 
 
 def children() -> list[int]:
@@ -32,32 +56,32 @@ def children() -> list[int]:
         with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
             return [int(pid) for pid in file.read().split()]
     except OSError:
-        pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
-        return [pid for pid in pids if (_stat(pid) or ["", ""])[1] == str(os.getpid())]
+        return [found.pid for found in everybody() if found.parent == os.getpid()]
 
 
-def session_of(pid: int) -> int | None:
-    """The session of a living process."""
-    fields = _stat(pid)
-    return None if fields is None or fields[0] in ("Z", "X") else int(fields[3])
+def everybody() -> list[Stat]:
+    """All processes that are alive."""
+    found = (stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return [each for each in found if each is not None and not each.dead]
 
 
-def session_members(session: int) -> list[int]:
-    """The living processes of a session."""
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        fields = _stat(int(name))
-        if fields is not None and fields[0] not in ("Z", "X") and int(fields[3]) == session:
-            found.append(int(name))
-    return found
-
-
-def _stat(pid: int) -> list[str] | None:
-    """The fields after the command name, which may hold spaces and parentheses."""
+def carries(pid: int, variable: bytes) -> bool:
+    """Whether a process was given this environment variable (`NAME=value`)."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()
-    except OSError:  # gone, or (hidepid) not ours to see
-        return None
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return variable in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def command(pid: int) -> str:
+    """What a process runs, for people."""
+    for name in ("cmdline", "comm"):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb") as file:
+                words = file.read().rstrip(b"\0\n").replace(b"\0", b" ")
+        except OSError:
+            return "?"
+        if words:
+            return words[:MOST_WORDS].decode(errors="replace")
+    return "?"

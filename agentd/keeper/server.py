@@ -1,135 +1,156 @@
 """The keeper's loop: one thread, one selector; orders in and events out as JSON lines."""
 
-import errno
-import fcntl
 import json
 import os
 import selectors
 import signal
-import socket
-import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from agentd.keeper.child import become_subreaper
+from agentd.keeper import version
+from agentd.keeper.guard import Line
 from agentd.keeper.journal import Entry, Journal
+from agentd.keeper.peer import Peer
+from agentd.keeper.post import Post
+from agentd.keeper.probes import Probes
+from agentd.keeper.reaper import Reaper
 from agentd.keeper.table import Table, boot_clock
 
-PROTOCOL = 1
 SYNC_EVERY = 0.05
 POLL_EVERY = 0.1
-MOST_WAITING = 64 * 1024 * 1024
-"""Bytes that a client may leave unread before it is dropped."""
 
 
-class Peer:
-    """One connected brain (or `agent stop`)."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.incoming = b""
-        self.outgoing = b""
-        self.listens = False
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Queue a line."""
-        self.outgoing += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+CHANGES: dict[str, Callable[[Table, dict[str, Any]], list[Entry]]] = {
+    "refuse": lambda table, said: table.refuse(said["run"], said["error"]),
+    "stop": lambda table, said: table.stop(said["id"], said["signal"], said.get("why")),
+    "kill": lambda table, said: table.kill(said["id"]),
+    "expire": lambda table, said: table.expire(said["id"], said["deadline"]),
+    "regroup": lambda table, said: table.regroup(said["id"], said["cgroups"]),
+    "forget": lambda table, said: table.forget(said["ids"]),
+}
+"""Orders that change nothing but the table."""
 
 
 class Keeper:
     """Serves one directory."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self, post: Post, line: Line) -> None:
+        self._post = post
+        self._line = line
         self._selector = selectors.DefaultSelector()
         self._peers: dict[int, Peer] = {}
         self._ending: float | None = None
         self._synced = 0.0
-        self.table = Table(Journal(os.path.join(directory, "keeper.journal")))
+        self._unguarded = False
+        self._settled = False
+        self._upgrade: tuple[list[str], Peer, object] | None = None
+        self.table = Table(Journal(os.path.join(post.directory, "keeper.journal")))
         self.table.watch = lambda fd: self._selector.register(fd, selectors.EVENT_READ, "verdict")
         self.table.unwatch = self._selector.unregister
+        self.reaper = Reaper(self.table, os.getppid())
+        self.probes = Probes()
 
-    def serve(self) -> None:
-        """Until told to end, and all runs have."""
-        become_subreaper()
-        self.table.restore()
+    def serve(self) -> bool:
+        """Until told to end and all runs have (True), or until the guard is gone (False)."""
         wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._begin_end(None))
         for ignored in (signal.SIGINT, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)
-        listener = self._listen()
-        self._selector.register(listener, selectors.EVENT_READ, "listener")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        self.table.replay()
+        self.reaper.restore()
+        self._line.send({"settle": True})
+        self._selector.register(self._line.sock, selectors.EVENT_READ, "guard")
+        while not self._settled and not self._unguarded:
+            self._hear_guard()
+        self.reaper.settle()
+        self._selector.register(self._post.listener, selectors.EVENT_READ, "listener")
         self._selector.register(wake_read, selectors.EVENT_READ, "wake")
-        while self._ending is None or self.table.live():
-            self._round(listener, wake_read)
-        self.table.sync()
+        os.write(wake_write, b"!")  # what ended while we were being replaced raised no signal
+        while not self._unguarded and (self._ending is None or self.table.live()):
+            self._round(wake_read)
+        self._close(wake_read, wake_write)
+        return not self._unguarded
 
-    def _round(self, listener: socket.socket, wake: int) -> None:
+    def _close(self, *pipes: int) -> None:
+        """Let go of all but the post: this process may be a guard next."""
+        while self.table.verdicts:  # a forked child says within moments how its exec went
+            self.table.verdict(next(iter(self.table.verdicts)))
+        self.table.close()
+        signal.set_wakeup_fd(-1)
+        for peer in self._peers.values():
+            peer.flush()
+            peer.sock.close()
+        self._line.sock.close()
+        self._selector.close()
+        for fd in pipes:
+            os.close(fd)
+
+    def _round(self, wake: int) -> None:
         for key, _ in self._selector.select(self._timeout()):
             if key.data == "listener":
-                self._accept(listener)
+                self._accept()
             elif key.data == "wake":
                 os.read(wake, 4096)
+            elif key.data == "guard":
+                self._hear_guard()
             elif isinstance(key.data, Peer):
                 self._hear(key.data)
             elif key.data == "verdict" and key.fd in self.table.verdicts:
                 self._tell(self.table.verdict(key.fd))
-        self._tell(self.table.reap())
-        if self.table.polls():
-            self._tell(self.table.poll())
-        if self._ending is not None:
-            self._press_end(self._ending)
+        self._tell(self.reaper.reap(self.probes))
+        if self.reaper.polls():
+            self._tell(self.reaper.poll())
+        self._press()
         now = boot_clock()
         if now - self._synced > SYNC_EVERY:
             self.table.sync()
             self._synced = now
         for peer in list(self._peers.values()):
             self._flush(peer)
+        self._upgrade_if_quiet()
 
     def _timeout(self) -> float | None:
-        if self.table.polls() or self._ending is not None or self.table.dirty:
-            return POLL_EVERY
-        return None
+        busy = self.reaper.polls() or self._ending is not None or self.table.dirty or self._upgrade
+        first = self._first_deadline()
+        if first is None:
+            return POLL_EVERY if busy else None
+        left = max(0.0, first - boot_clock())
+        return min(left, POLL_EVERY) if busy else left
 
-    def _listen(self) -> socket.socket:
-        path = os.path.join(self._directory, "keeper.sock")
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:  # a socket's path may be 107 bytes long; a directory's may be longer
-            if os.path.exists(path):
-                os.unlink(path)
-            old = os.umask(0o177)
-            listener.bind(f"/proc/self/fd/{fd}/keeper.sock")
-            os.umask(old)
-        finally:
-            os.close(fd)
-        listener.listen(16)
-        listener.setblocking(False)
-        return listener
+    def _first_deadline(self) -> float | None:
+        deadlines = [run["deadline"] for run in self.table.live() if run.get("deadline") is not None]
+        deadlines += self.probes.deadlines()
+        return min(deadlines) if deadlines else None
 
-    def _accept(self, listener: socket.socket) -> None:
-        sock, _ = listener.accept()
-        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        if struct.unpack("3i", credentials)[1] not in (0, os.geteuid()):
-            sock.close()
-            return
-        sock.setblocking(False)
-        peer = self._peers[sock.fileno()] = Peer(sock)
-        self._selector.register(sock, selectors.EVENT_READ, peer)
+    def _accept(self) -> None:
+        peer = Peer.accept(self._post.listener, os.geteuid())
+        if peer is not None:
+            self._peers[peer.sock.fileno()] = peer
+            self._selector.register(peer.sock, selectors.EVENT_READ, peer)
+
+    def _hear_guard(self) -> None:
+        messages = self._line.receive()
+        if messages is None:
+            self._unguarded = True
+        for message in messages or ():
+            if "exit" in message:
+                pid, start, status = message["exit"]
+                self._tell(self.reaper.told(pid, start, status))
+                self._line.send({"ack": [pid, start]})
+            elif "settled" in message:
+                self._settled = True
+            elif "upgraded" in message and self._upgrade is not None:
+                self._follow(message["upgraded"])
 
     def _hear(self, peer: Peer) -> None:
-        try:
-            data = peer.sock.recv(1 << 20)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
+        lines = peer.receive()
+        if lines is None:
             self._drop(peer)
             return
-        *lines, peer.incoming = (peer.incoming + data).split(b"\n")
         for line in lines:
             message: dict[str, Any] = {}
             try:
@@ -142,37 +163,54 @@ class Keeper:
                 answer = {"error": error.strerror or str(error)}
             except (ValueError, KeyError, TypeError) as error:
                 answer = {"error": f"not understood: {error!r}"}
-            peer.send({"re": message.get("re"), **answer})
+            if answer is not None:
+                peer.send({"re": message.get("re"), **answer})
 
-    def _obey(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any]:
+    def _obey(self, peer: Peer, message: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer; None: it comes later."""
         table, verb = self.table, message["verb"]
         entries: list[Entry] = []
         if verb == "list":
             peer.listens = True
-            return {
-                "seq": table.seq,
-                "runs": list(table.runs.values()),
-                "protocol": PROTOCOL,
-                "pid": os.getpid(),
-            }
+            return {"seq": table.seq, "runs": list(table.runs.values()), **version.of(message)}
         if verb == "spawn":
             if self._ending is not None:
                 return {"error": "the keeper is ending"}
             entries = table.spawn(message["order"])
-        elif verb == "refuse":
-            entries = table.refuse(message["run"], message["error"])
-        elif verb == "stop":
-            entries = table.stop(message["id"], message["signal"])
-        elif verb == "kill":
-            entries = table.kill(message["id"])
-        elif verb == "forget":
-            entries = table.forget(message["ids"])
+        elif verb == "probe":
+            self.probes.start(peer, message["id"], message["order"], message["timeout"])
         elif verb == "end":
             self._begin_end(message["force"])
+        elif verb == "upgrade":
+            self._upgrade = [str(word) for word in message["program"]], peer, message.get("re")
+            return None
+        elif verb in CHANGES:
+            entries = CHANGES[verb](table, message)
         else:
             return {"error": f"unknown verb {verb!r}"}
         self._tell(entries)
         return {}
+
+    def _upgrade_if_quiet(self) -> None:
+        """The guard goes first; before us, no fork may be half done."""
+        if self._upgrade is not None and not self.table.verdicts and not self.probes.running:
+            self._line.send({"upgrade": self._upgrade[0]})
+            while self._upgrade is not None and not self._unguarded:
+                self._hear_guard()
+
+    def _follow(self, verdict: object) -> None:
+        """The guard was replaced, or not; now we are, keeping our children."""
+        assert self._upgrade is not None
+        program, peer, number = self._upgrade
+        self._upgrade = None
+        if verdict is True:
+            self.table.sync()
+            try:
+                self._post.replace(program, "keeper", self._line.sock)
+            except OSError as error:
+                verdict = error.strerror
+        sys.stderr.write(f"not replaced by {program}: {verdict}\n")
+        peer.send({"re": number, "error": f"not replaced: {verdict}"})
 
     def _begin_end(self, force: bool | None) -> None:  # noqa: FBT001 - a signal handler's way in, too
         """No new runs; those there are get their stop signal and their own grace."""
@@ -180,13 +218,22 @@ class Keeper:
             return
         if self._ending is None:
             self._ending = boot_clock()
-            self.table.ending = True
+            self.reaper.ending = True
 
-    def _press_end(self, since: float) -> None:
+    def _press(self) -> None:
+        """Runs whose deadline is over, or all when we are ending: signal, grace, SIGKILL."""
+        now = boot_clock()
+        self.probes.kill_overdue(now)
         for run in self.table.live():
+            deadline = run.get("deadline")
+            overdue = deadline is not None and now >= deadline
+            if self._ending is None and not overdue:
+                continue
+            since = min(each for each in (self._ending, deadline if overdue else None) if each is not None)
             if run["stop_at"] is None:
-                self._tell(self.table.stop(run["id"], run["stop_signal"]))
-            elif boot_clock() - max(run["stop_at"], since) > run["grace"]:
+                why = "its deadline passed and nobody renewed it" if overdue else None
+                self._tell(self.table.stop(run["id"], run["stop_signal"], why))
+            elif now - max(run["stop_at"], since) > run["grace"]:
                 self._tell(self.table.kill(run["id"]))
 
     def _tell(self, entries: list[Entry]) -> None:
@@ -196,16 +243,7 @@ class Keeper:
                     peer.send({"event": entry})
 
     def _flush(self, peer: Peer) -> None:
-        while peer.outgoing:
-            try:
-                sent = peer.sock.send(peer.outgoing)
-            except BlockingIOError:
-                break
-            except OSError:
-                self._drop(peer)
-                return
-            peer.outgoing = peer.outgoing[sent:]
-        if len(peer.outgoing) > MOST_WAITING:
+        if not peer.flush():
             self._drop(peer)
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if peer.outgoing else 0)
@@ -216,18 +254,3 @@ class Keeper:
         if self._peers.pop(peer.sock.fileno(), None) is not None:
             self._selector.unregister(peer.sock)
             peer.sock.close()
-
-
-def main(directory: str) -> int:
-    """Serve a directory, unless another keeper does."""
-    os.closerange(3, 256)
-    lock = os.open(os.path.join(directory, "keeper.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            sys.stderr.write("another keeper serves this directory\n")
-            return 1
-        raise
-    Keeper(directory).serve()
-    return 0

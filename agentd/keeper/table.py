@@ -2,12 +2,11 @@
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
-from agentd.keeper import child, proc
+from agentd.keeper import cgroup, child, proc, tree
 from agentd.keeper.events import apply
 from agentd.keeper.faults import fault
 from agentd.keeper.journal import Entry, Journal
@@ -17,7 +16,7 @@ LIVE = ("starting", "running", "draining")
 
 
 def boot_clock() -> float:
-    """Seconds since boot: the same clock in every process of this boot."""
+    """Seconds since boot, those of sleep included: the same clock in every process of this boot."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -29,50 +28,38 @@ class Table:
         self.boot = proc.boot_id()
         self.runs: dict[str, Run] = {}
         self.by_pid: dict[int, str] = {}
+        """Living runs that are our children."""
         self.verdicts: dict[int, str] = {}
         """Descriptors on which a child will say how its exec went."""
         self.watch: Callable[[int], object] = lambda _: None
         self.unwatch: Callable[[int], object] = lambda _: None
-        self.ending = False
-        """Runs that end now are being stopped, whoever signalled first: the machine goes down."""
-        self.adopted: set[str] = set()
-        """Runs whose parent was another keeper: we can see that they end, not how."""
 
     @property
     def seq(self) -> int:
         """The number of the last entry."""
         return self._journal.seq
 
-    def restore(self) -> None:
-        """Take over what the journal says. Processes that are still there are adopted."""
-        for entry in self._journal.replay():
-            apply(self.runs, entry)
-        for run in [run for run in self.runs.values() if run["state"] in LIVE]:
-            if run["boot"] != self.boot:
-                self._note("ended", run, code=None, lost="the machine was rebooted")
-            elif self._is_alive(run):
-                self.adopted.add(run["id"])
-            else:
-                _kill_leftovers(run)
-                code = run["code"] if run["state"] == "draining" else None
-                lost = None if code is not None else "it ended while no keeper was there: exit code unknown"
-                self._note("ended", run, code=code, lost=lost)
-        self._compact()
-
-    def sync(self) -> None:
-        """Put the journal on disk; without its history, when that is most of it."""
-        self._journal.sync()
-        self._compact()
-
-    def _compact(self) -> None:
-        if self._journal.outgrown():
-            kept = [{"seq": self.seq, "kind": "run", "run": run} for run in self.runs.values()]
-            self._journal.rewrite(kept)
-
     @property
     def dirty(self) -> bool:
         """Whether the journal has entries that are not on disk."""
         return self._journal.dirty
+
+    def replay(self) -> None:
+        """Take over what the journal says; what became of it since is `Reaper.restore`'s to find out."""
+        for entry in self._journal.replay():
+            apply(self.runs, entry)
+
+    def sync(self) -> None:
+        """Put the journal on disk; without its history, when that is most of it."""
+        self._journal.sync()
+        if self._journal.outgrown():
+            kept = [{"seq": self.seq, "kind": "run", "run": run} for run in self.runs.values()]
+            self._journal.rewrite(kept)
+
+    def close(self) -> None:
+        """Put everything on disk and let go of the file."""
+        self._journal.sync()
+        self._journal.close()
 
     def spawn(self, order: dict[str, Any]) -> list[Entry]:
         """Start a run. One that is known already is left as it is: asking twice is harmless.
@@ -83,28 +70,18 @@ class Table:
         known = order["run"]
         if known["id"] in self.runs:
             return []
-        stop = {"stop_signal": order["stop_signal"], "grace": order["grace"]}
         fault("keeper.spawn.before")
         born = child.fork(order)
-        start = proc.start_time(born.pid)
-        run = {
-            **known,
-            "state": "starting",
+        run = _record_of(known, boot=self.boot, state="starting") | {
             "pid": born.pid,
-            "start": start,
-            "boot": self.boot,
-            "code": None,
-            "error": None,
-            "lost": None,
-            "started": boot_clock(),
-            "started_wall": time.time(),
-            "ended": None,
-            "ended_wall": None,
-            "stop_at": None,
-            **stop,
+            "start": proc.start_time(born.pid),
+            "stop_signal": order["stop_signal"],
+            "grace": order["grace"],
+            "cgroups": order.get("cgroups") or [],
+            "deadline": order.get("deadline"),
         }
         try:
-            entries = [self._record("run", must=True, run=run)]
+            entries = [self.record("run", must=True, run=run)]
         except OSError as error:
             os.close(born.go)  # it was not journalled, so it must not run
             os.close(born.verdict)
@@ -121,18 +98,11 @@ class Table:
 
     def refuse(self, run: dict[str, Any], error: str) -> list[Entry]:
         """Record a run that cannot be started, so that every brain knows."""
-        return [] if run["id"] in self.runs else [self._refused(run, error)]
-
-    def _refused(self, run: dict[str, Any], error: str) -> Entry:
-        now, wall = boot_clock(), time.time()
-        return self._record(
-            "run",
-            run={
-                **run, "state": "failed", "pid": None, "start": None, "boot": self.boot, "code": None,
-                "error": error, "lost": None, "started": now, "started_wall": wall, "ended": now,
-                "ended_wall": wall, "stop_at": None, "stop_signal": 15, "grace": 0,
-            },
-        )  # fmt: skip
+        if run["id"] in self.runs:
+            return []
+        refused = _record_of(run, boot=self.boot, state="failed")
+        refused |= {"error": error, "ended": refused["started"], "ended_wall": refused["started_wall"]}
+        return [self.record("run", run=refused)]
 
     def verdict(self, fd: int) -> list[Entry]:
         """A child said how its exec went, or its descriptor closed because it went well."""
@@ -144,143 +114,80 @@ class Table:
             return []
         if not said:
             if run["stop_at"] is not None:  # asked to stop before there was a group to signal
-                _signal_group(run["pid"], run["stop_signal"])
-            return [self._note("execed", run)]
+                tree.signal_group(run, run["stop_signal"])
+            return [self.note("execed", run)]
         step, number = said.split()
-        return [self._note("failed", run, error=f"{step}:{number}")]
+        cgroup.remove(run.get("cgroups", []))
+        return [self.note("failed", run, error=f"{step}:{number}")]
 
-    def reap(self) -> list[Entry]:
-        """Collect children that ended. What an unstopped one leaves of its session goes at once."""
-        entries: list[Entry] = []
-        while True:
-            try:
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                info = None
-            if info is None:
-                return entries
-            run = self.runs.get(self.by_pid.pop(info.si_pid, ""))
-            if run is not None and self.ending and run["stop_at"] is None:
-                entries.append(self._note("stopping", run, stop_at=boot_clock()))
-            if run is not None and run["stop_at"] is None:
-                # While the zombie still keeps its number from being reused.
-                _signal_group(info.si_pid, signal.SIGKILL)
-            _, status = os.waitpid(info.si_pid, 0)
-            self._kill_orphans()
-            if run is not None and run["state"] in LIVE:
-                code = os.waitstatus_to_exitcode(status)
-                entries += self._left(run, 128 - code if code < 0 else code)
-
-    def _kill_orphans(self) -> None:
-        """End what came to us when its parent ended, if the session it is in is that of no living run.
-
-        An orphan that made a session of its own cannot be told whose it was: it stays. A session
-        that drains has its own deadline.
-        """
-        strangers = [pid for pid in proc.children() if pid not in self.by_pid]
-        if not strangers:
-            return
-        spared = {
-            run["pid"] for run in self.live() if run["pid"] in self.by_pid or run["stop_at"] is not None
-        }
-        spared |= {self.runs[run_id]["pid"] for run_id in self.adopted}
-        ours = {run["pid"] for run in self.runs.values() if run["boot"] == self.boot and run["pid"]}
-        over = ours - spared
-        for pid in strangers:
-            if proc.session_of(pid) in over:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-
-    def _left(self, run: Run, code: int) -> list[Entry]:
-        for fd in [fd for fd, run_id in self.verdicts.items() if run_id == run["id"]]:
-            entries = self.verdict(fd)  # exec's verdict comes before the exit it explains
-            if run["state"] == "failed":
-                return entries
-            return [*entries, *self._left(run, code)]
-        if run["stop_at"] is not None and proc.session_members(run["pid"]):
-            return [self._note("draining", run, code=code)]
-        return [self._note("ended", run, code=code, lost=None)]
-
-    def poll(self) -> list[Entry]:
-        """Look at runs whose end no signal tells: adopted ones, and sessions that drain."""
-        entries = []
-        for run in [self.runs[run_id] for run_id in self.adopted]:
-            if self._is_alive(run):
-                if run["state"] == "starting" and proc.has_execed(run["pid"]):
-                    entries.append(self._note("execed", run))
-                continue
-            self.adopted.discard(run["id"])
-            if run["stop_at"] is not None and proc.session_members(run["pid"]):
-                entries.append(self._note("draining", run, code=None))
-                continue
-            _kill_leftovers(run)
-            lost = "its keeper was killed before it ended: exit code unknown"
-            entries.append(self._note("ended", run, code=None, lost=lost))
-        draining = [run for run in self.runs.values() if run["state"] == "draining"]
-        dry = [run for run in draining if not proc.session_members(run["pid"])]
-        return entries + [self._note("ended", run, code=run["code"], lost=None) for run in dry]
-
-    def polls(self) -> bool:
-        """Whether `poll` has anything to look at."""
-        return bool(self.adopted) or any(run["state"] == "draining" for run in self.runs.values())
-
-    def stop(self, run_id: str, number: int) -> list[Entry]:
-        """Send the stop signal to a run's group, and note when that was first done."""
+    def stop(self, run_id: str, number: int, why: str | None = None) -> list[Entry]:
+        """Send the stop signal to a run's group, and note when, and why, that was first done."""
         run = self.runs.get(run_id)
         if run is None or run["state"] not in LIVE:
             return []
-        entries = [self._note("stopping", run, stop_at=boot_clock())] if run["stop_at"] is None else []
-        if self._is_alive(run):
-            _signal_group(run["pid"], number)
+        entries = self._stopping(run, why)
+        if tree.is_alive(run):
+            tree.signal_group(run, number)
         return entries
 
     def kill(self, run_id: str) -> list[Entry]:
-        """SIGKILL to a run's whole group and session."""
+        """SIGKILL to every process of a run."""
         run = self.runs.get(run_id)
         if run is None or run["state"] not in LIVE:
             return []
-        entries = [self._note("stopping", run, stop_at=boot_clock())] if run["stop_at"] is None else []
-        if self._is_alive(run):
-            _signal_group(run["pid"], signal.SIGKILL)
-        _kill_session(run["pid"])
+        ours = run["pid"] in self.by_pid
+        entries = self._stopping(run, None)
+        left = tree.strays(run)
+        if left and not run.get("left"):
+            entries.append(self.note("left", run, left=tree.tell(left)))
+        tree.kill(run, ours=ours)
         return entries
+
+    def _stopping(self, run: Run, why: str | None) -> list[Entry]:
+        if run["stop_at"] is not None:
+            return []
+        return [self.note("stopping", run, stop_at=boot_clock(), why=why)]
+
+    def expire(self, run_id: str, deadline: float | None) -> list[Entry]:
+        """The dead man's switch: stop this run at `deadline` (seconds since boot) unless it is moved."""
+        run = self.runs.get(run_id)
+        if run is None or run["state"] not in LIVE or run.get("deadline") == deadline:
+            return []
+        return [self.note("deadline", run, deadline=deadline)]
+
+    def regroup(self, run_id: str, groups: list[str]) -> list[Entry]:
+        """Note the control groups that a living run is in by now."""
+        run = self.runs.get(run_id)
+        return [self.note("grouped", run, cgroups=groups)] if run and run["state"] in LIVE else []
 
     def forget(self, run_ids: list[str]) -> list[Entry]:
         """Drop ended runs; living ones stay."""
         known = [self.runs[run_id] for run_id in run_ids if run_id in self.runs]
         gone = [run["id"] for run in known if run["state"] not in LIVE]
-        return [self._record("forgot", ids=gone)] if gone else []
+        return [self.record("forgot", ids=gone)] if gone else []
 
     def live(self) -> list[Run]:
         """Runs that have not ended."""
         return [run for run in self.runs.values() if run["state"] in LIVE]
 
-    def _is_alive(self, run: Run) -> bool:
-        return run["start"] is not None and proc.start_time(run["pid"]) == run["start"]
-
-    def _note(self, kind: str, run: Run, **fields: Any) -> Entry:
+    def note(self, kind: str, run: Run, **fields: Any) -> Entry:
+        """Journal what became of a run."""
         if kind in ("ended", "failed"):
             fields |= {"ended": boot_clock(), "ended_wall": time.time()}
-        return self._record(kind, id=run["id"], **fields)
+        return self.record(kind, id=run["id"], **fields)
 
-    def _record(self, kind: str, *, must: bool = False, **fields: Any) -> Entry:
+    def record(self, kind: str, *, must: bool = False, **fields: Any) -> Entry:
+        """Journal, then apply."""
         entry = self._journal.append(kind, must=must, **fields)
         apply(self.runs, entry)
         return entry
 
 
-def _signal_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-
-
-def _kill_session(session: int) -> None:
-    for pid in proc.session_members(session):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _kill_leftovers(run: Run) -> None:
-    """What a run left behind that ended unseen; unless its number names another process by now."""
-    if proc.start_time(run["pid"]) is None:
-        _kill_session(run["pid"])
+def _record_of(known: Run, *, boot: str, state: str) -> Run:
+    """A run as journalled, with nothing known of its process yet."""
+    return {
+        **known, "state": state, "pid": None, "start": None, "boot": boot, "code": None, "error": None,
+        "lost": None, "started": boot_clock(), "started_wall": time.time(), "ended": None,
+        "ended_wall": None, "stop_at": None, "stop_signal": 15, "grace": 0, "cgroups": [], "why": None,
+        "deadline": None, "oom": 0, "left": [],
+    }  # fmt: skip

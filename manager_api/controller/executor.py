@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from manager_api.controller.mirror import Mirror
-from manager_api.core.actions import Action, Collect, Halt, Json, Lift, Place, Project, Refuse, SetStatus
+from manager_api.core.actions import Action, Collect, Json, Lift, Place, Project, Refuse, Reorder, SetStatus
 from store.codec import dumps
 from store.errors import Conflict, TooLarge
 from store.faults import fault
@@ -55,8 +55,8 @@ class Executor:
                 self._place(action)
             case Refuse() | SetStatus():
                 self._set_status(action)
-            case Halt():
-                self._halt(action)
+            case Reorder():
+                self._reorder(action)
             case Collect():
                 self._collect(action)
             case Lift():
@@ -83,9 +83,9 @@ class Executor:
             compares, point = [Compare(STATUS, action.deployment, action.rev)], "controller.status"
         self._write(point, compares, [(STATUS, action.deployment, action.status)])
 
-    def _halt(self, action: Halt) -> None:
+    def _reorder(self, action: Reorder) -> None:
         log.info(
-            "deployment %s: %d allocations stop: %s",
+            "deployment %s: %d allocations are ordered anew: %s",
             action.deployment,
             len(action.allocations),
             action.reason,

@@ -228,7 +228,8 @@ class Mirror:
 
 
 def _marks(entry: Json, rev: int) -> Json:
-    return {"rev": rev, "generation": entry["generation"], "wanted": entry["wanted"]}
+    marks = {"rev": rev, "generation": entry["generation"], "wanted": entry["wanted"]}
+    return {**marks, "adjusted": entry.get("adjusted", 0)}
 
 
 def _beat(node: str, raw: bytes) -> Json:

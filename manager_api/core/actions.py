@@ -39,8 +39,8 @@ class SetStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
-    """Order allocations to stop: new records by id, with the revisions planned from."""
+class Reorder:
+    """Write allocations anew: stopped, restarted, limited otherwise; with the revisions planned from."""
 
     deployment: str
     allocations: Mapping[str, tuple[int, Json]]
@@ -75,4 +75,4 @@ class Project:
     reason: str
 
 
-Action = Place | Refuse | SetStatus | Halt | Collect | Lift | Project
+Action = Place | Refuse | SetStatus | Reorder | Collect | Lift | Project

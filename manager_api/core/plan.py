@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from manager_api.core.actions import Action, Collect, Halt, Refuse, SetStatus
+from manager_api.core import changes
+from manager_api.core.actions import Action, Collect, Refuse, Reorder, SetStatus
 from manager_api.core.decide import decide
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.placement import Taken
@@ -64,6 +65,10 @@ def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> 
             return [SetStatus(deployment, 0, record, "stopped before it began")]
         decision = decide(fleet, deployment, taken)
         return [] if decision is None else [decision]
+    if wanted == "running" and not status.data.get("refused"):
+        asked = changes.asked(fleet, deployment)
+        if asked:
+            return asked
     over = Deployment(status.data["status"]) in DEPLOYMENT_ENDED
     since = float(status.data.get("ended") or stored.data["created"])
     if over and now - since > KEPT:
@@ -84,7 +89,7 @@ def _halt(fleet: Fleet, deployment: str, reason: str) -> list[Action]:
     if not running:
         return []
     orders = {key: (each.rev, {**each.data, "wanted": "stopped"}) for key, each in running.items()}
-    return [Halt(deployment, orders, reason)]
+    return [Reorder(deployment, orders, reason)]
 
 
 def _retire(fleet: Fleet, deployment: str) -> list[Action]:

@@ -6,6 +6,7 @@ from typing import Any
 from manager_api.core.fleet import Fleet, Json
 from store.model import status as model
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment, Task, may_become
+from store.model.status import UNHEALTHY
 
 
 def next_status(fleet: Fleet, deployment: str, now: float) -> Json | None:
@@ -14,7 +15,10 @@ def next_status(fleet: Fleet, deployment: str, now: float) -> Json | None:
     state = Deployment(old["status"])
     rows = [row for brief in old["allocations"] for row in _rows(fleet, brief)]
     new = model.deployment_state(
-        state, [row["task_state"] for row in rows], wanted=fleet.deployments[deployment].data["wanted"]
+        state,
+        [row["task_state"] for row in rows],
+        wanted=fleet.deployments[deployment].data["wanted"],
+        unhealthy=any(row.get("health") == UNHEALTHY for row in rows),
     )
     if new is not state and not may_become(state, new):
         new = state
@@ -33,8 +37,10 @@ def _rows(fleet: Fleet, brief: Mapping[str, Any]) -> list[Json]:
     """A row for each task of one allocation, as the API shows it, and its `task_state`."""
     node, alloc_id = brief["node"], brief["id"]
     actual = fleet.states[node].actual.get(alloc_id)
-    said = {task["name"]: task for task in (actual or {}).get("tasks", ())}
     allocation = fleet.allocations.get(alloc_id)
+    if allocation and actual and actual.get("generation", 0) < allocation.data["generation"]:
+        actual = None  # it tells of what was replaced
+    said = {task["name"]: task for task in (actual or {}).get("tasks", ())}
     lost = allocation is not None and is_lost(fleet, allocation.data)
     return [_row(name, node, said.get(name, {}), lost=lost) for name in brief["tasks"]]
 
@@ -51,6 +57,7 @@ def _row(name: str, node: str, said: Mapping[str, Any], *, lost: bool) -> Json:
         "restarts": said.get("restarts", 0),
         "reason": reason,
         "started": said.get("started"),
+        **{key: said[key] for key in model.DETAILS if key in said},
         "task_state": state,
     }
 
@@ -72,4 +79,7 @@ def _reason(fleet: Fleet, state: Deployment, rows: list[Json]) -> str:
             if row["task_state"] is wanted:
                 text = f"task {row['name']} on {row['node']} {wanted}"
                 return f"{text}: {row['reason']}" if row["reason"] else text
+    for row in rows:
+        if row.get("health") == UNHEALTHY:
+            return f"task {row['name']} on {row['node']} is unhealthy: {row.get('health_reason', '')}"
     return "waiting for its nodes" if state is Deployment.PENDING else "tasks are stopping"

@@ -1,6 +1,7 @@
 """What one node's desired hash should hold, and what may go from it."""
 
 from manager_api.core.actions import Action, Collect, Lift, Project
+from manager_api.core.changes import limited
 from manager_api.core.decide import part_of
 from manager_api.core.fleet import Fleet, Json
 from store.errors import BadRecord
@@ -53,7 +54,7 @@ def _obeyed(fleet: Fleet, node: str) -> int:
 
 
 def _differs(known: Json, wanted: Json) -> bool:
-    return (known["generation"], known["wanted"]) != (wanted["generation"], wanted["wanted"])
+    return any(known.get(key, 0) != wanted.get(key, 0) for key in ("generation", "wanted", "adjusted"))
 
 
 def entry(fleet: Fleet, allocation: Json) -> Json:
@@ -62,8 +63,9 @@ def entry(fleet: Fleet, allocation: Json) -> Json:
     field = version_field(allocation["template"], allocation["version"])
     groups = fleet.versions[field].data["body"]["task_groups"]
     tasks = [task for group in groups for task in group["tasks"] if task["name"] in names]
-    kept = ("v", "deployment", "template", "version", "group", "index", "generation", "wanted")
-    return {**{key: allocation[key] for key in kept}, "tasks": tasks}
+    tasks = [limited(task, allocation.get("limits", {})) for task in tasks]
+    kept = ("v", "deployment", "template", "version", "group", "index", "generation", "wanted", "adjusted")
+    return {**{key: allocation[key] for key in kept if key in allocation}, "tasks": tasks}
 
 
 def _over(fleet: Fleet, node: str, alloc_id: str) -> bool:

@@ -2,7 +2,7 @@
 
 import falcon
 
-from manager_api.http import deployments, health, logs, nodes, templates
+from manager_api.http import changes, deployments, health, logs, nodes, templates
 from manager_api.http.errors import (
     ApiError,
     handle_api_error,
@@ -50,6 +50,8 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/api/task/task_group/stop", deployments.Stop(services))
     app.add_route("/deployments/{deployment}", deployments.One(services))
     app.add_route("/v1/deployments/{deployment}", deployments.One(services))
+    app.add_route("/v1/deployments/{deployment}/restart", changes.Restart(services))
+    app.add_route("/v1/deployments/{deployment}/limits", changes.Limits(services))
     app.add_route("/v1/deployments/{deployment}/logs", logs.Logs(services))
     app.add_route("/v1/deployments", deployments.Listing(services))
     app.add_route("/v1/templates", templates.Templates(services))

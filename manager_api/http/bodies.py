@@ -13,19 +13,19 @@ MOST_DISCARDED = 64 * 1024 * 1024
 MOST_ERRORS = 5
 
 
-def read(req: falcon.Request, schema: Schema) -> Any:
-    """The validated body.
+def read(req: falcon.Request, schema: Schema, *, optional: bool = False) -> Any:
+    """The validated body; `optional`: none at all is as good as `{}`.
 
     Raises:
         ApiError: 400 with a sentence that names the field.
     """
     try:
-        return schema.load(_json(req))
+        return schema.load(_json(req, b"{}" if optional else b""))
     except ValidationError as error:
         raise invalid(sentence(error.messages)) from None
 
 
-def _json(req: falcon.Request) -> dict[str, Any]:
+def _json(req: falcon.Request, default: bytes) -> dict[str, Any]:
     length = req.content_length
     chunked = length is None and req.env.get("wsgi.input_terminated")
     stream = req.stream if chunked else req.bounded_stream
@@ -36,6 +36,7 @@ def _json(req: falcon.Request) -> dict[str, Any]:
     if len(raw) > MOST_BYTES:
         _discard(stream)
         raise invalid(f"body: more than {MOST_BYTES} bytes")
+    raw = raw or default
     if not raw:
         raise invalid("body: empty, a JSON object is expected")
     try:

@@ -1,6 +1,7 @@
 """Deployments: asked for, decided by the controller, read, stopped."""
 
 import uuid
+from collections.abc import Callable
 
 import falcon
 import orjson
@@ -76,19 +77,32 @@ def halt(store: Store, deployment: str) -> None:
     Raises:
         ApiError: 404.
     """
+
+    def stopped(wanted: Json) -> Json | None:
+        return None if wanted["wanted"] == "stopped" else {**wanted, "wanted": "stopped"}
+
+    update(store, deployment, stopped)
+
+
+def update(store: Store, deployment: str, change: Callable[[Json], Json | None]) -> None:
+    """Change a deployment's record, by compare and swap; None changes nothing.
+
+    Raises:
+        ApiError: 404, and what `change` raises.
+    """
     while True:
         record = store.get(DEPLOYMENTS, deployment)
         if record is None:
             raise _unknown(deployment)
-        wanted = loads(record.value)
-        if wanted["wanted"] == "stopped":
+        new = change(loads(record.value))
+        if new is None:
             return
-        fault("api.stop.before")
+        fault("api.change.before")
         try:
-            store.put(DEPLOYMENTS, deployment, dumps({**wanted, "wanted": "stopped"}), rev=record.rev)
+            store.put(DEPLOYMENTS, deployment, dumps(new), rev=record.rev)
         except Conflict:
             continue
-        fault("api.stop.after")
+        fault("api.change.after")
         return
 
 

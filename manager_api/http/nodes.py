@@ -20,6 +20,7 @@ from store.kv.store import Store
 from store.model.beat import heartbeat
 
 _JOIN = JoinSchema()
+_MORE = ("load", "disk_total", "disk_used", "memory_total", "memory_used")
 OFFLINE_RESOURCES = "cpu_usage_percent:0,memory_usage_percent:0"
 
 
@@ -51,6 +52,7 @@ def _row(node: str, record: Json, raw: bytes | None) -> Json:
     row["cpu_percent"], row["memory_percent"], row["disk_percent"] = cpu, memory, beat["disk_percent"]
     row["frozen"], row["last_seen"], row["applied_rev"] = beat["frozen"], beat["time"], beat["rev"]
     row["running"] = beat["running"]
+    row |= {key: beat[key] for key in _MORE if key in beat}
     return row
 
 

@@ -202,6 +202,12 @@ class TaskSchema(StrictSchema):
     duration = Parsed(f.positive_duration, allow_none=True)
     hooks = fields.Nested(HooksSchema)
 
+    @validates_schema
+    def check_container(self, data: dict[str, Any], **_: Any) -> None:
+        """A hook runs before there is a container, and after."""
+        if data["config"].get("driver") == "container" and data.get("hooks"):
+            raise ValidationError("are for driver: process; a container's image has its own", "hooks")
+
     @pre_load
     def take_compose_forms(self, data: Any, **_: Any) -> Any:
         """Compose's `deploy.resources` and task-level `user` go where we keep them."""

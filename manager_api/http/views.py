@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from store.codec import Json, loads
+from store.errors import BadRecord
 from store.kv.projection import Projection
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment, Task
+from store.model.status import DETAILS
 
+Figures = Mapping[tuple[str, ...], Json]
 Pairs = Mapping[str, tuple[bytes, bytes | None]]
 """Deployment id to (its record, its status record if there is one)."""
 
@@ -16,7 +19,12 @@ def state(record: Json, status: Json | None) -> Deployment:
     known = Deployment(status["status"]) if status else Deployment.PENDING
     if record["wanted"] == "stopped" and known not in DEPLOYMENT_ENDED:
         return Deployment.STOPPING
-    return known
+    return Deployment.PENDING if restarting(record, status) else known
+
+
+def restarting(record: Json, status: Json | None) -> bool:
+    """Whether a restart was asked for that the controller has not seen to yet."""
+    return status is not None and int(status.get("restarted", 0)) < int(record.get("restart", 0))
 
 
 def deployments(projection: Projection, pairs: Pairs) -> list[Json]:
@@ -31,7 +39,8 @@ def deployments(projection: Projection, pairs: Pairs) -> list[Json]:
     nodes = sorted({node for node, _ in wanted})
     beats = dict(zip(nodes, projection.beats(nodes), strict=True))
     actual = dict(zip(wanted, projection.actual_entries(wanted), strict=True))
-    return [_view(key, record, status, actual, beats) for key, (record, status) in parsed.items()]
+    figures = {node: _figures(raw) for node, raw in beats.items()}
+    return [_view(key, record, status, actual, figures) for key, (record, status) in parsed.items()]
 
 
 def _view(
@@ -39,7 +48,7 @@ def _view(
     record: Json,
     status: Json | None,
     actual: Mapping[tuple[str, str], bytes | None],
-    beats: Mapping[str, bytes | None],
+    figures: Mapping[str, Figures | None],
 ) -> Json:
     view: Json = {
         "id": key,
@@ -55,21 +64,41 @@ def _view(
     view["reason"] = status.get("reason", "")
     if "nodes" in status:
         view["nodes"] = status["nodes"]
-    if "tasks" in status:  # it has ended: what the nodes last said is kept here
+    if "tasks" in status and not restarting(record, status):
+        # It has ended: what the nodes last said is kept here.
         view["tasks"] = status["tasks"]
         return view
     for allocation in status.get("allocations", ()):
         entry = actual.get((allocation["node"], allocation["id"]))
-        offline = beats.get(allocation["node"]) is None
-        view["tasks"] += task_rows(allocation, loads(entry) if entry else None, offline=offline)
+        used = figures.get(allocation["node"])
+        said = loads(entry) if entry else None
+        if said and (restarting(record, status) or said["generation"] < allocation.get("generation", 1)):
+            said = None  # it tells of what is being replaced
+        view["tasks"] += task_rows(allocation, said, used)
     return view
 
 
-def task_rows(allocation: Mapping[str, Any], actual: Json | None, *, offline: bool) -> list[Json]:
+def _figures(raw: bytes | None) -> Figures | None:
+    """What a node's tasks use, by allocation and task; None: it is offline."""
+    if raw is None:
+        return None
+    try:
+        tasks = loads(raw, "heartbeat").get("tasks") or {}
+        return {tuple(run.split("/")[:2]): used for run, used in tasks.items() if isinstance(used, dict)}
+    except (BadRecord, AttributeError):
+        return {}
+
+
+def task_rows(allocation: Mapping[str, Any], actual: Json | None, used: Figures | None) -> list[Json]:
     """One row for every task that an allocation should have, in the template's order."""
     said = {task["name"]: task for task in (actual or {}).get("tasks", ())}
     node = allocation["node"]
-    return [_task_row(name, node, said.get(name), offline=offline) for name in allocation["tasks"]]
+    rows = [_task_row(name, node, said.get(name), offline=used is None) for name in allocation["tasks"]]
+    for row in rows:
+        figures = (used or {}).get((allocation["id"], row["name"]))
+        if figures is not None and row["pid"] is not None:
+            row["usage"] = figures
+    return rows
 
 
 def _task_row(name: str, node: str, said: Json | None, *, offline: bool) -> Json:
@@ -86,4 +115,5 @@ def _task_row(name: str, node: str, said: Json | None, *, offline: bool) -> Json
         "restarts": said.get("restarts", 0),
         "reason": reason,
         "started": said.get("started"),
+        **{key: said[key] for key in DETAILS if key in said},
     }

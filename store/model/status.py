@@ -9,6 +9,11 @@ _UP = frozenset({Task.RUNNING, Task.COMPLETED})
 _TROUBLED = frozenset({Task.FAILED, Task.LOST, Task.BACKOFF, Task.EXITED, Task.STOPPED})
 
 
+UNHEALTHY = "unhealthy"
+DETAILS = ("health", "health_reason", "limits", "oom_kills")
+"""What a node may say of a task beside its state."""
+
+
 def task_states(actual: Mapping[str, Any]) -> list[Task]:
     """The states in one `actual` entry; what this release does not know counts as pending."""
     return [_state(each.get("state")) for each in actual.get("tasks", ())]
@@ -26,14 +31,16 @@ def ended(states: Iterable[Task]) -> bool:
     return all(state in TASK_ENDED for state in states)
 
 
-def deployment_state(old: Deployment, states: list[Task], *, wanted: str) -> Deployment:
+def deployment_state(
+    old: Deployment, states: list[Task], *, wanted: str, unhealthy: bool = False
+) -> Deployment:
     """The state of a deployment whose tasks are in `states` (one for each task it should have)."""
     if wanted == "stopped":
         return Deployment.STOPPED if ended(states) else Deployment.STOPPING
     if ended(states):
         good = all(state is Task.COMPLETED for state in states)
         return Deployment.COMPLETED if good else Deployment.FAILED
-    if any(state in _TROUBLED for state in states):
+    if unhealthy or any(state in _TROUBLED for state in states):
         return Deployment.DEGRADED
     if all(state in _UP for state in states):
         return Deployment.RUNNING

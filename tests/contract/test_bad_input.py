@@ -96,6 +96,7 @@ TASK = "task_groups.0.tasks.0"
         (a_template(a_task(config={"driver": "vm"})), f"{TASK}.config.driver: not one of process, container"),
         (a_template(a_task(config={"driver": "container"})), f"{TASK}.config.image: a container needs one"),
         (a_template(a_task(config={"image": "redis"})), f"{TASK}.config.image: goes with driver: container"),
+        (a_template(a_task(config={"driver": "container", "image": "i"}, hooks={"post_stop": "x"})), f"{TASK}.hooks: are for driver: process"),
         (a_template({"name": "x", "config": {}}), f"{TASK}.config.command: Missing data"),
         (a_template(a_task(config={"driver": "container", "image": "-v/:/x"})), f"{TASK}.config.image: not an image"),
         (a_template(a_task(config={"driver": "container", "image": "i", "mounts": ["a:b"]})), "not a mount such as"),
@@ -219,7 +220,7 @@ def mutated(draw):
             parent = parent[key]
         change = draw(st.sampled_from(["replace", "remove", "double", "add"]))
         if change == "remove":
-            del parent[path[-1]]
+            parent.pop(path[-1], None) if isinstance(parent, dict) else parent.pop(path[-1])
         elif change == "double" and isinstance(parent, list):
             parent.append(copy.deepcopy(parent[path[-1]]))
         elif change == "add" and isinstance(parent, dict):

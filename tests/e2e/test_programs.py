@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from store.version import VERSION
 from tests.conftest import eventually, need
 from tests.e2e.conftest import PYTHON
 
@@ -26,7 +27,7 @@ def test_version_and_help(module):
     version = run(module, "--version")
     assert version.returncode == 0
     assert "muster" in version.stdout
-    assert "0.1.0" in version.stdout
+    assert VERSION in version.stdout
     assert run(module, "--help").returncode == 0
     assert run(module, "--nope").returncode == 2
 
@@ -100,8 +101,8 @@ def test_the_sftp_password_is_nowhere_to_be_seen(cluster):
 
 
 def test_the_version_is_in_node_records_and_health_answers(running):
-    assert running.call("/healthz")[1] == {"status": "ok", "version": "0.1.0"}
-    assert running.nodes()["web-1"]["version"] == "0.1.0"
+    assert running.call("/healthz")[1] == {"status": "ok", "version": VERSION}
+    assert running.nodes()["web-1"]["version"] == VERSION
 
 
 def test_the_manager_restarts_what_dies(running):
@@ -150,7 +151,7 @@ def test_the_agent_s_own_port(running):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return json.load(answer)
 
-    assert get("/healthz") == {"status": "ok", "version": "0.1.0", "node": "web-1", "frozen": None}
+    assert get("/healthz") == {"status": "ok", "version": VERSION, "node": "web-1", "frozen": None}
     (allocation,) = get("/")["allocations"].values()
     assert allocation["tasks"][0]["state"] == "running"
 

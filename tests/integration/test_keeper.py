@@ -12,7 +12,7 @@ import pytest
 from agentd.driver import Driver, KeeperError
 from agentd.keeper import journal as journal_module
 from agentd.keeper.journal import Journal
-from agentd.keeper.server import Keeper
+from agentd.keeper.table import Table
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.integration
@@ -37,6 +37,9 @@ class Desk:
     def spawn(self, number, script, **more):
         self.driver.spawn(self.order(number, "/bin/sh", "-c", script, **more))
         return f"a/t/1.{number}"
+
+    def runs(self):
+        return self.driver.runs()
 
     def run(self, run_id):
         return next(run for run in self.driver.runs() if run.id == run_id)
@@ -79,21 +82,67 @@ def test_asking_twice_starts_once(desk):
     assert desk.run(run).pid == pid
 
 
-def test_a_killed_keeper_s_runs_are_adopted(desk):
-    gate = desk.directory / "gate"
-    run, ends = (
-        desk.spawn(0, "exec sleep 600"),
-        desk.spawn(1, f"until [ -e {gate} ]; do sleep 0.02; done; exit 4"),
-    )
-    before = desk.wait(run, "running")
-    desk.kill_keeper()
-    assert desk.run(run).pid == before.pid
-    gate.touch()
-    lost = desk.wait(ends, "exited")
+def kill_both(desk):
+    """The guard first: stopped, so that it cannot take notice of the keeper's end."""
+    os.kill(desk.driver.guard, signal.SIGSTOP)
+    os.kill(desk.driver.pid, signal.SIGKILL)
+    os.kill(desk.driver.guard, signal.SIGKILL)
+    assert desk.driver.wait_gone(10)
+    desk.driver.connect()
+
+
+def gated(desk, number, code):
+    """A run that exits with `code` once it may; and what lets it."""
+    gate = desk.directory / f"gate{number}"
+    run = desk.spawn(number, f"until [ -e {gate} ]; do sleep 0.02; done; exit {code}")
+    desk.wait(run, "running")
+    return run, gate.touch
+
+
+@pytest.mark.parametrize(
+    ("victims", "codes"),
+    [
+        (["keeper"], [40, 41]),
+        (["guard"], [40, 41]),
+        (["guard", "keeper"], [40, 41, 42]),  # the old keeper is guard by then: it still has its children
+        (["keeper", "guard"], [None, 41, 42]),
+        (["guard", "guard"], [None, 41, 42]),
+    ],
+)
+def test_runs_and_exit_codes_outlive_keeper_and_guard(desk, victims, codes):
+    """Only what has lost both of its parents ends unseen, and is said to."""
+    runs = [gated(desk, 0, 40)]
+    for number, victim in enumerate(victims, 1):
+        before = desk.driver.pid, desk.driver.guard
+        os.kill(desk.driver.pid if victim == "keeper" else desk.driver.guard, signal.SIGKILL)
+        assert desk.driver.wait_gone(10)
+        desk.driver.connect()
+        assert (desk.driver.pid, desk.driver.guard) != before
+        runs.append(gated(desk, number, 40 + number))
+    pids = {run: desk.run(run).pid for run, _ in runs}
+    for _, let_go in runs:
+        let_go()
+    found = [desk.wait(run, "exited") for run, _ in runs]
+    assert [run.code for run in found] == codes
+    for run in found:
+        assert run.code is not None or "keeper and guard were both killed" in run.lost
+    assert {run.id: run.pid for run in found} == pids
+
+
+def test_what_ends_while_there_is_neither_keeper_nor_guard_is_unknown_and_said_to_be(desk):
+    run, let_go = gated(desk, 0, 4)
+    survivor = desk.wait(desk.spawn(1, "exec sleep 600"), "running")
+    os.kill(desk.driver.guard, signal.SIGSTOP)
+    os.kill(desk.driver.pid, signal.SIGKILL)
+    os.kill(desk.driver.guard, signal.SIGKILL)
+    let_go()
+    desk.driver.connect()
+    lost = desk.wait(run, "exited")
     assert lost.code is None
     assert "exit code unknown" in lost.lost
-    desk.driver.stop(run, 15)
-    assert desk.wait(run, "exited").stop_at
+    assert desk.run(survivor.id).pid == survivor.pid
+    desk.driver.stop(survivor.id, 15)
+    assert desk.wait(survivor.id, "exited").stop_at
 
 
 def test_a_keeper_killed_between_go_and_verdict_leaves_a_run_that_counts_as_running(tmp_path, monkeypatch):
@@ -242,17 +291,17 @@ def test_what_happened_waits_in_memory_while_the_disk_is_full_and_what_must_not_
 
 def test_the_journal_is_rewritten_when_it_is_mostly_history(tmp_path, monkeypatch):
     monkeypatch.setattr(journal_module, "COMPACT_ABOVE", 2000)
-    keeper = Keeper(str(tmp_path))
+    table = Table(Journal(str(tmp_path / "j")))
     for number in range(50):
         run = {"id": str(number), "alloc": "a", "task": "t", "generation": 1, "attempt": number}
-        keeper.table.refuse(run, "x" * 50)
-        keeper.table.forget([str(number - 1)])
-        keeper.table.sync()
-    assert (tmp_path / "keeper.journal").stat().st_size < 4000
-    after = Keeper(str(tmp_path))
-    after.table.restore()
-    assert list(after.table.runs) == ["49"]
-    assert after.table.seq == keeper.table.seq
+        table.refuse(run, "x" * 50)
+        table.forget([str(number - 1)])
+        table.sync()
+    assert (tmp_path / "j").stat().st_size < 4000
+    after = Table(Journal(str(tmp_path / "j")))
+    after.replay()
+    assert list(after.runs) == ["49"]
+    assert after.seq == table.seq
 
 
 def test_a_rewrite_that_does_not_fit_leaves_the_journal_as_it_was(tmp_path, monkeypatch):

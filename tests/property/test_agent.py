@@ -7,7 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agentd.core.plan import Forget, Kill, Start, Stop, plan
+from agentd.core.actions import Forget, Kill, Limit, Start, Stop
+from agentd.core.health import Health, HealthView
+from agentd.core.plan import Observed, plan
 from store.model.lifecycle import TASK_ENDED, Task
 from tests.builders import BOOT, a_run, a_task, an_alloc
 
@@ -19,6 +21,15 @@ TASKS = (
         "b", restart={"condition": "always", "delay": "100ms", "max_attempts": 100}, stop={"timeout": "3s"}
     ),
     a_task("c", depends_on={"a": "completed", "b": "started"}, restart={"condition": "no"}),
+    a_task(
+        "d",
+        hooks={"pre_start": "/bin/x", "post_stop": "/bin/y"},
+        healthcheck={"tcp": "127.0.0.1:1"},
+        duration="5m",
+        restart={"delay": "1s", "max_attempts": 3},
+        stop={"timeout": "3s"},
+    ),
+    a_task("e", depends_on={"d": "healthy"}, hooks={"post_stop": "/bin/y"}, stop={"timeout": "3s"}),
 )
 
 
@@ -32,7 +43,7 @@ class Node(RuleBasedStateMachine):
         self.wanted = "running"
         self.runs = {}
         self.stubborn = set()
-        self.completed = set()
+        self.health = {}
 
     # -- what the world does
 
@@ -53,6 +64,15 @@ class Node(RuleBasedStateMachine):
     def a_task_will_not_hear(self, data):
         self.stubborn.add(data.draw(st.sampled_from(sorted(r.id for r in self.runs.values() if r.live))))
 
+    @rule(data=st.data(), state=st.sampled_from([Health.HEALTHY, Health.UNHEALTHY]))
+    @precondition(lambda self: any(run.live and run.task == "d" for run in self.runs.values()))
+    def a_probe_says(self, data, state):
+        ids = sorted(
+            run.id for run in self.runs.values() if run.live and run.task == "d" and run.role == "main"
+        )
+        if ids:
+            self.health[data.draw(st.sampled_from(ids))] = HealthView(state=state)
+
     @rule()
     def the_machine_reboots(self):
         for run in [run for run in self.runs.values() if run.live]:
@@ -72,7 +92,8 @@ class Node(RuleBasedStateMachine):
 
     def _plan(self):
         alloc = an_alloc(*TASKS, wanted=self.wanted, generation=self.generation)
-        return plan({alloc.id: alloc}, self.runs.values(), self.now, boot=BOOT, keep={alloc.id})
+        seen = Observed(runs=list(self.runs.values()), boot=BOOT, health=self.health)
+        return plan({alloc.id: alloc}, seen, self.now, keep={alloc.id})
 
     @rule(cut=st.integers(0, 6))
     def the_brain_plans_and_may_die(self, cut):
@@ -83,25 +104,56 @@ class Node(RuleBasedStateMachine):
         match action:
             case Start():
                 assert action.run not in self.runs, "a run is started once"
+                self._may_start(action)
+                generation = action.alloc.generation if action.generation is None else action.generation
                 self.runs[action.run] = a_run(
                     task=action.task.name,
                     attempt=action.attempt,
-                    generation=action.alloc.generation,
+                    generation=generation,
+                    role=action.role,
                     started=self.now,
                 )
+            case Limit():
+                raise AssertionError("nothing is limited here")
             case Stop():
-                self.runs[action.run] = dataclasses.replace(self.runs[action.run], stop_at=self.now)
+                run = self.runs[action.run]
+                assert run.stop_at is None, "why it was stopped is said once"
+                self.runs[action.run] = dataclasses.replace(run, stop_at=self.now, why=action.why)
                 if action.run not in self.stubborn:
                     self._end(action.run, 143)
             case Kill():
                 run = self.runs[action.run]
-                assert run.stop_at is not None
-                assert self.now - run.stop_at >= 3.0, "nobody is killed within its grace"
+                if run.role == "main":
+                    assert run.stop_at is not None
+                    assert self.now - run.stop_at >= 3.0, "nobody is killed within its grace"
+                else:
+                    assert run.stop_at is not None or self.now - run.started >= 60.0, "a hook has a minute"
                 self._end(action.run, 137)
             case Forget():
                 for run_id in action.runs:
                     assert not self.runs[run_id].live, "nothing that lives is forgotten"
                     del self.runs[run_id]
+
+    def _may_start(self, action):
+        def of(role):
+            return next(
+                (
+                    run
+                    for run in self.runs.values()
+                    if (run.task, run.attempt, run.role) == (action.task.name, action.attempt, role)
+                    and run.generation
+                    == (action.alloc.generation if action.generation is None else action.generation)
+                ),
+                None,
+            )
+
+        if action.role == "main" and action.task.pre_start:
+            assert of("pre_start").code == 0
+            assert not of("pre_start").live
+        if action.role == "post_stop":
+            assert not of("main").live
+        for other in self.runs.values():
+            assert other.task != action.task.name or not other.live, "main run and hooks take turns"
 
     def _end(self, run_id, code, lost=None):
         run = self.runs[run_id]
@@ -133,6 +185,8 @@ class Node(RuleBasedStateMachine):
                 if found.wake_at is None:
                     break
                 self.now = max(self.now, found.wake_at)
+            for run in [run for run in self.runs.values() if run.live and run.role != "main"]:
+                self._end(run.id, 0)
         else:
             raise AssertionError("it never comes to rest")
         (views,) = found.views.values()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_api.core.actions import Collect, Halt, Lift, Place, Project, Refuse, SetStatus
+from manager_api.core.actions import Collect, Lift, Place, Project, Refuse, Reorder, SetStatus
 from manager_api.core.fleet import Stored
 from manager_api.core.plan import plan_deployments, plan_nodes
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
@@ -42,7 +42,7 @@ class World:
                 fleet.status[action.deployment] = Stored(dict(action.status), self.rev)
             case Refuse() | SetStatus():
                 fleet.status[action.deployment] = Stored(dict(action.status), self.rev)
-            case Halt():
+            case Reorder():
                 for key, (_, data) in action.allocations.items():
                     fleet.put_allocation(key, Stored(data, self.rev))
             case Collect():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from manager_api.core.actions import Collect, Halt, Lift, Place, Project, Refuse, SetStatus
+from manager_api.core.actions import Collect, Lift, Place, Project, Refuse, Reorder, SetStatus
 from manager_api.core.fleet import Stored
 from manager_api.core.plan import KEPT, plan_deployments, plan_nodes
 from store.model.lifecycle import Deployment
@@ -191,7 +191,7 @@ def test_stop_halts_then_ends_then_collects():
     accept(fleet)
     fleet.deployments["dep"].data["wanted"] = "stopped"
     halt, status = plan_deployments(fleet, NOW, ["dep"])
-    assert isinstance(halt, Halt)
+    assert isinstance(halt, Reorder)
     assert status.status["status"] == "STOPPING"
     fleet.status["dep"] = Stored(status.status, 6)
     _, data = halt.allocations["dep.0"]
@@ -276,7 +276,7 @@ def test_ended_deployments_go_after_a_day():
     fleet.status["dep"] = Stored(status.status, 5)
     assert plan_deployments(fleet, NOW + KEPT, ["dep"]) == []
     (halt,) = plan_deployments(fleet, NOW + KEPT + 1, ["dep"])
-    assert isinstance(halt, Halt)
+    assert isinstance(halt, Reorder)
     fleet.drop_allocation("dep.0")
     (collect,) = plan_deployments(fleet, NOW + KEPT + 1, ["dep"])
     assert [record[0] for record in collect.records] == ["deployments:status", "deployments"]

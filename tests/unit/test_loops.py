@@ -8,7 +8,9 @@ from agentd import brain as brain_module
 from agentd.brain import Brain
 from agentd.core.obey import Offer
 from agentd.identity import Identity
+from agentd.launch import Launcher
 from agentd.memory import Memory
+from agentd.policy import Policy
 from agentd.settings import AgentSettings
 from manager_api.controller import loop
 from manager_api.controller.loop import Controller
@@ -25,11 +27,14 @@ def brain(tmp_path, clock):
         interval=5.0,
         port=0,
         data_dir=tmp_path,
-        log_quota=1 << 30,
         log_file=None,
+        policy=tmp_path / "policy.yaml",
+        cgroups="none",
+        log_quota=1 << 30,
     )
     who = Identity("n", "u", "s", "m")
-    found = Brain(settings, who, Memory(tmp_path / "orders.json", who), clock, hostname="n")
+    launcher = Launcher(tmp_path, who, Policy(settings.policy), None)
+    found = Brain(settings, who, Memory(tmp_path / "orders.json", who), launcher, clock, hostname="n")
     found.driver.runs = list
     return found
 

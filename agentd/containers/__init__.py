@@ -1,0 +1,1 @@
+"""Containers as tasks: the node's engine, its command lines, their main process, how they ended."""

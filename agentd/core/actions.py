@@ -1,0 +1,66 @@
+"""What the plan may ask for; each action carries its reason."""
+
+from dataclasses import dataclass
+
+from agentd.core.runs import MAIN, Run, run_id
+from store.model.policies import Limits
+from store.model.spec import AllocSpec, TaskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL to everything of a run."""
+
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The stop signal to a run. `why` is kept with the run: the task's own fault, or its time was up."""
+
+    run: str
+    signal: str
+    reason: str
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Other limits for a living run."""
+
+    run: Run
+    limits: Limits
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A new run of a task, or of a hook around one."""
+
+    alloc: AllocSpec
+    task: TaskSpec
+    attempt: int
+    reason: str
+    role: str = MAIN
+    generation: int | None = None
+    """Another than the allocation's: a hook of what was replaced."""
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        generation = self.alloc.generation if self.generation is None else self.generation
+        return run_id(self.alloc.id, self.task.name, generation, self.attempt, self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Runs that matter no more."""
+
+    runs: tuple[str, ...]
+    reason: str
+
+
+Action = Kill | Stop | Limit | Start | Forget
+ORDER = {Kill: 0, Stop: 1, Limit: 2, Start: 3, Forget: 4}
+"""What makes room goes first."""

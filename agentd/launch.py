@@ -1,0 +1,202 @@
+"""From a task to the keeper's order: what is executed, as whom, where, with what around it."""
+
+import os
+import pwd
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentd import fallback, sentences
+from agentd.cgroups.groups import GroupError, Groups
+from agentd.containers.desk import Desk
+from agentd.core.runs import MAIN, Run
+from agentd.identity import Identity
+from agentd.logs import files
+from agentd.policy import Forbidden, Policy
+from agentd.privileges import group_of, rlimits, too_high, user_of
+from agentd.sentences import CannotStart
+from store.model.command import fill
+from store.model.spec import AllocSpec, TaskSpec
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HOOK_GRACE = 1.0
+
+
+class Launcher:
+    """Makes orders. `address` is what `${node.ip}` becomes."""
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: Identity,
+        policy: Policy,
+        groups: Groups | None,
+        desk: Desk | None = None,
+    ) -> None:
+        self._identity = identity
+        self._policy = policy
+        self.groups = groups
+        self.desk = desk
+        self.address = "127.0.0.1"
+        self.allocs = directory / "alloc"
+        self.logs = directory / "logs"
+        self.allocs.mkdir(mode=0o711, exist_ok=True)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
+
+    def order(self, alloc: AllocSpec, task: TaskSpec, run: str, role: str) -> dict[str, Any]:
+        """The order for a run of a task or of a hook of it.
+
+        Raises:
+            CannotStart: it cannot be run as it is written, on this node.
+        """
+        if task.container is not None:
+            order = self._container(alloc, task, run)
+        else:
+            argv = {MAIN: task.argv, "pre_start": task.pre_start, "post_stop": task.post_stop}[role]
+            order = self._order(alloc, task, argv, run)
+            order["cgroups"] = self._groups(alloc, task, run)
+            if not order["cgroups"]:
+                order["rlimits"] += fallback.rlimits(task.limits, order["uid"])
+        logs = self.logs / alloc.id
+        logs.mkdir(mode=0o700, exist_ok=True)
+        for stream, path in zip(("stdout", "stderr"), self.log_paths(alloc, task), strict=True):
+            order[stream] = str(path)
+        order["stop_signal"], order["grace"] = int(signal.Signals[task.stop.signal]), task.stop.timeout
+        return order
+
+    def log_paths(self, alloc: AllocSpec, task: TaskSpec) -> tuple[Path, ...]:
+        """The files that a task writes its output to."""
+        name = file_name(alloc, task)
+        return tuple(self.logs / alloc.id / f"{name}.{stream}" for stream in files.STREAMS)
+
+    def probe(self, alloc: AllocSpec, task: TaskSpec, run: Run, argv: Sequence[str]) -> dict[str, Any]:
+        """The order for an exec probe of a living run: in its groups, with its rights.
+
+        Raises:
+            CannotStart: it cannot be run.
+        """
+        if task.container is not None and self.desk is not None:
+            order = self.desk.probe(alloc, task, argv)
+        else:
+            order = self._order(alloc, task, argv, run.id)
+        return {**order, "stdout": os.devnull, "stderr": os.devnull, "cgroups": list(run.cgroups)}
+
+    def _order(self, alloc: AllocSpec, task: TaskSpec, words: Sequence[str], run: str) -> dict[str, Any]:
+        values = self._values(alloc)
+        user = user_of(task.user)
+        home = self._directory(alloc, task, user)
+        env = self._environment(alloc, task, user, values)
+        argv = [fill(word, values) for word in words]
+        path = sentences.find(argv[0], env["PATH"])
+        if path is None:
+            hint = "; a pin is followed by an absolute path, HOST:/path" if ":" in argv[0] else ""
+            raise CannotStart(f"{argv[0]} is not in PATH ({env['PATH']}) on this node{hint}")
+        try:
+            self._policy.check_user(user.pw_uid if user else os.geteuid())
+            self._policy.check_command(path)
+        except Forbidden as error:
+            raise CannotStart(str(error)) from None
+        return {
+            "path": path,
+            "argv": argv,
+            "env": {**env, "MUSTER_RUN": run},
+            "cwd": fill(task.cwd, values) if task.cwd else str(home),
+            "uid": user.pw_uid if user else None,
+            "gid": group_of(task.user, user) if user else None,
+            "umask": task.umask,
+            "rlimits": rlimits(task),
+        }
+
+    def _container(self, alloc: AllocSpec, task: TaskSpec, run: str) -> dict[str, Any]:
+        if self.desk is None:
+            raise CannotStart("this node has no container engine that answers: neither podman nor docker")
+        values = self._values(alloc)
+        own = {name: fill(value, values) for name, value in task.env.items()}
+        return self.desk.order(
+            alloc, task, run, {**own, **self._told(alloc, task, values), "MUSTER_RUN": run}, values
+        )
+
+    def _groups(self, alloc: AllocSpec, task: TaskSpec, run: str) -> list[str]:
+        if self.groups is None:
+            return []
+        name = f"{alloc.id}~{file_name(alloc, task)}~{run.rpartition('/')[2].replace(':', '-')}"
+        try:
+            return self.groups.make(name, task.limits)
+        except GroupError as error:
+            raise CannotStart(str(error)) from None
+
+    def _values(self, alloc: AllocSpec) -> dict[str, str]:
+        """What `${…}` is filled in with."""
+        return {
+            "node.id": self._identity.node,
+            "node.hostname": os.uname().nodename,
+            "node.ip": self.address,
+            "alloc.id": alloc.id,
+            "alloc.index": str(alloc.index),
+            "alloc.dir": str(self.allocs / alloc.id),
+        }
+
+    def _environment(
+        self, alloc: AllocSpec, task: TaskSpec, user: pwd.struct_passwd | None, values: dict[str, str]
+    ) -> dict[str, str]:
+        who = user or pwd.struct_passwd(("root", "x", 0, 0, "", str(Path.home()), "/bin/sh"))
+        return {
+            "PATH": DEFAULT_PATH,
+            "LANG": "C.UTF-8",
+            "HOME": who.pw_dir,
+            **{name: fill(value, values) for name, value in task.env.items()},
+            **self._told(alloc, task, values),
+        }
+
+    def _told(self, alloc: AllocSpec, task: TaskSpec, values: dict[str, str]) -> dict[str, str]:
+        """What every task is told of itself."""
+        return {
+            "MUSTER_NODE": self._identity.node,
+            "MUSTER_DEPLOYMENT": alloc.deployment,
+            "MUSTER_ALLOC_ID": alloc.id,
+            "MUSTER_ALLOC_INDEX": str(alloc.index),
+            "MUSTER_ALLOC_DIR": values["alloc.dir"],
+            "MUSTER_TASK": task.name,
+        }
+
+    def _directory(self, alloc: AllocSpec, task: TaskSpec, user: pwd.struct_passwd | None) -> Path:
+        """The task's own directory, inside the one that the tasks of its allocation share."""
+        shared = self.allocs / alloc.id
+        own = shared / file_name(alloc, task)
+        shared.mkdir(exist_ok=True)
+        if user is not None:
+            shared.chmod(0o1777)
+        try:
+            own.mkdir()
+        except FileExistsError:
+            # A task may have put a link in the place of its directory: never follow one as root.
+            if own.is_symlink() or not own.is_dir():
+                raise CannotStart(f"{own} is not a directory any more") from None
+            return own
+        if user is not None:
+            os.chown(own, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        return own
+
+    def explain(self, run: Run, alloc: AllocSpec, task: TaskSpec) -> str:
+        """A failed run's error as a sentence."""
+        if task.container is not None:
+            return run.error or ""
+        words = {"pre_start": task.pre_start, "post_stop": task.post_stop}.get(run.role, task.argv)
+        values = self._values(alloc)
+        program = fill(words[0], values)
+        search = task.env.get("PATH", DEFAULT_PATH)
+        path = sentences.find(program, search) or program
+        if (run.error or "").startswith("ulimits:"):
+            return too_high(task) or sentences.explain(run.error or "", path, "")
+        home = self.allocs / alloc.id / file_name(alloc, task)
+        said = sentences.explain(run.error or "", path, fill(task.cwd, values) if task.cwd else str(home))
+        return said if run.role == MAIN else f"{run.role} hook: {said}"
+
+
+def file_name(alloc: AllocSpec, task: TaskSpec) -> str:
+    """A name for a task's files; task names may be anything, in any language."""
+    plain = task.name.replace("-", "").replace("_", "").replace(".", "")
+    if plain.isascii() and plain.isalnum() and len(task.name) <= 64:
+        return task.name
+    return f"~{[each.name for each in alloc.tasks].index(task.name)}"  # no plain name begins so

@@ -1,0 +1,132 @@
+"""What this node lets be run on it, whatever the manager asks: a file that only its owner writes.
+
+forbid_root: true
+users: [www-data, "1000"]            # no others; numbers and names are the same thing
+commands: ["/opt/apps/*", "/bin/sh"] # what tasks, hooks and probes may execute
+containers: false
+images: ["registry.example/*"]
+mounts: ["/srv/data/*"]
+"""
+
+import fnmatch
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from store.model.policies import Container
+
+LISTS = ("users", "commands", "images", "mounts")
+SWITCHES = ("forbid_root", "containers")
+
+
+class Forbidden(Exception):
+    """The node's policy does not allow it; the message says what."""
+
+
+@dataclass(slots=True)
+class Policy:
+    """Reads the file again whenever it has changed. One that cannot be read allows nothing."""
+
+    path: Path
+    _stamp: tuple[int, int] | None = None
+    _rules: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_user(self, uid: int) -> None:
+        """Whether tasks may run as this user.
+
+        Raises:
+            Forbidden: no.
+        """
+        rules = self._current()
+        if uid == 0 and rules.get("forbid_root"):
+            raise Forbidden(f"{self.path} forbids tasks of root: give the task a user")
+        users = rules.get("users")
+        if users is not None and uid not in {_uid(str(user)) for user in users}:
+            raise Forbidden(f"{self.path} does not list user {uid}")
+
+    def check_command(self, path: str) -> None:
+        """Whether a file may be executed; links are followed first.
+
+        Raises:
+            Forbidden: no.
+        """
+        real = os.path.realpath(path)
+        if not _allowed(self._current().get("commands"), real):
+            raise Forbidden(f"{self.path} does not list the command {real}")
+
+    def check_container(self, container: Container, user: str | None) -> None:
+        """Whether a container may be run with its mounts, as this user (of the image's, if it has a name).
+
+        Raises:
+            Forbidden: no.
+        """
+        rules = self._current()
+        if rules.get("containers") is False:
+            raise Forbidden(f"{self.path} forbids containers")
+        if rules.get("forbid_root") and (user or "0").partition(":")[0] in ("0", "root"):
+            raise Forbidden(f"{self.path} forbids tasks of root: give the task a user")
+        if not _allowed(rules.get("images"), container.image):
+            raise Forbidden(f"{self.path} does not list the image {container.image}")
+        for mount in container.mounts:
+            source = os.path.realpath(mount.partition(":")[0])
+            if not _allowed(rules.get("mounts"), source):
+                raise Forbidden(f"{self.path} does not list the mount {source}")
+
+    def problem(self) -> str | None:
+        """Why the file cannot be obeyed, or None."""
+        try:
+            self._current()
+        except Forbidden as error:
+            return str(error)
+        return None
+
+    def _current(self) -> Mapping[str, Any]:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            self._stamp, self._rules = None, {}
+            return self._rules
+        except OSError as error:
+            raise Forbidden(f"{self.path} cannot be read, so nothing is allowed: {error.strerror}") from None
+        stamp = found.st_mtime_ns, found.st_ino
+        if stamp != self._stamp:
+            try:
+                self._rules = _checked(yaml.safe_load(self.path.read_text()))
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                raise Forbidden(f"{self.path} cannot be read, so nothing is allowed: {error}") from None
+            self._stamp = stamp
+        return self._rules
+
+
+def _checked(rules: Any) -> Mapping[str, Any]:
+    if rules is None:
+        return {}
+    if not isinstance(rules, dict):
+        raise ValueError("not a mapping of rules")
+    for key, value in rules.items():
+        if key in LISTS and isinstance(value, list):
+            continue
+        if key in SWITCHES and isinstance(value, bool):
+            continue
+        known = ", ".join((*LISTS, *SWITCHES))
+        raise ValueError(f"{key}: not one of {known}, with a list or true and false")
+    return rules
+
+
+def _allowed(patterns: list[Any] | None, value: str) -> bool:
+    return patterns is None or any(fnmatch.fnmatchcase(value, str(pattern)) for pattern in patterns)
+
+
+def _uid(user: str) -> int | None:
+    import pwd
+
+    if user.isdigit():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None

@@ -1,0 +1,59 @@
+"""What the plan found, as `actual` entries: joined with what the executor and the launcher know."""
+
+from collections.abc import Mapping
+
+from agentd.containers.outcome import explain
+from agentd.core.plan import Plan
+from agentd.core.runs import MAIN, TaskView, run_id
+from agentd.executor import Executor
+from agentd.identity import Identity
+from agentd.launch import Launcher
+from agentd.report import Json, entry, task_row
+from store.model.spec import AllocSpec
+
+
+class Reporter:
+    """Makes the entries of one node."""
+
+    def __init__(self, executor: Executor, launcher: Launcher, identity: Identity) -> None:
+        self._executor = executor
+        self._launcher = launcher
+        self._identity = identity
+
+    def entries(
+        self, planned: Plan, desired: Mapping[str, AllocSpec], epoch: str, oddities: Mapping[str, str]
+    ) -> dict[str, Json]:
+        """By allocation; `oddities` are orders that are not obeyed, with the reason."""
+        return {
+            alloc_id: entry(
+                alloc,
+                [self._row(alloc, view) for view in planned.views[alloc_id]],
+                epoch=epoch,
+                uid=self._identity.uid,
+                oddity=oddities.get(alloc_id),
+            )
+            for alloc_id, alloc in desired.items()
+        }
+
+    def _row(self, alloc: AllocSpec, view: TaskView) -> Json:
+        last = view.last
+        living = last is not None and last.live and last.role == MAIN
+        limits = self._executor.limits_of(last, view.spec) if living and last is not None else None
+        desk = self._launcher.desk
+        ended = view.spec.container is not None and last is not None and not last.live
+        said = desk.outcome(last) if desk is not None and ended and last is not None else None
+        row = task_row(view, self._reason(alloc, view), limits)
+        if said is not None and last is not None:
+            why = explain(view.spec, last.code, said)
+            row["reason"] = f"{why}; {row['reason']}".removesuffix("; ") if why else row["reason"]
+            row |= {"oom_kills": said.oom_kills} if said.oom_kills else {}
+        return row
+
+    def _reason(self, alloc: AllocSpec, view: TaskView) -> str:
+        last = view.last
+        if last is not None and last.state == "failed":
+            return self._launcher.explain(last, alloc, view.spec)
+        if view.next is not None:
+            waiting = run_id(alloc.id, view.spec.name, alloc.generation, view.attempt, view.next)
+            return self._executor.trouble(waiting) or view.reason
+        return view.reason

@@ -1,0 +1,58 @@
+"""What all commands of `muster` share: the group, common options, errors as sentences and exit codes."""
+
+import functools
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from muster import deploying, output
+from muster.client import Refused, Unreachable
+
+FAILED, NOT_FOUND, NOT_ALLOWED, UNREACHABLE, TIMED_OUT = 1, 4, 5, 6, 124
+_OF_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
+
+
+def speaks(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn what can go wrong into one sentence and the exit code that belongs to it."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except Unreachable as error:
+            output.note(f"muster: {error}")
+            sys.exit(UNREACHABLE)
+        except Refused as error:
+            output.note(f"muster: {error}")
+            for each in error.body.get("nodes", []):
+                output.note(f"  node {each['node']} {each['reason']}")
+            sys.exit(_OF_STATUS.get(error.status, FAILED))
+        except deploying.Failed as error:
+            output.note(f"muster: {error}")
+            sys.exit(FAILED)
+        except deploying.TimedOut as error:
+            output.note(f"muster: {error}")
+            sys.exit(TIMED_OUT)
+
+    return run
+
+
+url_option = click.option("--url", envvar="MUSTER_URL", help="The manager. [default: a running muster dev]")
+form_option = click.option(
+    "-o", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
+)
+wait_option = click.option("--wait/--no-wait", default=True, help="Wait until it is done.", show_default=True)
+timeout_option = click.option("--timeout", default=300.0, help="Seconds to wait at most.", show_default=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(importlib.metadata.version("muster"), prog_name="muster")
+def main() -> None:
+    """Tell Muster what should run; the nodes see to it.
+
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 not running, 4 not found, 5 not allowed,
+    6 unreachable, 124 wait timed out.
+    """

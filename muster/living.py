@@ -1,0 +1,90 @@
+"""Commands on one deployment that lives: stop, restart, limit, logs."""
+
+import click
+
+from muster import context, deploying
+from muster.cli import main, speaks, timeout_option, url_option, wait_option
+from muster.client import Client
+
+
+@main.command()
+@click.argument("deployment", metavar="ID")
+@url_option
+@wait_option
+@timeout_option
+@speaks
+def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
+    """Stop a deployment; the beginning of its id is enough."""
+    client = Client(context.manager_url(url))
+    found = deploying.find(client, _given(deployment))
+    client.post("/api/task/task_group/stop", {"id": found})
+    if wait:
+        deploying.wait_stopped(client, found, timeout)
+    print(found)
+
+
+@main.command()
+@click.argument("deployment", metavar="ID")
+@url_option
+@wait_option
+@timeout_option
+@speaks
+def restart(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
+    """Start all tasks of a deployment anew, those that failed and stayed down, too."""
+    client = Client(context.manager_url(url))
+    found = deploying.find(client, _given(deployment))
+    client.post(f"/v1/deployments/{found}/restart", {})
+    if wait:
+        deploying.wait_up(client, found, timeout)
+    print(found)
+
+
+@main.command()
+@click.argument("deployment", metavar="ID")
+@click.argument("task")
+@click.option("--memory", help="Such as 512M; left out: unlimited.")
+@click.option("--cpus", help="Such as 0.5; left out: unlimited.")
+@click.option("--pids", type=int, help="How many processes and threads; left out: unlimited.")
+@url_option
+@speaks
+def limit(
+    deployment: str, task: str, memory: str | None, cpus: str | None, pids: int | None, url: str | None
+) -> None:
+    """Give a task that runs other limits, without restarting it."""
+    client = Client(context.manager_url(url))
+    found = deploying.find(client, _given(deployment))
+    asked = {"memory": memory, "cpus": cpus, "pids": pids}
+    limits = {key: value for key, value in asked.items() if value is not None}
+    client.post(f"/v1/deployments/{found}/limits", {"task": task, "limits": limits})
+    print(found)
+
+
+def _given(deployment: str) -> str:
+    if not deployment:
+        raise click.UsageError("ID is empty")
+    return deployment
+
+
+@main.command()
+@click.argument("deployment", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on as more is written, until the tasks are over.")
+@click.option("--task", help="Only this task.")
+@click.option("--node", help="Only on this node.")
+@click.option("--tail", metavar="N", help="Lines from the end of each log, or all. [default: 100]")
+@click.option(
+    "--since", metavar="WHEN", help="From then on: 10m, 2026-01-31T12:00:00Z, or seconds since 1970."
+)
+@click.option(
+    "--stream", type=click.Choice(["stdout", "stderr", "both"]), default="both", help="Which output."
+)
+@url_option
+@speaks
+def logs(deployment: str, url: str | None, follow: bool, **asked: str | None) -> None:  # noqa: FBT001
+    """Print what the tasks of a deployment wrote; the beginning of its id is enough."""
+    from muster.logs import show
+
+    client = Client(context.manager_url(url))
+    given = {name: value for name, value in asked.items() if value is not None}
+    show(
+        client, deploying.find(client, _given(deployment)), {"follow": "true" if follow else "false", **given}
+    )
