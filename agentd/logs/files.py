@@ -15,7 +15,6 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,27 +86,22 @@ def look(live: Path) -> Layout:
 def segments_of(live: Path) -> tuple[Segment, ...]:
     """The segments of one log, oldest first."""
     found: dict[tuple[int, int], Segment] = {}
-    for name, segment in _segments(live.parent):
-        if name == live.name and (segment.start, segment.end) not in found:
-            found[segment.start, segment.end] = segment
+    prefix = f"{live.name}."
+    try:
+        names = [name for name in os.listdir(live.parent) if name.startswith(prefix)]  # noqa: PTH208 - often
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    for name in sorted(names):  # the unpacked form comes first, and is as good
+        match = _SEGMENT.fullmatch(name)
+        if match and match[1] == live.name:
+            start, end = int(match[2]), int(match[3])
+            found.setdefault((start, end), Segment(live.with_name(name), start, end, bool(match[4])))
     return tuple(found[key] for key in sorted(found))
 
 
-def all_segments(directory: Path) -> Iterator[Segment]:
-    """Every segment of every log in one allocation's directory."""
-    for _, segment in _segments(directory):
-        yield segment
-
-
-def _segments(directory: Path) -> Iterator[tuple[str, Segment]]:
-    try:
-        paths = sorted(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for path in paths:  # sorted: the unpacked form comes first, and is as good
-        match = _SEGMENT.fullmatch(path.name)
-        if match:
-            yield match[1], Segment(path, int(match[2]), int(match[3]), bool(match[4]))
+def is_segment(name: str) -> bool:
+    """Whether a file of this name is one."""
+    return _SEGMENT.fullmatch(name) is not None
 
 
 def segment_path(live: Path, start: int, end: int) -> Path:
@@ -133,6 +127,11 @@ def remove_parts(live: Path) -> None:
 
 def _sidecar(live: Path) -> Path:
     return live.with_name(f"{live.name}.meta")
+
+
+def was_rotated(live: Path) -> bool:
+    """Whether there is a sidecar: only what was rotated, or lost something, has one."""
+    return _sidecar(live).exists()
 
 
 def recall(live: Path) -> Mark:

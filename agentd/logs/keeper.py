@@ -1,6 +1,7 @@
 """The thread that keeps logs within their bounds: one stat per file every 2 s while nothing grows."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ QUOTA_EVERY = 60.0
 PACK_SHARE = 0.25
 """Share of the time that may go into compressing."""
 SAY_EVERY = 60.0
+STRAY_FOR = 3600.0
+"""Seconds without a word after which a log that nobody named counts as ended."""
 LEAST = 64 * 1024
 """Bytes of a log that even the quota leaves."""
 
@@ -38,6 +41,7 @@ class _Tended:
     since: float | None = None
     """Wall time at which the oldest line of the live part was there; None while that is empty."""
     next_turn: float = 0.0
+    oldest: int = 0
     lost: int = 0
     said: float | None = None
     trouble: str = ""
@@ -53,7 +57,8 @@ class LogKeeper:
         self._punching = holes.supported(directory) if punching is None else punching
         if not self._punching:
             log.warning("%s: no holes in files there; rotation may lose some lines", directory)
-        self._wanted: Mapping[Path, LogPolicy] = {}
+        self._wanted: Mapping[Path, LogPolicy] | None = None
+        self._strays: dict[Path, LogPolicy] = {}
         self._tended: dict[Path, _Tended] = {}
         self._to_pack: dict[Path, None] = {}
         self._next_quota = 0.0
@@ -88,7 +93,9 @@ class LogKeeper:
 
     def tick(self) -> float:
         """One look at everything; seconds until the next."""
-        wanted, hurry = self._wanted, False
+        if self._wanted is None:
+            return EVERY  # nobody has said yet whose they are
+        wanted, hurry = {**self._strays, **self._wanted}, False
         for path, policy in wanted.items():
             hurry |= self._look(path, policy)
         for path in self._tended.keys() - wanted.keys():
@@ -96,7 +103,7 @@ class LogKeeper:
             self._tended.pop(path, None)
         if hurry:
             self._next_quota = min(self._next_quota, self._clock.now() + EVERY)
-        self._keep_quota()
+        self._keep_quota(self._wanted)
         pause = HURRY if hurry else EVERY
         self._pack(pause * PACK_SHARE)
         return pause
@@ -131,6 +138,9 @@ class LogKeeper:
         first, shrunk, grew = known.size < 0, size < known.size, size > known.size
         known.size = size
         live = size + mark.origin - mark.base
+        if first and live <= known.policy.max_size and not files.was_rotated(path):
+            first, known.next_turn = False, math.inf
+            known.since = known.times.written(0) or path.stat().st_mtime if live else None
         if grew and live > 0 and known.since is None:
             known.since = now
         share = known.policy.max_age / (known.policy.max_files + 1)
@@ -140,7 +150,7 @@ class LogKeeper:
         if due:
             turn = self._turn(path, known, now, aged=aged and not first)
         end = known.size + known.rotator.mark.origin
-        known.times.note(now, end, files.look(path).oldest if due else 0)
+        known.times.note(now, end, known.oldest)
         return turn.rotated
 
     def _turn(self, path: Path, known: _Tended, now: float, *, aged: bool) -> Turn:
@@ -151,6 +161,7 @@ class LogKeeper:
         known.size = status.st_size
         empty = known.size + mark.origin <= mark.base
         known.since = None if empty else known.times.written(mark.base) or status.st_mtime
+        known.oldest = files.look(path).oldest
         self._to_pack[path] = None
         known.lost += turn.lost
         if known.lost and (known.said is None or self._clock.now() - known.said >= SAY_EVERY):
@@ -159,7 +170,7 @@ class LogKeeper:
         return turn
 
     def _make_room(self) -> bool:
-        return space.free(self._directory, 1) > 0
+        return space.free((entry for entry in space.survey(self._directory) if entry.is_segment), 1) > 0
 
     def _pack(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -174,14 +185,20 @@ class LogKeeper:
             except OSError as error:
                 log.debug("%s is not packed: %s", live, error)
 
-    def _keep_quota(self) -> None:
+    def _keep_quota(self, wanted: Mapping[Path, LogPolicy]) -> None:
         if self._clock.now() < self._next_quota:
             return
         self._next_quota = self._clock.now() + QUOTA_EVERY
-        excess = space.used(self._directory) - self._quota
+        entries, wall = space.survey(self._directory), self._clock.wall()
+        unnamed = [each for each in entries if each.is_live and each.path not in wanted]
+        # Somebody writes them, whoever that is: a task whose orders were lost, say.
+        self._strays = {each.path: LogPolicy() for each in unnamed if wall - each.written < STRAY_FOR}
+        excess = sum(entry.size for entry in entries) - self._quota
         if excess <= 0:
             return
-        freed = space.free(self._directory, excess)
+        ended = {each.path for each in unnamed} - self._strays.keys()
+        over = [each for each in entries if each.is_segment or each.path in ended]
+        freed = space.free(over, excess)
         log.warning("logs take %d bytes more than --log-quota: %d of the oldest removed", excess, freed)
         if freed < excess:
             self._shorten(excess - freed)

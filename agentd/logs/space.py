@@ -4,7 +4,8 @@ import contextlib
 import gzip
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from agentd.logs import files
@@ -34,35 +35,42 @@ def pack(segment: Segment) -> None:
     segment.path.unlink(missing_ok=True)
 
 
-def used(directory: Path) -> int:
-    """Bytes on disk of all logs."""
-    total = 0
-    for alloc in _directories(directory):
-        for path in alloc.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                total += path.stat().st_blocks * 512
-    return total
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of some log: when it was last written, and what it takes on disk."""
+
+    path: Path
+    written: float
+    size: int
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether it is a part that was rotated away."""
+        return files.is_segment(self.path.name)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a task may write it."""
+        return self.path.suffix.removeprefix(".") in files.STREAMS
 
 
-def free(directory: Path, wanted: int) -> int:
-    """Remove the oldest segments of all logs until so many bytes are free; how many that were."""
+def survey(directory: Path) -> list[Entry]:
+    """All files of all logs, oldest first."""
     found = []
-    for alloc in _directories(directory):
-        for segment in files.all_segments(alloc):
+    with contextlib.suppress(FileNotFoundError):
+        for path in directory.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):
-                status = segment.path.stat()
-                found.append((status.st_mtime, status.st_blocks * 512, segment.path))
+                status = path.stat()
+                found.append(Entry(path, status.st_mtime, status.st_blocks * 512))
+    return sorted(found, key=lambda entry: entry.written)
+
+
+def free(entries: Iterable[Entry], wanted: int) -> int:
+    """Remove files until so many bytes are free; how many that were."""
     freed = 0
-    for _, size, path in sorted(found):
+    for entry in entries:
         if freed >= wanted:
             break
-        path.unlink(missing_ok=True)
-        freed += size
+        entry.path.unlink(missing_ok=True)
+        freed += entry.size
     return freed
-
-
-def _directories(directory: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        for path in list(directory.iterdir()):
-            if path.is_dir():
-                yield path

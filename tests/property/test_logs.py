@@ -19,6 +19,10 @@ from tests.conftest import SOAK, need
 pytestmark = pytest.mark.property
 
 
+STEPS = ("copied", "named", "saved", "punched")
+STEPS_WITHOUT_HOLES = ("copied", "named", "saved", "announced", "truncated", "named the rest", "renewed")
+
+
 class Crash(Exception):
     """`kill -9`, at this step."""
 
@@ -32,34 +36,36 @@ class Life(RuleBasedStateMachine):
         self.live = self.home / "web.out"
         self.fd = os.open(self.live, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         self.written = b""
-        self.countdown = None
+        self.crash_at = None
         self.follower, self.at = Reader(self.live), 0
         self.restart()
 
     def restart(self):
         self.rotator = Rotator(self.live, punching=self.punching, step=self.step)
 
-    def step(self, _):
-        if self.countdown is not None:
-            self.countdown -= 1
-            if self.countdown < 0:
-                raise Crash
+    def step(self, name):
+        if name == self.crash_at:
+            self.crash_at = None
+            raise Crash
 
-    @rule(lines=st.integers(1, 12), size=st.integers(1, 3000), newline=st.booleans())
+    @rule(lines=st.integers(1, 12), size=st.integers(1, 3000), newline=st.sampled_from([True, True, False]))
     def write(self, lines, size, newline):
         for _ in range(lines):
             line = (f"{len(self.written)} " + "x" * size).encode() + (b"\n" if newline else b"")
             os.write(self.fd, line)
             self.written += line
 
-    @rule(size=st.integers(900, 20_000), aged=st.booleans(), crash=st.none() | st.integers(0, 12))
+    @rule(size=st.integers(900, 9000), aged=st.booleans(), crash=st.none() | st.sampled_from(STEPS))
     def rotate(self, size, aged, crash):
-        self.countdown = crash
+        self.turn(size, aged, crash)
+
+    def turn(self, size, aged, crash):
+        self.crash_at = crash
         try:
             self.rotator.turn(LogPolicy(max_size=size, max_files=10**6), now=0.0, aged=aged)
         except Crash:
             self.restart()
-        self.countdown = None
+        self.crash_at = None
 
     @rule(both=st.booleans())
     def pack(self, both):
@@ -89,15 +95,15 @@ class Life(RuleBasedStateMachine):
         assert self.written[Reader(self.live).tail(lines, len(self.written)) :] == wanted
 
     @invariant()
-    def is_all_there(self):
+    def segments_follow_each_other(self):
         if hasattr(self, "live"):
-            settled = Reader(self.live)
-            assert settled.extent()[0] == 0
+            segments = files.segments_of(self.live)
+            assert [each.start for each in segments] == [0, *(each.end for each in segments)][: len(segments)]
 
     def teardown(self):
         if not hasattr(self, "live"):
             return
-        self.countdown = None
+        self.crash_at = None
         self.rotator.turn(LogPolicy(max_size=10**9, max_files=10**6), now=0.0)  # an agent is there again
         while (piece := self.follower.read(self.at, 9999)).data:
             assert piece.start == self.at
@@ -121,6 +127,14 @@ def everything(reader, at):
 class LifeWithoutHoles(Life):
     punching = False
 
+    @rule(
+        size=st.integers(900, 9000),
+        aged=st.booleans(),
+        crash=st.none() | st.sampled_from(STEPS_WITHOUT_HOLES),
+    )
+    def rotate(self, size, aged, crash):
+        self.turn(size, aged, crash)
+
     @rule(data=st.data())
     def read_from_anywhere(self, data):
         """Between an announced truncation and the next life, the live part is not read."""
@@ -139,7 +153,7 @@ def _quick(tmp_path, monkeypatch):
 
 
 Life.TestCase.settings = LifeWithoutHoles.TestCase.settings = settings(
-    max_examples=1000 if SOAK else 60, stateful_step_count=30, deadline=None
+    max_examples=2000 if SOAK else 100, stateful_step_count=40, deadline=None
 )
 TestRotation = Life.TestCase
 TestRotationWithoutHoles = LifeWithoutHoles.TestCase

@@ -192,10 +192,41 @@ def test_the_quota_takes_the_oldest_first_and_live_parts_last(live, clock):
     keeper.watch({live: LogPolicy(max_size=100_000, max_files=5)})
     keeper.tick()
     assert files.segments_of(live) == ()
-    assert space.used(live.parent.parent) < 90_000
+    assert sum(entry.size for entry in space.survey(live.parent.parent)) < 90_000
     oldest, end = Reader(live).extent()
     assert (oldest, end) == (234_000, 300_000)
     assert everything(live, oldest).endswith(lines(290, 10))
+
+
+def test_the_quota_takes_ended_logs_whole_and_tends_what_nobody_named(live, clock):
+    ended = live.parent.parent / "ended.0" / "web.out"
+    ended.parent.mkdir()
+    ended.write_bytes(b"x" * 200_000)
+    os.utime(ended, (5, 5))
+    append(live, lines(0, 100))
+    os.utime(live, (clock.wall(), clock.wall()))
+    keeper = LogKeeper(live.parent.parent, clock, 200_000)
+    keeper.tick()
+    assert ended.exists(), "before anybody said whose logs there are"
+    keeper.watch({})
+    keeper.tick()
+    assert not ended.exists(), "nobody wrote it for an hour"
+    assert everything(live) == lines(0, 100)
+    append(live, lines(100, 11_000))
+    keeper.tick()
+    assert files.segments_of(live)[0].end == 10_485_000, "by the default policy"
+
+
+def test_what_is_rotated_between_a_readers_look_and_its_read_is_read_again(live, monkeypatch):
+    append(live, lines(0, 100))
+    plain, rotator = Reader._of_live, Rotator(live, punching=True)
+
+    def late(self, offset, most):
+        rotator.turn(LogPolicy(max_size=65_536, max_files=5), now=0.0)
+        return plain(self, offset, most)
+
+    monkeypatch.setattr(Reader, "_of_live", late)
+    assert Reader(live).read(0, 5000).data == lines(0, 5)
 
 
 def test_the_time_index_stays_small(live):
