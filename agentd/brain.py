@@ -8,7 +8,7 @@ from agentd import fallback
 from agentd.core import obey
 from agentd.core.obey import Frozen, Offer, Orders
 from agentd.core.plan import Observed, Plan, plan
-from agentd.core.runs import Run
+from agentd.core.runs import Run, Views
 from agentd.driver import Driver, KeeperGone
 from agentd.executor import Executor
 from agentd.facts import Load
@@ -81,6 +81,7 @@ class Brain:
         self._reporter = Reporter(self._executor, launcher, identity)
         self._usage = Usage(self._executor.groups_of)
         self._sampler = Sampler()
+        self._views = Views()
         self._logbook = Logbook(launcher, clock, settings.log_quota)
         self.uplink: Uplink | None = None
 
@@ -190,6 +191,7 @@ class Brain:
             health=self._wellbeing.views,
             limited=self._executor.limited,
             excess=self._sampler.look(unlimited, now),
+            views=self._views,
         )
         return seen, now + fallback.EVERY if unlimited else None
 
@@ -276,11 +278,7 @@ class Brain:
         }
 
     def _unclaimed(self) -> list[str]:
-        """Living runs that no order names, or names no more."""
-        listed = self._desired.keys() - {
-            alloc_id for alloc_id, why in self._oddities.items() if why == obey.UNCLAIMED
-        }
-        return sorted({run.alloc for run in self._runs if run.live and run.alloc not in listed})[:100]
+        return obey.unclaimed((run.alloc for run in self._runs if run.live), self._desired, self._oddities)
 
     def view(self) -> Json:
         """The node's own view, for its local port."""

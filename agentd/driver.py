@@ -15,7 +15,6 @@ from typing import Any
 
 from agentd.core.runs import Run
 from agentd.keeper import version
-from agentd.keeper.events import apply
 
 log = logging.getLogger("agent")
 
@@ -52,9 +51,8 @@ class Driver:
         self._answered = threading.Condition()
         self._number = 0
         self._socket: socket.socket | None = None
-        self._raw: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, Run] = {}
-        """`_raw` as records; one that did not change stays the same object."""
+        """By id; a run that did not change stays the same object."""
         self._gone = threading.Event()
         self.pid = 0
         self.guard = 0
@@ -85,7 +83,7 @@ class Driver:
         return True
 
     def outlived(self) -> bool:
-        """Whether the keeper is of an older release and has nothing left to keep: `connect` replaces it."""
+        """Whether the keeper is of an older release and keeps nothing: `connect` replaces it."""
         return 0 < self.protocol < version.PROTOCOL and not any(run.live for run in self.runs())
 
     def _upgrade(self) -> None:
@@ -133,8 +131,7 @@ class Driver:
             return False
         else:
             with self._lock:
-                self._raw = {run["id"]: run for run in answer["runs"]}
-                self._runs = {run_id: Run.of(raw) for run_id, raw in self._raw.items()}
+                self._runs = {raw["id"]: Run.of(raw) for raw in answer["runs"]}
         finally:
             ready.set()
         if answer["protocol"] not in PROTOCOLS:
@@ -154,7 +151,7 @@ class Driver:
         """All runs that the keeper knows.
 
         Raises:
-            KeeperGone: we no longer hear it: what we know may be old, and must not be planned on.
+            KeeperGone: we no longer hear it; what we know must not be planned on.
         """
         if self._gone.is_set():
             raise KeeperGone("the keeper is gone")
@@ -179,7 +176,11 @@ class Driver:
 
     def stop(self, run: str, number: int, why: str | None = None) -> None:
         """Send the stop signal; `why` is kept if this is the task's own fault or its time was up."""
-        self._ask({"verb": "stop", "id": run, "signal": number, "why": why})
+        self.finish(self.begin_stop(run, number, why))
+
+    def begin_stop(self, run: str, number: int, why: str | None) -> int:
+        """Order a stop; `finish` of the number tells whether it was heard."""
+        return self._begin({"verb": "stop", "id": run, "signal": number, "why": why})
 
     def expire(self, run: str, deadline: float | None) -> None:
         """Have the run stopped at `deadline` (seconds since boot), brain or no brain; None: never."""
@@ -264,11 +265,14 @@ class Driver:
         return answer
 
     def _take(self, entry: dict[str, Any]) -> None:
-        for run_id in apply(self._raw, entry):
-            if run_id in self._raw:
-                self._runs[run_id] = Run.of(self._raw[run_id])
-            else:
+        """As `events.apply` in the keeper."""
+        if entry["kind"] == "run":
+            self._runs[entry["run"]["id"]] = Run.of(entry["run"])
+        elif entry["kind"] == "forgot":
+            for run_id in entry["ids"]:
                 self._runs.pop(run_id, None)
+        elif entry["id"] in self._runs:
+            self._runs[entry["id"]] = self._runs[entry["id"]].after(entry)
 
     def _hear(self, sock: socket.socket, ready: threading.Event, gone: threading.Event) -> None:
         with sock.makefile("rb") as lines:

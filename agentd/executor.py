@@ -36,7 +36,7 @@ class Executor:
         self._clock = clock
         self._held: dict[str, tuple[float, str]] = {}
         self._effective: dict[str, Json] = {}
-        self._begun: list[tuple[Start, int]] = []
+        self._begun: list[tuple[Start | Stop, int]] = []
         self.limited: dict[str, Limits] = {}
         """The limits that runs were given, by run id, as far as this life of the brain knows."""
 
@@ -85,8 +85,8 @@ class Executor:
             case Stop():
                 log.info("stop %s with %s: %s", action.run, action.signal, action.reason)
                 fault("brain.signal.before")
-                self._driver.stop(action.run, signal.Signals[action.signal], action.why)
-                fault("brain.signal.after")
+                number = self._driver.begin_stop(action.run, signal.Signals[action.signal], action.why)
+                self._begun.append((action, number))
             case Limit():
                 self._limit(action)
             case Kill():
@@ -128,8 +128,11 @@ class Executor:
         self._begun.append((action, self._driver.begin_spawn(order)))
         return None
 
-    def _finish(self, action: Start, number: int) -> None:
+    def _finish(self, action: Start | Stop, number: int) -> None:
         self._driver.finish(number)
+        if isinstance(action, Stop):
+            fault("brain.signal.after")
+            return
         fault("brain.spawn.after")
         self.limited[action.run] = action.task.limits
         self._held.pop(action.run, None)

@@ -19,11 +19,13 @@ class Reporter:
         self._executor = executor
         self._launcher = launcher
         self._identity = identity
+        self._rows: dict[tuple[str, str], tuple[TaskView, Json]] = {}
 
     def entries(
         self, planned: Plan, desired: Mapping[str, AllocSpec], epoch: str, oddities: Mapping[str, str]
     ) -> dict[str, Json]:
         """By allocation; `oddities` are orders that are not obeyed, with the reason."""
+        self._rows = {key: known for key, known in self._rows.items() if key[0] in desired}
         return {
             alloc_id: entry(
                 alloc,
@@ -36,6 +38,17 @@ class Reporter:
         }
 
     def _row(self, alloc: AllocSpec, view: TaskView) -> Json:
+        """A task's row; that of a view which only says what it said is not made anew."""
+        key = (alloc.id, view.spec.name)
+        known = self._rows.get(key)
+        if known is not None and known[0] is view:
+            return known[1]
+        row = self._make(alloc, view)
+        if view.next is None and not view.spec.limits and view.spec.container is None:
+            self._rows[key] = view, row
+        return row
+
+    def _make(self, alloc: AllocSpec, view: TaskView) -> Json:
         last = view.last
         living = last is not None and last.live and last.role == MAIN
         limits = self._executor.limits_of(last, view.spec) if living and last is not None else None

@@ -47,6 +47,8 @@ def still_needed(needed_by: Iterable[str], views: Mapping[str, TaskView]) -> str
 def in_order(tasks: Iterable[TaskSpec]) -> list[str]:
     """Dependencies before those who need them, so that a failure runs down the chain in one plan."""
     left = {task.name: set(task.depends_on) for task in tasks}
+    if not any(left.values()):
+        return list(left)
     order: list[str] = []
     while left:
         ready = sorted(name for name, needs in left.items() if not needs & left.keys()) or sorted(left)

@@ -1,6 +1,6 @@
 """Whether a desired state is to be obeyed, and what of it. Absence is never an order."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,3 +122,9 @@ def allocations(orders: Orders) -> dict[str, AllocSpec]:
         except BadRecord:
             continue  # written by a later release whose agent ran here before: left alone
     return found
+
+
+def unclaimed(running: Iterable[str], desired: Collection[str], oddities: Mapping[str, str]) -> list[str]:
+    """Of the allocations that something runs of, those that no order names, or names no more; at most 100."""
+    listed = set(desired) - {alloc_id for alloc_id, why in oddities.items() if why == UNCLAIMED}
+    return sorted(set(running) - listed)[:100]

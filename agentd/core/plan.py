@@ -8,7 +8,7 @@ from agentd.core.actions import ORDER, Action, Forget, Kill, Limit, Start, Stop
 from agentd.core.dependencies import dependents, in_order, still_needed, waits_for
 from agentd.core.health import Health, HealthView
 from agentd.core.restart import OVER, within
-from agentd.core.runs import HOOK_TIMEOUT, MAIN, POST_STOP, Run, TaskView, view
+from agentd.core.runs import HOOK_TIMEOUT, MAIN, POST_STOP, Run, TaskView, Views, view
 from store.model.lifecycle import Task, TaskEvent, step
 from store.model.policies import Limits
 from store.model.spec import AllocSpec, TaskSpec
@@ -29,6 +29,8 @@ class Observed:
     """The limits that runs have been given, as far as this brain knows."""
     excess: Mapping[str, str] = field(default_factory=dict)
     """Runs that use more than they may where no kernel enforces it, and what it is."""
+    views: Views = field(default_factory=Views)
+    """What was folded before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def plan(
     Cut short after any action, the next plan finishes the work.
     """
     draft = _Draft(now, seen)
+    seen.views.keep(desired.keys())
     by_alloc: dict[str, list[Run]] = defaultdict(list)
     for run in seen.runs:
         by_alloc[run.alloc].append(run)
@@ -79,14 +82,13 @@ def plan(
 
 
 def _allocation(draft: _Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskView, ...]:
+    seen = draft.seen
     by_task: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.generation == alloc.generation:
             by_task[run.task].append(run)
     views = {
-        task.name: view(
-            task, by_task[task.name], wanted=alloc.wanted, boot=draft.seen.boot, health=draft.seen.health
-        )
+        task.name: seen.views.of(alloc.id, task, by_task[task.name], alloc.wanted, seen.boot, seen.health)
         for task in alloc.tasks
     }
     old = [run for run in runs if run.generation != alloc.generation]

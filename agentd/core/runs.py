@@ -1,11 +1,13 @@
 """Runs of tasks as the keeper tells of them, and what they make of a task's state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from operator import is_
 from typing import Any
 
 from agentd.core.health import HealthView, begin
 from agentd.core.restart import Again, Done, Enough, judge
+from agentd.keeper.events import STATES
 from store.model.lifecycle import Task, TaskEvent, step
 from store.model.spec import TaskSpec
 
@@ -54,12 +56,21 @@ class Run:
         left = tuple((pid, command) for pid, command in raw.get("left", ()))
         return cls(**{**known, "task": task, "left": left, "cgroups": tuple(raw.get("cgroups", ()))})
 
+    def after(self, entry: Mapping[str, Any]) -> "Run":
+        """The run after an entry of the keeper's journal about it."""
+        known = {key: value for key, value in entry.items() if key in _CHANGING}
+        for name in ("left", "cgroups"):
+            if name in known:
+                known[name] = tuple(tuple(each) if name == "left" else each for each in known[name])
+        return replace(self, state=STATES.get(entry["kind"], self.state), **known)
+
     @property
     def live(self) -> bool:
         """Whether a process of it may still be there."""
         return self.state in ("starting", "running", "draining")
 
 
+_CHANGING = frozenset(Run.__slots__) - {"id", "alloc", "task", "generation", "attempt", "role", "state"}
 MAIN, PRE_START, POST_STOP = "main", "pre_start", "post_stop"
 HOOK_TIMEOUT = 60.0
 """Seconds that a hook may take."""
@@ -103,6 +114,38 @@ class TaskView:
     def busy(self) -> bool:
         """Whether anything of it lives, or has yet to run before it is over."""
         return self.next == POST_STOP or any(run is not None and run.live for run in (self.last, self.hook))
+
+
+class Views:
+    """Folds runs to views; what has not changed since is not folded again: the same records, by identity."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], tuple[tuple[Any, ...], TaskView]] = {}
+
+    def of(
+        self,
+        alloc: str,
+        spec: TaskSpec,
+        runs: list[Run],
+        wanted: str,
+        boot: str,
+        health: Mapping[str, HealthView],
+    ) -> TaskView:
+        """The view of the present generation's runs of a task."""
+        last = health.get(runs[-1].id) if runs else None
+        inputs = (spec, wanted, boot, last, *runs)
+        key = (alloc, spec.name)
+        known = self._known.get(key)
+        if known is not None and len(known[0]) == len(inputs) and all(map(is_, known[0], inputs)):
+            return known[1]
+        found = view(spec, runs, wanted=wanted, boot=boot, health=health)
+        self._known[key] = inputs, found
+        return found
+
+    def keep(self, allocs: Collection[str]) -> None:
+        """Forget those of other allocations."""
+        for key in [key for key in self._known if key[0] not in allocs]:
+            del self._known[key]
 
 
 def view(

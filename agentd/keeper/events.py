@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_STATES = {"execed": "running", "ended": "exited", "failed": "failed", "draining": "draining"}
+STATES = {"execed": "running", "ended": "exited", "failed": "failed", "draining": "draining"}
 _MARKS = ("seq", "kind", "id")
 
 
@@ -19,5 +19,5 @@ def apply(runs: dict[str, dict[str, Any]], entry: dict[str, Any]) -> list[str]:
     if entry["id"] in runs:
         run = runs[entry["id"]]
         run.update({key: value for key, value in entry.items() if key not in _MARKS})
-        run["state"] = _STATES.get(kind, run["state"])
+        run["state"] = STATES.get(kind, run["state"])
     return [entry["id"]]

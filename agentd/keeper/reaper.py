@@ -78,7 +78,7 @@ class Reaper:
 
     def told(self, pid: int, start: int, status: int) -> list[Entry]:
         """The guard says how a process ended that was a run's."""
-        for run in self._table.live():
+        for run in self._table.live():  # also those that were gone before we looked
             if (run["pid"], run["start"]) == (pid, start) and run["state"] != "draining":
                 self.guarded.discard(run["id"])
                 if run["state"] == "starting" and _code(status) == child.NEVER_BEGAN:
@@ -136,7 +136,7 @@ class Reaper:
     def _dry_up(self) -> list[Entry]:
         """End the runs whose last process is gone."""
         entries = []
-        for run in [run for run in self._table.runs.values() if run["state"] == "draining"]:
+        for run in [self._table.runs[run_id] for run_id in self._table.draining]:
             left = tree.members(run, ours=False)
             if not left:
                 entries.append(self._end(run, run["code"], run["lost"]))
@@ -146,11 +146,9 @@ class Reaper:
 
     def polls(self) -> bool:
         """Whether `poll` has anything to look at."""
-        if self.orphaned or self._remains:
+        if self.orphaned or self._remains or self._table.draining:
             return True
-        if any(self._table.runs[run_id]["state"] == "starting" for run_id in self.guarded):
-            return True
-        return any(run["state"] == "draining" for run in self._table.runs.values())
+        return any(self._table.runs[run_id]["state"] == "starting" for run_id in self.guarded)
 
 
 def _code(status: int) -> int:

@@ -122,9 +122,7 @@ class Keeper:
         return min(left, POLL_EVERY) if busy else left
 
     def _first_deadline(self) -> float | None:
-        deadlines = [run["deadline"] for run in self.table.live() if run.get("deadline") is not None]
-        deadlines += self.probes.deadlines()
-        return min(deadlines) if deadlines else None
+        return min((*self.table.deadlines.values(), *self.probes.deadlines()), default=None)
 
     def _accept(self) -> None:
         peer = Peer.accept(self._post.listener, os.geteuid())
@@ -224,11 +222,11 @@ class Keeper:
         """Runs whose deadline is over, or all when we are ending: signal, grace, SIGKILL."""
         now = boot_clock()
         self.probes.kill_overdue(now)
-        for run in self.table.live():
-            deadline = run.get("deadline")
-            overdue = deadline is not None and now >= deadline
-            if self._ending is None and not overdue:
-                continue
+        late = {run_id for run_id, deadline in self.table.deadlines.items() if now >= deadline}
+        for run in (
+            self.table.live() if self._ending is not None else [self.table.runs[each] for each in late]
+        ):
+            deadline, overdue = run.get("deadline"), run["id"] in late
             since = min(each for each in (self._ending, deadline if overdue else None) if each is not None)
             if run["stop_at"] is None:
                 why = "its deadline passed and nobody renewed it" if overdue else None

@@ -27,6 +27,10 @@ class Table:
         self._journal = journal
         self.boot = proc.boot_id()
         self.runs: dict[str, Run] = {}
+        self.draining: set[str] = set()
+        """Runs whose main process has ended, and of which something still lives."""
+        self.deadlines: dict[str, float] = {}
+        """Of living runs that have one, in seconds since boot."""
         self.by_pid: dict[int, str] = {}
         """Living runs that are our children."""
         self.verdicts: dict[int, str] = {}
@@ -47,7 +51,7 @@ class Table:
     def replay(self) -> None:
         """Take over what the journal says; what became of it since is `Reaper.restore`'s to find out."""
         for entry in self._journal.replay():
-            apply(self.runs, entry)
+            self._apply(entry)
 
     def sync(self) -> None:
         """Put the journal on disk; without its history, when that is most of it."""
@@ -179,8 +183,18 @@ class Table:
     def record(self, kind: str, *, must: bool = False, **fields: Any) -> Entry:
         """Journal, then apply."""
         entry = self._journal.append(kind, must=must, **fields)
-        apply(self.runs, entry)
+        self._apply(entry)
         return entry
+
+    def _apply(self, entry: Entry) -> None:
+        for run_id in apply(self.runs, entry):
+            run = self.runs.get(run_id)
+            state = run["state"] if run else None
+            (self.draining.add if state == "draining" else self.draining.discard)(run_id)
+            if run is not None and state in LIVE and run.get("deadline") is not None:
+                self.deadlines[run_id] = run["deadline"]
+            else:
+                self.deadlines.pop(run_id, None)
 
 
 def _record_of(known: Run, *, boot: str, state: str) -> Run:

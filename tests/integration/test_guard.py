@@ -230,7 +230,7 @@ def ended_journal(home, **changes):
     desk = Desk(home)
     run = desk.spawn(0, "exec sleep 600")
     desk.wait(run, "running")
-    raw = dict(desk.driver._raw[run])
+    raw = dict(next(each for each in desk.driver._ask({"verb": "list"})["runs"] if each["id"] == run))
     desk.driver.end(force=True)
     assert desk.driver.wait_gone(10)
     (home / "keeper.journal").unlink()
