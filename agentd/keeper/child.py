@@ -17,6 +17,16 @@ NEVER_BEGAN = 213
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def give_up_new_privileges() -> None:
+    """No program that we or our children execute gains rights by doing so. Children inherit it.
+
+    Raises:
+        OSError: the kernel knows how, and did not.
+    """
+    if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 and ctypes.get_errno() != errno.EINVAL:
+        raise OSError(ctypes.get_errno(), "no_new_privs")
+
+
 def become_subreaper() -> None:
     """Orphans of our tasks become our children, so that they do not stay as zombies."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -94,8 +104,6 @@ def _be_the_child(order: dict[str, Any], go: int, verdict: int) -> None:
             os.setgroups([])
             os.setresgid(order["gid"], order["gid"], order["gid"])
             os.setresuid(order["uid"], order["uid"], order["uid"])
-        if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 and ctypes.get_errno() != errno.EINVAL:
-            raise OSError(ctypes.get_errno(), "no_new_privs")
         step = "cwd"
         os.chdir(order["cwd"])
         step = "exec"

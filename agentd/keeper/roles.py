@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 
-from agentd.keeper.child import become_subreaper, protect
+from agentd.keeper.child import become_subreaper, give_up_new_privileges, protect
 from agentd.keeper.guard import Guard, Line
 from agentd.keeper.post import Post
 from agentd.keeper.server import Keeper
@@ -24,6 +24,7 @@ def main(argv: list[str]) -> int:
     if post is None:
         sys.stderr.write("another keeper serves this directory\n")
         return 1
+    give_up_new_privileges()
     become_subreaper()
     protect()
     return _alternate(post, handed)
