@@ -136,11 +136,16 @@ def _stop(settings: AgentSettings, *, tasks: bool) -> int:
     if not driver.connect(start=(settings.data_dir / "keeper.journal").exists()):
         log.info("no tasks run here")
         return 0
-    living = sum(run.live for run in driver.runs())
-    log.info("stopping %d tasks", living)
+    log.info("stopping %d tasks", sum(run.live for run in driver.runs()))
+    deadline = time.monotonic() + TASKS_STOP_WITHIN
+    while any(run.live for run in driver.runs()):  # a keeper that is killed meanwhile has a successor
+        driver.end(force=True)
+        if not driver.wait_gone(max(0.0, deadline - time.monotonic())):
+            raise ValueError("the tasks did not end")
+        if not driver.connect(start=True):
+            break
     driver.end(force=True)
-    if not driver.wait_gone(TASKS_STOP_WITHIN):
-        raise ValueError("the keeper did not end")
+    driver.wait_gone(STOP_WITHIN)
     log.info("stopped")
     return 0
 

@@ -190,9 +190,9 @@ class Driver:
         """Run a short command; `on_probe(name, code, error)` is called when it ended."""
         self._ask({"verb": "probe", "id": name, "order": order, "timeout": timeout})
 
-    def kill(self, run: str) -> None:
+    def kill(self, run: str, why: str | None = None) -> None:
         """SIGKILL to everything of a run."""
-        self._ask({"verb": "kill", "id": run})
+        self._ask({"verb": "kill", "id": run, "why": why})
 
     def forget(self, runs: tuple[str, ...]) -> None:
         """Drop ended runs."""

@@ -91,7 +91,7 @@ class Executor:
                 self._limit(action)
             case Kill():
                 log.warning("kill %s: %s", action.run, action.reason)
-                self._driver.kill(action.run)
+                self._driver.kill(action.run, action.why)
             case Forget():
                 fault("brain.forget.before")
                 self._driver.forget(action.runs)
@@ -113,7 +113,7 @@ class Executor:
             "id": action.run,
             "alloc": alloc.id,
             "task": task.name if action.role == MAIN else f"{task.name}:{action.role}",
-            "generation": alloc.generation if action.generation is None else action.generation,
+            "generation": alloc.generation,
             "attempt": action.attempt,
             "role": action.role,
         }
@@ -140,7 +140,8 @@ class Executor:
     def _limit(self, action: Limit) -> None:
         """Write new limits to the groups that a run lives in."""
         run = action.run
-        log.info("limit %s to %s: %s", run.id, action.limits, action.reason)
+        if action.limits or run.id in self.limited:
+            log.info("limit %s to %s: %s", run.id, action.limits, action.reason)
         groups, dirs = self._launcher.groups, list(self.groups_of(run))
         try:
             if groups is not None and run.cgroups:
@@ -148,7 +149,7 @@ class Executor:
                 if len(dirs) > len(run.cgroups):
                     self._driver.regroup(run.id, dirs)
             limit(dirs, action.limits)
-            self._effective[run.id] = {**effective(dirs), "by": self._by(run)}
+            self._effective[run.id] = self._enforced(run, dirs, action.limits)
         except (GroupError, OSError) as error:
             log.error("%s: %s", run.id, error)
             self._effective[run.id] = {**effective(dirs), "by": self._by(run), "error": str(error)}
@@ -162,10 +163,15 @@ class Executor:
             dirs = self.groups_of(run)
             if not dirs and task.container is not None:  # its engine has not made them yet, or hides them
                 return {"by": self._by(run)}
-            self._effective[run.id] = (
-                {**effective(dirs), "by": self._by(run)} if dirs else _sampled(task.limits)
-            )
+            self._effective[run.id] = self._enforced(run, dirs, task.limits)
         return self._effective[run.id]
+
+    def _enforced(self, run: Run, dirs: Sequence[str], limits: Limits) -> Json:
+        """The limits that a run is held to; what no group holds is sampled, or not enforced."""
+        if not dirs:
+            return _sampled(limits)
+        unheld = _sampled(self._launcher.unheld(limits)) if run.cgroups else {}
+        return {**unheld, **effective(dirs), "by": self._by(run)}
 
     def groups_of(self, run: Run) -> Sequence[str]:
         """The control groups by which a run is limited and counted."""
@@ -186,10 +192,11 @@ class Executor:
         found = {}
         for run in runs:
             pair = specs.get((run.alloc, run.task))
-            if pair is None or not pair[1].limits or pair[1].container is not None:
+            if pair is None or not run.live or run.role != MAIN or pair[1].container is not None:
                 continue
-            if run.live and not run.cgroups and run.role == MAIN:
-                found[run.id] = run, pair[1].limits
+            unheld = self._launcher.unheld(pair[1].limits) if run.cgroups else pair[1].limits
+            if unheld.memory is not None or unheld.pids is not None:
+                found[run.id] = run, unheld
         return found
 
     def sweep(self, keep: Iterable[str], runs: Iterable[Run]) -> None:
@@ -214,6 +221,7 @@ def _sampled(limits: Limits) -> Json:
     """What is held without control groups, and what is not."""
     found: Json = {"memory": limits.memory, "pids": limits.pids}
     found = {key: value for key, value in found.items() if value is not None}
+    more: Json = {"sampled": sorted(found)} if found else {}
     if limits.cpus is not None:
-        found["not_enforced"] = ["cpus"]
-    return {**found, "by": "sampling"}
+        more["not_enforced"] = ["cpus"]
+    return {**found, **more, "by": "sampling"}

@@ -1,5 +1,6 @@
 """From a task to the keeper's order: what is executed, as whom, where, with what around it."""
 
+import dataclasses
 import os
 import pwd
 import signal
@@ -17,6 +18,7 @@ from agentd.policy import Forbidden, Policy
 from agentd.privileges import group_of, rlimits, too_high, user_of
 from agentd.sentences import CannotStart
 from store.model.command import fill
+from store.model.policies import HealthCheck, Limits
 from store.model.spec import AllocSpec, TaskSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -56,14 +58,21 @@ class Launcher:
             argv = {MAIN: task.argv, "pre_start": task.pre_start, "post_stop": task.post_stop}[role]
             order = self._order(alloc, task, argv, run)
             order["cgroups"] = self._groups(alloc, task, run)
-            if not order["cgroups"]:
-                order["rlimits"] += fallback.rlimits(task.limits, order["uid"])
+            order["rlimits"] += fallback.rlimits(self.unheld(task.limits), order["uid"])
         logs = self.logs / alloc.id
         logs.mkdir(mode=0o700, exist_ok=True)
         for stream, path in zip(("stdout", "stderr"), self.log_paths(alloc, task), strict=True):
             order[stream] = str(path)
         order["stop_signal"], order["grace"] = int(signal.Signals[task.stop.signal]), task.stop.timeout
         return order
+
+    def filled(self, alloc: AllocSpec, check: HealthCheck) -> HealthCheck:
+        """A health check with its `${…}` filled in; an exec probe's are filled in when it is run."""
+        if "${" not in check.target + (check.body or ""):
+            return check
+        values = self._values(alloc)
+        body = fill(check.body, values) if check.body is not None else None
+        return dataclasses.replace(check, target=fill(check.target, values), body=body)
 
     def log_paths(self, alloc: AllocSpec, task: TaskSpec) -> tuple[Path, ...]:
         """The files that a task writes its output to."""
@@ -92,18 +101,21 @@ class Launcher:
         if path is None:
             hint = "; a pin is followed by an absolute path, HOST:/path" if ":" in argv[0] else ""
             raise CannotStart(f"{argv[0]} is not in PATH ({env['PATH']}) on this node{hint}")
+        cwd = fill(task.cwd, values) if task.cwd else str(home)
+        path = os.path.join(cwd, path)  # noqa: PTH118 - as the kernel would take it, and no further
+        uid, gid = (user.pw_uid, group_of(task.user, user)) if user else (None, None)
         try:
-            self._policy.check_user(user.pw_uid if user else os.geteuid())
-            self._policy.check_command(path)
+            self._policy.check_user(os.geteuid() if uid is None else uid, gid)
+            self._policy.check_command(path, task.env)
         except Forbidden as error:
             raise CannotStart(str(error)) from None
         return {
             "path": path,
             "argv": argv,
             "env": {**env, "MUSTER_RUN": run},
-            "cwd": fill(task.cwd, values) if task.cwd else str(home),
-            "uid": user.pw_uid if user else None,
-            "gid": group_of(task.user, user) if user else None,
+            "cwd": cwd,
+            "uid": uid,
+            "gid": gid,
             "umask": task.umask,
             "rlimits": rlimits(task),
         }
@@ -125,6 +137,10 @@ class Launcher:
             return self.groups.make(name, task.limits)
         except GroupError as error:
             raise CannotStart(str(error)) from None
+
+    def unheld(self, limits: Limits) -> Limits:
+        """The part of a task's limits that no control group of this agent holds."""
+        return self.groups.unheld(limits) if self.groups is not None else limits
 
     def _values(self, alloc: AllocSpec) -> dict[str, str]:
         """What `${…}` is filled in with."""
@@ -173,9 +189,12 @@ class Launcher:
             # A task may have put a link in the place of its directory: never follow one as root.
             if own.is_symlink() or not own.is_dir():
                 raise CannotStart(f"{own} is not a directory any more") from None
-            return own
-        if user is not None:
-            os.chown(own, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        if user is not None and own.lstat().st_uid != user.pw_uid:
+            fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                os.fchown(fd, user.pw_uid, user.pw_gid)
+            finally:
+                os.close(fd)
         return own
 
     def explain(self, run: Run, alloc: AllocSpec, task: TaskSpec) -> str:

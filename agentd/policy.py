@@ -9,8 +9,10 @@ mounts: ["/srv/data/*"]
 """
 
 import fnmatch
+import grp
 import os
-from collections.abc import Mapping
+import pwd
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ import yaml
 
 from store.model.policies import Container
 
-LISTS = ("users", "commands", "images", "mounts")
+LISTS = ("users", "groups", "commands", "images", "mounts")
+STEERING = ("LD_", "BASH_ENV", "ENV", "PYTHON", "PERL", "RUBY", "NODE_", "JAVA_TOOL_OPTIONS", "GCONV_PATH")
+"""Variables (or how they begin) by which a permitted program is made to run another."""
 SWITCHES = ("forbid_root", "containers")
 
 
@@ -35,28 +39,36 @@ class Policy:
     _stamp: tuple[int, int] | None = None
     _rules: Mapping[str, Any] = field(default_factory=dict)
 
-    def check_user(self, uid: int) -> None:
-        """Whether tasks may run as this user.
+    def check_user(self, uid: int, gid: int | None) -> None:
+        """Whether tasks may run as this user, with this group instead of the user's own.
 
         Raises:
             Forbidden: no.
         """
         rules = self._current()
-        if uid == 0 and rules.get("forbid_root"):
+        if rules.get("forbid_root") and (uid == 0 or gid == 0):
             raise Forbidden(f"{self.path} forbids tasks of root: give the task a user")
         users = rules.get("users")
-        if users is not None and uid not in {_uid(str(user)) for user in users}:
+        if users is None:
+            return
+        if uid not in {_uid(str(user)) for user in users}:
             raise Forbidden(f"{self.path} does not list user {uid}")
+        if gid is not None and gid not in _groups_of(uid) | {_gid(str(g)) for g in rules.get("groups", ())}:
+            raise Forbidden(f"{self.path} does not list group {gid}, and user {uid} is not in it")
 
-    def check_command(self, path: str) -> None:
-        """Whether a file may be executed; links are followed first.
+    def check_command(self, path: str, env: Iterable[str]) -> None:
+        """Whether an absolute path may be executed, links followed, with these variables set by the task.
 
         Raises:
             Forbidden: no.
         """
+        commands = self._current().get("commands")
         real = os.path.realpath(path)
-        if not _allowed(self._current().get("commands"), real):
+        if not _allowed(commands, real):
             raise Forbidden(f"{self.path} does not list the command {real}")
+        steering = sorted(name for name in env if name.startswith(STEERING))
+        if commands is not None and steering:
+            raise Forbidden(f"{self.path} lists commands, and {steering[0]} could make one run another")
 
     def check_container(self, container: Container, user: str | None) -> None:
         """Whether a container may be run with its mounts, as this user (of the image's, if it has a name).
@@ -69,6 +81,9 @@ class Policy:
             raise Forbidden(f"{self.path} forbids containers")
         if rules.get("forbid_root") and (user or "0").partition(":")[0] in ("0", "root"):
             raise Forbidden(f"{self.path} forbids tasks of root: give the task a user")
+        users, name = rules.get("users"), (user or "0").partition(":")[0]
+        if users is not None and name not in map(str, users):
+            raise Forbidden(f"{self.path} does not list user {name}")
         if not _allowed(rules.get("images"), container.image):
             raise Forbidden(f"{self.path} does not list the image {container.image}")
         for mount in container.mounts:
@@ -121,9 +136,25 @@ def _allowed(patterns: list[Any] | None, value: str) -> bool:
     return patterns is None or any(fnmatch.fnmatchcase(value, str(pattern)) for pattern in patterns)
 
 
-def _uid(user: str) -> int | None:
-    import pwd
+def _gid(group: str) -> int | None:
+    if group.isdigit():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
 
+
+def _groups_of(uid: int) -> set[int]:
+    """The groups that a user is in by the system's own word."""
+    try:
+        found = pwd.getpwuid(uid)
+    except KeyError:
+        return {uid}  # a number without a name has the group of the same number
+    return {found.pw_gid, *(each.gr_gid for each in grp.getgrall() if found.pw_name in each.gr_mem)}
+
+
+def _uid(user: str) -> int | None:
     if user.isdigit():
         return int(user)
     try:

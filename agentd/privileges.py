@@ -29,11 +29,12 @@ def user_of(wanted: str | None) -> pwd.struct_passwd | None:
         if not name.isdigit():
             raise CannotStart(f"user {name} does not exist on this node") from None
         found = pwd.struct_passwd((name, "x", int(name), int(name), "", "/", "/bin/sh"))
-    if found.pw_uid == os.geteuid():
-        return None
-    if os.geteuid() != 0:
+    if os.geteuid() == 0:
+        return found if found.pw_uid != 0 or ":" in wanted else None
+    own = found.pw_uid == os.geteuid() and group_of(wanted, found) == os.getegid()
+    if not own:
         raise CannotStart(f"cannot run as {wanted}: this agent does not run as root")
-    return found
+    return None
 
 
 def group_of(wanted: str | None, user: pwd.struct_passwd) -> int:

@@ -57,7 +57,11 @@ class Wellbeing:
     def watch(self, planned: Plan, desired: Mapping[str, AllocSpec]) -> None:
         """Probe what runs now, and start the commands of exec probes that are due."""
         patients = dict(_patients(planned, desired))
-        wanted = {key: task.health for key, (_, task, _) in patients.items() if task.health is not None}
+        wanted = {
+            key: self._launcher.filled(alloc, task.health)
+            for key, (alloc, task, _) in patients.items()
+            if task.health is not None
+        }
         self._patients = patients
         for run_id in self.views.keys() - wanted.keys():
             del self.views[run_id]

@@ -63,6 +63,15 @@ class Groups:
                 cgroup.write(f"{directory}/cgroup.procs", str(pid))
         return [*groups, *missing]
 
+    def unheld(self, limits: Limits) -> Limits:
+        """The part of some limits for which there is no controller here."""
+        held = self.places.controllers
+        return Limits(
+            memory=None if "memory" in held else limits.memory,
+            cpus=None if "cpu" in held else limits.cpus,
+            pids=None if "pids" in held else limits.pids,
+        )
+
     def _limiting(self, limits: Limits) -> list[str]:
         asked = {"memory": limits.memory, "cpu": limits.cpus, "pids": limits.pids}
         wanted = [key for key, value in asked.items() if value is not None]

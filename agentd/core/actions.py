@@ -9,10 +9,11 @@ from store.model.spec import AllocSpec, TaskSpec
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL to everything of a run."""
+    """SIGKILL to everything of a run. `why` as with `Stop`."""
 
     run: str
     reason: str
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,11 @@ class Start:
     attempt: int
     reason: str
     role: str = MAIN
-    generation: int | None = None
-    """Another than the allocation's: a hook of what was replaced."""
 
     @property
     def run(self) -> str:
         """The id of the run."""
-        generation = self.alloc.generation if self.generation is None else self.generation
-        return run_id(self.alloc.id, self.task.name, generation, self.attempt, self.role)
+        return run_id(self.alloc.id, self.task.name, self.alloc.generation, self.attempt, self.role)
 
 
 @dataclass(frozen=True, slots=True)

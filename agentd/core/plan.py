@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from agentd.core.actions import ORDER, Action, Forget, Kill, Limit, Start, Stop
 from agentd.core.dependencies import dependents, in_order, still_needed, waits_for
 from agentd.core.health import Health, HealthView
-from agentd.core.restart import OVER, within
+from agentd.core.restart import OVER, blamed, within
 from agentd.core.runs import HOOK_TIMEOUT, MAIN, POST_STOP, Run, TaskView, Views, view
-from store.model.lifecycle import Task, TaskEvent, step
+from store.model.lifecycle import TASK_ENDED, Task, TaskEvent, step
 from store.model.policies import Limits
 from store.model.spec import AllocSpec, TaskSpec
 
+OLDER = "waits for its older generation to end"
 KILL_AGAIN = 1.0
 """Seconds between two SIGKILLs to a tree that is still there."""
 
@@ -96,7 +97,10 @@ def _allocation(draft: _Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskV
     if alloc.wanted == "stopped":
         needed_by = dependents(alloc.tasks)
         for task in alloc.tasks:
-            views[task.name] = _ending(draft, alloc, views[task.name], needed_by.get(task.name, ()), views)
+            found = _ending(draft, alloc, views[task.name], needed_by.get(task.name, ()), views)
+            if held and found.state in TASK_ENDED:  # not before what it was to replace has ended
+                found = replace(found, state=Task.WAITING, reason=OLDER)
+            views[task.name] = found
     else:
         for name in in_order(alloc.tasks):
             views[name] = _task(draft, alloc, views, views[name], held=held)
@@ -105,28 +109,24 @@ def _allocation(draft: _Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskV
 
 
 def _replace_old(draft: _Draft, alloc: AllocSpec, old: list[Run]) -> bool:
-    """Bring runs of older generations to their end, hooks included; whether there is yet to wait."""
-    specs = {task.name: task for task in alloc.tasks}
-    held = False
-    by_task: dict[tuple[int, str], list[Run]] = defaultdict(list)
+    """Bring runs of older generations to their end, as an order to stop would; whether to wait for it."""
+    by_generation: dict[int, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in old:
-        by_task[run.generation, run.task].append(run)
-    for (generation, name), runs in by_task.items():
-        spec = specs.get(name)
-        if spec is None:
-            living = [run for run in runs if run.live]
-            for run in living:
-                _end(draft, run, "SIGTERM", 10.0, "an older generation")
-            held = held or bool(living)
-            continue
-        now = view(spec, runs, wanted="stopped", boot=draft.seen.boot)
-        for each in dict.fromkeys((now.last, now.hook)):  # a pre_start hook is both
-            if each is not None and each.live:
-                _end(draft, each, spec.stop.signal, spec.stop.timeout, "an older generation")
-        if now.next == POST_STOP and now.last is not None:
-            after = Start(alloc, spec, now.last.attempt, "its main run has ended", POST_STOP, generation)
-            draft.actions.append(after)
-        held = held or now.busy
+        by_generation[run.generation][run.task].append(run)
+    held = False
+    needed_by = dependents(alloc.tasks) if old else {}
+    for generation, by_task in by_generation.items():
+        former = replace(alloc, generation=generation, wanted="stopped")
+        views = {
+            task.name: view(task, by_task.get(task.name, ()), wanted="stopped", boot=draft.seen.boot)
+            for task in alloc.tasks
+        }
+        for task in alloc.tasks:
+            _ending(draft, former, views[task.name], needed_by.get(task.name, ()), views)
+        strangers = [run for name in by_task.keys() - views.keys() for run in by_task[name] if run.live]
+        for run in strangers:
+            _end(draft, run, "SIGTERM", 10.0, "an older generation")
+        held = held or bool(strangers) or any(each.busy for each in views.values())
     return held
 
 
@@ -166,7 +166,7 @@ def _sees_to_hooks(draft: _Draft, alloc: AllocSpec, task: TaskView) -> bool:
         draft.wake(deadline)
         return task.hook.role == POST_STOP
     why = f"the {task.hook.role} hook took longer than {HOOK_TIMEOUT:g} s"
-    draft.actions.append(Kill(task.hook.id, why))
+    draft.actions.append(Kill(task.hook.id, why, why))
     draft.wake(draft.now + KILL_AGAIN)
     return True
 
@@ -183,9 +183,16 @@ def _living(draft: _Draft, task: TaskView, run: Run) -> TaskView:
     if why is not None:
         draft.actions.append(Stop(run.id, spec.stop.signal, why, why))
         draft.wake(draft.now + spec.stop.timeout)
-    elif draft.seen.limited.get(run.id, Limits()) != spec.limits and task.state is Task.RUNNING:
+    elif task.state is Task.RUNNING and _limits_differ(draft.seen.limited.get(run.id), run, spec):
         draft.actions.append(Limit(run, spec.limits, "its limits were changed"))
     return task
+
+
+def _limits_differ(known: Limits | None, run: Run, spec: TaskSpec) -> bool:
+    """Whether limits have to be written; a brain that has not done so yet cannot know what they are."""
+    if known is None:
+        return bool(run.cgroups) or bool(spec.limits)
+    return known != spec.limits
 
 
 def _fault(draft: _Draft, task: TaskView, run: Run) -> str | None:
@@ -213,8 +220,8 @@ def _due(
         draft.wake(task.retry_at)
         return task
     if held:
-        return replace(task, reason="waits for its older generation to end")
-    if task.state is Task.PENDING:
+        return replace(task, reason=OLDER)
+    if task.state is Task.PENDING or (task.last is not None and not blamed(task.last)):
         waiting = waits_for(task.spec, views)
         if waiting is not None:
             return waiting_view(task, *waiting)
@@ -226,7 +233,7 @@ def _due(
 def waiting_view(task: TaskView, reason: str, over: bool) -> TaskView:  # noqa: FBT001 - a pair taken apart
     """A task held back by a dependency; `over`: for good."""
     event = TaskEvent.GIVE_UP if over else TaskEvent.HELD
-    return replace(task, state=step(task.state, event), reason=reason, next=None)
+    return replace(task, state=step(task.state, event), reason=reason, next=None, retry_at=None)
 
 
 def _stop(draft: _Draft, spec: TaskSpec, run: Run, reason: str) -> None:

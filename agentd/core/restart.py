@@ -45,7 +45,7 @@ def judge(policy: RestartPolicy, runs: "Sequence[Run]", boot: str) -> Again | Do
     Ends that the task is not to blame for count for nothing: the machine was rebooted, or the
     task was asked to stop although it is wanted (its keeper ended). Times of different boots
     cannot be compared: the window holds runs of the last one's boot, and a delay that began in
-    an earlier boot is over.
+    an earlier boot is over. Ends with 0, which `always` restarts, delay but never exhaust.
     """
     from agentd.core.runs import exit_reason
 
@@ -59,8 +59,9 @@ def judge(policy: RestartPolicy, runs: "Sequence[Run]", boot: str) -> Again | Do
     how = exit_reason(last)
     if policy.condition == "no":
         return Enough(how)
-    failures = sum(1 for run in runs if blamed(run) and within(policy, run, last))
-    if failures > policy.max_attempts:
+    counted = [run for run in runs if blamed(run) and within(policy, run, last)]
+    failures = max(1, len(counted))
+    if sum(run.code != 0 or run.why is not None for run in counted) > policy.max_attempts:
         return Enough(f"{how}; given up after {policy.max_attempts} restarts")
     backoff = Backoff(first=policy.delay, factor=policy.factor, most=policy.max_delay)
     delay = backoff.delay(failures) * (1 + JITTER * _fraction(last.id))

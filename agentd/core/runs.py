@@ -1,5 +1,6 @@
 """Runs of tasks as the keeper tells of them, and what they make of a task's state."""
 
+import errno
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from operator import is_
@@ -11,6 +12,11 @@ from agentd.keeper.events import STATES
 from store.model.lifecycle import Task, TaskEvent, step
 from store.model.spec import TaskSpec
 
+PASSING = frozenset({
+    errno.EAGAIN, errno.ENOMEM, errno.ETXTBSY, errno.ENFILE, errno.EMFILE, errno.ENOSPC, errno.EDQUOT,
+    errno.EIO, errno.ESTALE,
+})  # fmt: skip
+"""Errors of a start that restart policy deals with; the others are final: nothing mends them by itself."""
 NOTHING: Mapping[str, HealthView] = {}
 UNPROBED = HealthView()
 
@@ -41,6 +47,8 @@ class Run:
     why: str | None = None
     """Why it was stopped, if that was not by order: it was unhealthy, say."""
     oom: int = 0
+    signal: int | None = None
+    """What killed it, 0 for nothing; None where the keeper does not say."""
     left: tuple[tuple[int, str], ...] = ()
     """Processes (pid, command) that outlived the main one and were killed."""
     cgroups: tuple[str, ...] = ()
@@ -185,6 +193,8 @@ def _pre_start(now: TaskView, hook: Run, wanted: str, boot: str) -> TaskView:
     """The hook before a main run; if it fails, so has the start."""
     if hook.live:
         return replace(now, hook=hook, reason="its pre_start hook runs")
+    if hook.state == "failed" and _is_passing(hook.error):
+        return _verdict(now, boot, f"{PRE_START} hook: ")
     if hook.state == "failed":
         error = f"{PRE_START}|{hook.error}"
         return replace(now, state=step(now.state, TaskEvent.EXEC_FAILED), reason=error)
@@ -200,6 +210,8 @@ def _main(now: TaskView, run: Run, after: Run | None, wanted: str, boot: str) ->
     """What the latest main run, which was asked for, makes of a task."""
     if run.state == "starting":
         return now
+    if run.state == "failed" and _is_passing(run.error):
+        return _verdict(now, boot)
     if run.state == "failed":
         return replace(now, state=step(now.state, TaskEvent.EXEC_FAILED), reason=run.error or "")
     running = step(now.state, TaskEvent.EXECED)
@@ -226,6 +238,12 @@ def _verdict(now: TaskView, boot: str, what: str = "") -> TaskView:
             return replace(now, state=step(now.state, TaskEvent.FINISH), reason=why)
         case Enough(why):
             return replace(now, state=step(now.state, TaskEvent.GIVE_UP), reason=what + why)
+
+
+def _is_passing(error: str | None) -> bool:
+    """Whether what kept a run from starting may be over in a moment: the keeper's `step:errno`."""
+    number = (error or "").rpartition(":")[2]
+    return number.isdigit() and int(number) in PASSING
 
 
 def hook_trouble(hook: Run | None) -> str:
@@ -264,7 +282,7 @@ def _how(run: Run) -> str:
         return run.error
     if run.code is None:
         return "exit code unknown"
-    if run.code > 128:
+    if run.code > 128 and run.signal != 0:
         return f"killed by {signal_name(run.code - 128)} (exit code {run.code})"
     return f"exit code {run.code}"
 

@@ -94,7 +94,7 @@ def _be_the_child(order: dict[str, Any], go: int, verdict: int) -> None:
         _reset_signals()
         _be_as_mortal_as_any()
         step = "log"
-        _redirect(order["stdout"], order["stderr"])
+        _redirect(order)
         os.umask(order.get("umask", 0o022))
         step = "ulimits"
         for number, soft, hard in order["rlimits"]:
@@ -141,12 +141,14 @@ _CHANGED = tuple(int(number) for number in (
 """Those that keeper, guard or Python itself have changed."""
 
 
-def _redirect(stdout: str, stderr: str) -> None:
+def _redirect(order: dict[str, Any]) -> None:
     """Logs go straight to files: no pipe that could break, no process that could fall behind."""
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
-    for number, path in ((1, stdout), (2, stderr)):
+    for number, path in ((1, order["stdout"]), (2, order["stderr"])):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        if order["uid"] is not None and path != os.devnull:
+            os.fchown(fd, order["uid"], order["gid"])  # a program may open /dev/stdout
         os.dup2(fd, number)
         os.close(fd)
     os.close(null)

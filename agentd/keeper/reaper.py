@@ -17,8 +17,9 @@ REBOOTED = "the machine was rebooted"
 class Reaper:
     """Finds out what became of the runs of a table."""
 
-    def __init__(self, table: Table, guard_pid: int) -> None:
+    def __init__(self, table: Table, guard_pid: int, probes: Probes) -> None:
         self._table = table
+        self._probes = probes
         self._guard = guard_pid
         self.guarded: set[str] = set()
         """Runs that are the guard's children: it tells us how they end."""
@@ -52,7 +53,7 @@ class Reaper:
             if run["id"] not in known and run["state"] != "draining":
                 self._main_ended(run, None, ours=False)
 
-    def reap(self, probes: Probes) -> list[Entry]:
+    def reap(self) -> list[Entry]:
         """Collect children that ended."""
         table = self._table
         entries: list[Entry] = []
@@ -67,7 +68,7 @@ class Reaper:
             run = table.runs.get(table.by_pid.pop(info.si_pid, ""))
             if run is None:
                 _, status = os.waitpid(info.si_pid, 0)
-                orphans = not probes.ended(info.si_pid, _code(status)) or orphans
+                orphans = not self._probes.ended(info.si_pid, _code(status)) or orphans
                 continue
             # While the zombie still keeps its number from being reused.
             if run["stop_at"] is None and not self.ending:
@@ -96,16 +97,21 @@ class Reaper:
         if self.ending and run["stop_at"] is None:
             entries.append(table.note("stopping", run, stop_at=boot_clock(), why=None))
         code = None if status is None else _code(status)
+        number = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else 0
         lost = UNSEEN if status is None else None
-        left = tree.members(run, ours=ours)
+        left = tree.members(run, among=self._strangers() if ours else None)
         if not left:
-            return [*entries, self._end(run, code, lost)]
+            return [*entries, self._end(run, code, lost, signal=number)]
         if run["stop_at"] is None:  # nobody asked: what it leaves behind goes at once
-            told = tree.tell(left)
-            tree.kill(run, ours=ours)
+            told = tree.tell([pid for pid in left if pid not in self._probes.running])
+            tree.kill(run, left)
         else:
             told = run.get("left", [])
-        return [*entries, table.note("draining", run, code=code, lost=lost, left=told)]
+        return [*entries, table.note("draining", run, code=code, lost=lost, left=told, signal=number)]
+
+    def _strangers(self) -> list[int]:
+        """Our children that are no run's main process: orphans of runs that were our children."""
+        return [pid for pid in proc.children() if pid not in self._table.by_pid]
 
     def _end(self, run: Run, code: int | None, lost: str | None, **more: Any) -> Entry:
         groups = run.get("cgroups", [])
@@ -133,15 +139,21 @@ class Reaper:
                 del self._remains[run_id]
         return entries + self._dry_up()
 
+    def remove_all(self) -> None:
+        """Remove the groups of all ended runs: nobody will come back to them."""
+        for groups in self._remains.values():
+            cgroup.remove(groups)
+        self._remains.clear()
+
     def _dry_up(self) -> list[Entry]:
         """End the runs whose last process is gone."""
         entries = []
         for run in [self._table.runs[run_id] for run_id in self._table.draining]:
-            left = tree.members(run, ours=False)
+            left = tree.members(run)
             if not left:
                 entries.append(self._end(run, run["code"], run["lost"]))
             elif run["stop_at"] is None:
-                tree.kill(run, ours=False)
+                tree.kill(run, left)
         return entries
 
     def polls(self) -> bool:

@@ -35,11 +35,17 @@ def _alternate(post: Post, handed: dict[str, int | str] | None) -> int:
     line: Line | None = None
     if handed is not None:
         sock = socket.socket(fileno=int(handed["line"]))
-        line = Line(sock) if handed["role"] == "keeper" else Guard(post).watch(int(handed["keeper"]), sock)
+        line = (
+            Line(sock, waits=True)
+            if handed["role"] == "keeper"
+            else Guard(post).watch(int(handed["keeper"]), sock)
+        )
+    ending = False
     while True:
         if line is None:
-            line = Guard(post).watch()
+            line = Guard(post, ending=ending).watch()
             become_subreaper()  # a fork does not inherit it
-        if Keeper(post, line).serve():
+        keeper = Keeper(post, line)
+        if keeper.serve():
             return 0
-        line = None
+        line, ending = None, keeper.ending

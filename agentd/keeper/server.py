@@ -24,7 +24,7 @@ POLL_EVERY = 0.1
 CHANGES: dict[str, Callable[[Table, dict[str, Any]], list[Entry]]] = {
     "refuse": lambda table, said: table.refuse(said["run"], said["error"]),
     "stop": lambda table, said: table.stop(said["id"], said["signal"], said.get("why")),
-    "kill": lambda table, said: table.kill(said["id"]),
+    "kill": lambda table, said: table.kill(said["id"], said.get("why")),
     "expire": lambda table, said: table.expire(said["id"], said["deadline"]),
     "regroup": lambda table, said: table.regroup(said["id"], said["cgroups"]),
     "forget": lambda table, said: table.forget(said["ids"]),
@@ -48,8 +48,8 @@ class Keeper:
         self.table = Table(Journal(os.path.join(post.directory, "keeper.journal")))
         self.table.watch = lambda fd: self._selector.register(fd, selectors.EVENT_READ, "verdict")
         self.table.unwatch = self._selector.unregister
-        self.reaper = Reaper(self.table, os.getppid())
         self.probes = Probes()
+        self.reaper = Reaper(self.table, os.getppid(), self.probes)
 
     def serve(self) -> bool:
         """Until told to end and all runs have (True), or until the guard is gone (False)."""
@@ -79,6 +79,7 @@ class Keeper:
         """Let go of all but the post: this process may be a guard next."""
         while self.table.verdicts:  # a forked child says within moments how its exec went
             self.table.verdict(next(iter(self.table.verdicts)))
+        self.reaper.remove_all()
         self.table.close()
         signal.set_wakeup_fd(-1)
         for peer in self._peers.values():
@@ -101,7 +102,7 @@ class Keeper:
                 self._hear(key.data)
             elif key.data == "verdict" and key.fd in self.table.verdicts:
                 self._tell(self.table.verdict(key.fd))
-        self._tell(self.reaper.reap(self.probes))
+        self._tell(self.reaper.reap())
         if self.reaper.polls():
             self._tell(self.reaper.poll())
         self._press()
@@ -134,15 +135,18 @@ class Keeper:
         messages = self._line.receive()
         if messages is None:
             self._unguarded = True
+        told: list[list[int]] = []
         for message in messages or ():
             if "exit" in message:
                 pid, start, status = message["exit"]
                 self._tell(self.reaper.told(pid, start, status))
-                self._line.send({"ack": [pid, start]})
+                told.append([pid, start])
             elif "settled" in message:
                 self._settled = True
             elif "upgraded" in message and self._upgrade is not None:
                 self._follow(message["upgraded"])
+        if told:
+            self._line.send({"ack": told})
 
     def _hear(self, peer: Peer) -> None:
         lines = peer.receive()
@@ -210,6 +214,11 @@ class Keeper:
         sys.stderr.write(f"not replaced by {program}: {verdict}\n")
         peer.send({"re": number, "error": f"not replaced: {verdict}"})
 
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to end."""
+        return self._ending is not None
+
     def _begin_end(self, force: bool | None) -> None:  # noqa: FBT001 - a signal handler's way in, too
         """No new runs; those there are get their stop signal and their own grace."""
         if force is False and self.table.live():
@@ -217,6 +226,7 @@ class Keeper:
         if self._ending is None:
             self._ending = boot_clock()
             self.reaper.ending = True
+            self._line.send({"ending": True})
 
     def _press(self) -> None:
         """Runs whose deadline is over, or all when we are ending: signal, grace, SIGKILL."""

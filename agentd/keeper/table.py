@@ -31,6 +31,8 @@ class Table:
         """Runs whose main process has ended, and of which something still lives."""
         self.deadlines: dict[str, float] = {}
         """Of living runs that have one, in seconds since boot."""
+        self._unheard: set[str] = set()
+        """Runs that were told to stop before they had a process group."""
         self.by_pid: dict[int, str] = {}
         """Living runs that are our children."""
         self.verdicts: dict[int, str] = {}
@@ -117,7 +119,8 @@ class Table:
         if run is None or run["state"] != "starting":
             return []
         if not said:
-            if run["stop_at"] is not None:  # asked to stop before there was a group to signal
+            if run["id"] in self._unheard:  # asked to stop before there was a group to signal
+                self._unheard.discard(run["id"])
                 tree.signal_group(run, run["stop_signal"])
             return [self.note("execed", run)]
         step, number = said.split()
@@ -130,21 +133,21 @@ class Table:
         if run is None or run["state"] not in LIVE:
             return []
         entries = self._stopping(run, why)
-        if tree.is_alive(run):
-            tree.signal_group(run, number)
+        if tree.is_alive(run) and not tree.signal_group(run, number) and run["state"] == "starting":
+            self._unheard.add(run_id)
         return entries
 
-    def kill(self, run_id: str) -> list[Entry]:
+    def kill(self, run_id: str, why: str | None = None) -> list[Entry]:
         """SIGKILL to every process of a run."""
         run = self.runs.get(run_id)
         if run is None or run["state"] not in LIVE:
             return []
-        ours = run["pid"] in self.by_pid
-        entries = self._stopping(run, None)
-        left = tree.strays(run)
+        entries = self._stopping(run, why)
+        living = tree.members(run)
+        left = tree.strays(run, living)
         if left and not run.get("left"):
             entries.append(self.note("left", run, left=tree.tell(left)))
-        tree.kill(run, ours=ours)
+        tree.kill(run, living)
         return entries
 
     def _stopping(self, run: Run, why: str | None) -> list[Entry]:

@@ -17,51 +17,55 @@ MOST_TOLD = 10
 """Leftovers of one run that are worth telling."""
 
 
-def members(run: Run, *, ours: bool) -> list[int]:
-    """What lives of a run whose main process has ended."""
+def members(run: Run, among: list[int] | None = None) -> list[int]:
+    """What lives of a run, its main process aside; without groups, `among` these pids or among all."""
     if run.get("cgroups"):
-        return [pid for pid in cgroup.members(run["cgroups"][0]) if proc.start_time(pid) is not None]
+        found = cgroup.members(run["cgroups"][0])
+        return [pid for pid in found if proc.start_time(pid) is not None and not _is_main(run, pid)]
     leader = proc.stat(run["pid"])
-    session = (
-        run["pid"] if leader is None or leader.start == run["start"] else None
-    )  # its number may be reused
+    reused = leader is not None and leader.start != run["start"]
+    session = None if reused else run["pid"]
     mark = f"MUSTER_RUN={run['id']}".encode()
-    found = [each for pid in proc.children() if (each := proc.stat(pid))] if ours else proc.everybody()
+    stats = proc.everybody() if among is None else [each for pid in among if (each := proc.stat(pid))]
     return [
         each.pid
-        for each in found
+        for each in stats
         if not each.dead
         and each.pid != run["pid"]
         and (each.session == session or proc.carries(each.pid, mark))
     ]
 
 
-def strays(run: Run) -> list[int]:
+def _is_main(run: Run, pid: int) -> bool:
+    return bool(pid == run["pid"] and proc.start_time(pid) == run["start"])
+
+
+def strays(run: Run, living: list[int]) -> list[int]:
     """What of a run does not end by a signal to its group: all that outlived it, or left its session."""
-    alive = is_alive(run)
-    return [
-        pid
-        for pid in members(run, ours=False)
-        if not alive or ((found := proc.stat(pid)) is not None and found.session != run["pid"])
-    ]
+    if not is_alive(run):
+        return living
+    return [pid for pid in living if (found := proc.stat(pid)) is not None and found.session != run["pid"]]
 
 
-def kill(run: Run, *, ours: bool) -> None:
-    """SIGKILL to all of a run's processes."""
+def kill(run: Run, living: list[int]) -> None:
+    """SIGKILL to all of a run's processes; `living` are those that `members` found."""
     if run.get("cgroups"):
         cgroup.kill(run["cgroups"][0])
-        return
-    alive = is_alive(run)
-    victims = members(run, ours=ours and not alive)  # while it lives, its children are not ours
-    for pid in [*victims, run["pid"]] if alive else victims:
+    main = [run["pid"]] if is_alive(run) else []  # with groups: it has left its own, as root can
+    for pid in main if run.get("cgroups") else [*living, *main]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
-def signal_group(run: Run, number: int) -> None:
-    """A signal to the process group of a run's main process, as a terminal would send it."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def signal_group(run: Run, number: int) -> bool:
+    """A signal to the process group of a run's main process, as a terminal would send it; was there one?"""
+    try:
         os.killpg(run["pid"], number)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def is_alive(run: Run) -> bool:

@@ -28,11 +28,12 @@ def punch(fd: int, start: int, end: int) -> None:
 
 def first_data(fd: int, offset: int) -> int:
     """The first byte at or after `offset` that is no hole; a file's end is none."""
+    size = os.fstat(fd).st_size  # before: what is written while we look is no hole
     try:
         return max(offset, os.lseek(fd, offset, os.SEEK_DATA))
     except OSError as error:
         if error.errno == errno.ENXIO:  # at the end, or nothing but a hole up to it
-            return max(offset, os.fstat(fd).st_size)
+            return max(offset, size)
         return offset
 
 

@@ -154,10 +154,11 @@ class Rotator:
         return self.mark.origin + os.fstat(fd).st_size
 
     def _drop_flood(self, fd: int, policy: LogPolicy, done: Turn) -> None:
-        """A writer that is faster than we can copy: keep only the newest."""
+        """A writer that is faster than we look: keep as much as would be kept of a slow one."""
         end = self._end(fd)
         if end - self.mark.base > policy.max_size * (policy.max_files + 1):
-            cut = self._newline_before(fd, end - policy.max_size // 2)
+            kept = policy.max_size * policy.max_files or policy.max_size // 2
+            cut = self._newline_before(fd, end - kept)
             if policy.max_files:
                 self._lose(fd, cut, done, "it is written faster than it can be rotated")
             else:  # as was asked for: nothing but the live part

@@ -5,51 +5,74 @@ have come, so that a change cut short anywhere is finished by the next plan.
 """
 
 from manager_api.core.actions import Action, Reorder, SetStatus
+from manager_api.core.decide import task_names
 from manager_api.core.fleet import Fleet, Json
-from store.model.lifecycle import Deployment
+from manager_api.core.placement import Placer
+from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 
 def asked(fleet: Fleet, deployment: str) -> list[Action]:
     """The actions by which allocations and status catch up with their deployment's record."""
     data, status = fleet.deployments[deployment].data, fleet.status[deployment]
-    behind = {
-        alloc_id: (fleet.allocations[alloc_id].rev, changed)
+    restart = int(data.get("restart", 0))
+    behind = int(status.data.get("restarted", 0)) < restart
+    cannot = _cannot_restart(fleet, deployment) if behind else None
+    if cannot is not None:  # it stays what it is, and says why
+        stays = {**status.data, "restarted": restart, "reason": f"cannot be restarted: {cannot}"}
+        return [SetStatus(deployment, status.rev, stays, stays["reason"])]
+    changed = {
+        alloc_id: (fleet.allocations[alloc_id].rev, new)
         for alloc_id in sorted(fleet.of_deployment.get(deployment, ()))
-        if (changed := _caught_up(fleet.allocations[alloc_id].data, data)) is not None
+        if (new := _caught_up(fleet.allocations[alloc_id].data, data, status.data, behind=behind)) is not None
     }
     actions: list[Action] = []
+    if changed:
+        actions.append(Reorder(deployment, changed, "restarted or limited otherwise, as asked for"))
     if behind:
-        actions.append(Reorder(deployment, behind, "restarted or limited otherwise, as asked for"))
-    if int(status.data.get("restarted", 0)) < int(data.get("restart", 0)):
-        fresh = {alloc_id: changed for alloc_id, (_, changed) in behind.items()}
-        anew = _begun_anew(fleet, status.data, data, fresh)
+        fresh = {alloc_id: new for alloc_id, (_, new) in changed.items()}
+        anew = _begun_anew(fleet, status.data, restart, fresh)
         actions.append(SetStatus(deployment, status.rev, anew, "restarted"))
     return actions
 
 
-def _caught_up(allocation: Json, data: Json) -> Json | None:
+def _cannot_restart(fleet: Fleet, deployment: str) -> str | None:
+    """Why what has ended cannot begin again, or None. It reserves nothing meanwhile, and is collected."""
+    status = fleet.status[deployment].data
+    if Deployment(status["status"]) not in DEPLOYMENT_ENDED:
+        return None
+    stored = [fleet.allocations.get(brief["id"]) for brief in status["allocations"]]
+    if not stored or any(each is None or each.data["wanted"] != "running" for each in stored):
+        return "it ended too long ago, and was collected"
+    return Placer(fleet, {}).shortage([each.data for each in stored if each is not None])
+
+
+def _caught_up(allocation: Json, data: Json, status: Json, *, behind: bool) -> Json | None:
     """An allocation as its deployment's record wants it; None if it is so already."""
     restart, adjusted = int(data.get("restart", 0)), int(data.get("adjusted", 0))
     if allocation["wanted"] != "running":
         return None
     new = allocation
-    if int(allocation.get("restarted", 0)) < restart:
+    if behind and int(allocation.get("restarted", int(status.get("restarted", 0)))) < restart:
         new = {**new, "generation": allocation["generation"] + 1, "restarted": restart}
     if int(allocation.get("adjusted", 0)) < adjusted:
         new = {**new, "adjusted": adjusted, "limits": data["limits"]}
     return None if new is allocation else new
 
 
-def _begun_anew(fleet: Fleet, status: Json, data: Json, fresh: dict[str, Json]) -> Json:
-    """The status of a deployment that is started again."""
+def _begun_anew(fleet: Fleet, status: Json, restart: int, fresh: dict[str, Json]) -> Json:
+    """The status of a deployment that is started again; its briefs name all tasks, cut short or not."""
     kept = {key: value for key, value in status.items() if key not in ("tasks", "tasks_left_out", "ended")}
-    briefs = []
-    for brief in status["allocations"]:
-        stored = fleet.allocations.get(brief["id"])
-        known = fresh.get(brief["id"]) or (stored.data if stored is not None else {})
-        briefs.append({**brief, "generation": known.get("generation", brief.get("generation", 1))})
-    began = {"status": Deployment.PENDING, "reason": "restarted", "restarted": data["restart"]}
+    briefs = [_brief(fleet, brief, fresh.get(brief["id"])) for brief in status["allocations"]]
+    began = {"status": Deployment.PENDING, "reason": "restarted", "restarted": restart}
     return {**kept, "allocations": briefs, **began}
+
+
+def _brief(fleet: Fleet, brief: Json, fresh: Json | None) -> Json:
+    stored = fleet.allocations.get(brief["id"])
+    known = fresh or (stored.data if stored is not None else None)
+    if known is None:
+        return brief
+    return {**brief, "tasks": task_names(fleet, known), "generation": known["generation"]}
 
 
 def limited(task: Json, limits: Json) -> Json:

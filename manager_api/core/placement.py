@@ -1,8 +1,9 @@
 """Where allocations go. First form: pins; otherwise the least loaded node that is online and fits."""
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from manager_api.core.fleet import Fleet, Reserved
 from manager_api.core.layout import Part
@@ -113,7 +114,23 @@ class Placer:
         missing = sorted(need.features - set(record["features"]))
         if missing:
             return f"runs agent {record['version']}, which does not offer {', '.join(missing)}"
-        reserved = self._reserved(node)
+        return self._lack(node, need)
+
+    def shortage(self, allocations: Iterable[Mapping[str, Any]]) -> str | None:
+        """Why the nodes of some allocations that reserve nothing now have no room for them, or None."""
+        for each in allocations:
+            need = Need(int(each["memory"]), float(each["cpus"]), frozenset())
+            lack = self._lack(each["node"], need) if self._fleet.states[each["node"]].beat else None
+            if lack is not None:
+                return f"node {each['node']} {lack}"
+            taken = self._taken.setdefault(each["node"], Reserved())
+            taken.memory += need.memory
+            taken.cpus += need.cpus
+        return None
+
+    def _lack(self, node: str, need: Need) -> str | None:
+        """What a node has too little of, or None."""
+        state, reserved = self._fleet.states[node], self._reserved(node)
         capacity = int(state.beat.get("memory_total", 0))
         if need.memory and reserved.memory + need.memory > capacity:
             return (

@@ -18,6 +18,7 @@ _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _UMASK = re.compile(r"0?[0-7]{3}")
 MOST_ID = 2**32 - 2
 LEAST_MEMORY = 1024**2
+LEAST_PROBE = 0.1
 LEAST_LOG = 64 * 1024
 
 
@@ -122,6 +123,14 @@ def positive_duration(value: Any) -> float:
     found = quantity.duration(value)
     if not found:
         raise ValueError("0 is not long enough")
+    return found
+
+
+def probe_duration(value: Any) -> float:
+    """A duration that a probe can keep to without being a load."""
+    found = quantity.duration(value)
+    if found < LEAST_PROBE:
+        raise ValueError(f"shorter than {LEAST_PROBE * 1000:g}ms")
     return found
 
 

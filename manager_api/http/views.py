@@ -24,7 +24,9 @@ def state(record: Json, status: Json | None) -> Deployment:
 
 def restarting(record: Json, status: Json | None) -> bool:
     """Whether a restart was asked for that the controller has not seen to yet."""
-    return status is not None and int(status.get("restarted", 0)) < int(record.get("restart", 0))
+    if status is None or record["wanted"] != "running":
+        return False
+    return int(status.get("restarted", 0)) < int(record.get("restart", 0))
 
 
 def deployments(projection: Projection, pairs: Pairs) -> list[Json]:

@@ -64,6 +64,12 @@ _TASK: dict[tuple[Task, TaskEvent], Task] = {
     (Task.EXITED, TaskEvent.GIVE_UP): Task.FAILED,
     (Task.EXITED, TaskEvent.STOP): Task.STOPPED,
     (Task.BACKOFF, TaskEvent.START): Task.STARTING,
+    # Begun anew after a reboot, say: its dependencies are as absent as they were at first.
+    (Task.BACKOFF, TaskEvent.HELD): Task.WAITING,
+    (Task.BACKOFF, TaskEvent.GIVE_UP): Task.FAILED,
+    # What could not be executed just now may be in a moment.
+    (Task.STARTING, TaskEvent.RETRY): Task.BACKOFF,
+    (Task.STARTING, TaskEvent.GIVE_UP): Task.FAILED,
     (Task.BACKOFF, TaskEvent.STOP): Task.STOPPED,
     # An order to stop ends what has already ended, too: nothing will start it again.
     (Task.COMPLETED, TaskEvent.STOP): Task.COMPLETED,

@@ -137,7 +137,7 @@ def test_without_control_groups_limits_are_sampled_and_the_status_says_so(cluste
     )
     deployment = cluster.deploy(cluster.post("x", task))
     seen = row(cluster.wait(deployment, "RUNNING"))["limits"]
-    assert seen == {"memory": 64 << 20, "not_enforced": ["cpus"], "by": "sampling"}
+    assert seen == {"memory": 64 << 20, "sampled": ["memory"], "not_enforced": ["cpus"], "by": "sampling"}
     found = row(cluster.wait(deployment, "FAILED"))
     assert "out of memory" in found["reason"]
     assert "(sampled)" in found["reason"]

@@ -105,7 +105,7 @@ class Node(RuleBasedStateMachine):
             case Start():
                 assert action.run not in self.runs, "a run is started once"
                 self._may_start(action)
-                generation = action.alloc.generation if action.generation is None else action.generation
+                generation = action.alloc.generation
                 self.runs[action.run] = a_run(
                     task=action.task.name,
                     attempt=action.attempt,
@@ -118,6 +118,7 @@ class Node(RuleBasedStateMachine):
             case Stop():
                 run = self.runs[action.run]
                 assert run.stop_at is None, "why it was stopped is said once"
+                assert run.role != "post_stop", "what cleans up is not stopped"
                 self.runs[action.run] = dataclasses.replace(run, stop_at=self.now, why=action.why)
                 if action.run not in self.stubborn:
                     self._end(action.run, 143)
@@ -127,7 +128,8 @@ class Node(RuleBasedStateMachine):
                     assert run.stop_at is not None
                     assert self.now - run.stop_at >= 3.0, "nobody is killed within its grace"
                 else:
-                    assert run.stop_at is not None or self.now - run.started >= 60.0, "a hook has a minute"
+                    early = run.role == "pre_start" and run.stop_at is not None
+                    assert early or self.now - run.started >= 60.0, "a hook has a minute"
                 self._end(action.run, 137)
             case Forget():
                 for run_id in action.runs:
@@ -141,8 +143,7 @@ class Node(RuleBasedStateMachine):
                     run
                     for run in self.runs.values()
                     if (run.task, run.attempt, run.role) == (action.task.name, action.attempt, role)
-                    and run.generation
-                    == (action.alloc.generation if action.generation is None else action.generation)
+                    and run.generation == action.alloc.generation
                 ),
                 None,
             )
@@ -170,6 +171,12 @@ class Node(RuleBasedStateMachine):
     def what_was_planned_can_be_shown(self):
         for views in self._plan().views.values():
             assert all(isinstance(each.state, Task) for each in views)
+
+    @invariant()
+    def nothing_is_over_while_anything_of_it_lives(self):
+        (views,) = self._plan().views.values()
+        if self.wanted == "stopped" and all(each.state in TASK_ENDED for each in views):
+            assert not any(run.live for run in self.runs.values())
 
     @invariant()
     def memory_is_bounded(self):

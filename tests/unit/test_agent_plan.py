@@ -239,7 +239,45 @@ def test_a_stopped_task_is_over_when_its_post_stop_hook_is():
 def test_a_hook_has_a_minute():
     alloc = an_alloc(HOOKED)
     found = planned(alloc, a_run(role="pre_start", started=100.0), now=160.0)
-    assert found.actions == (Kill("d.0/main/1.0:pre_start", "the pre_start hook took longer than 60 s"),)
+    why = "the pre_start hook took longer than 60 s"
+    assert found.actions == (Kill("d.0/main/1.0:pre_start", why, why),)
+    over = [ended(137, role="pre_start", attempt=n, stop_at=160.0, why=why) for n in range(2)]
+    assert states(planned(alloc, *over), alloc) == {"main": "failed"}, "and that counts as its failure"
+
+
+def test_after_a_reboot_dependencies_are_waited_for_again():
+    alloc = an_alloc(
+        a_task("db", healthcheck={"tcp": "127.0.0.1:1"}), a_task("app", depends_on={"db": "healthy"})
+    )
+    gone = [ended(None, task=name, lost="the machine was rebooted") for name in ("db", "app")]
+    found = planned(alloc, *gone)
+    assert starts(found) == [("d.0/db/1.1", "main")]
+    assert states(found, alloc)["app"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [("exec:26", "backoff"), ("exec:12", "backoff"), ("exec:2", "failed")]
+)
+def test_a_start_that_failed_for_now_is_tried_again(error, state):
+    alloc = an_alloc(a_task(restart={"delay": "10s", "max_attempts": 1}))
+    once = a_run(state="failed", error=error, pid=None, ended=199.0)
+    assert states(planned(alloc, once), alloc) == {"main": state}
+    twice = a_run(state="failed", error=error, pid=None, ended=199.0, attempt=1)
+    assert states(planned(alloc, once, twice), alloc) == {"main": "failed"}
+
+
+def test_a_code_above_128_is_a_signal_only_if_it_was_one():
+    alloc = an_alloc(a_task(restart={"condition": "no"}))
+    assert planned(alloc, ended(255, signal=0)).views["d.0"][0].reason == "exit code 255"
+    assert planned(alloc, ended(137, signal=9)).views["d.0"][0].reason == "killed by SIGKILL (exit code 137)"
+
+
+def test_always_is_always_for_what_ends_well():
+    alloc = an_alloc(a_task(restart={"condition": "always", "max_attempts": 2, "delay": "1s"}))
+    runs = [ended(0, at=100.0 + n, attempt=n) for n in range(9)]
+    assert states(planned(alloc, *runs, now=109.0), alloc) == {"main": "backoff"}
+    runs += [ended(1, at=110.0 + n, attempt=9 + n) for n in range(3)]
+    assert states(planned(alloc, *runs, now=113.0), alloc) == {"main": "failed"}
 
 
 def test_the_hooks_of_an_older_generation_are_run_before_the_newer_starts():
@@ -333,3 +371,27 @@ def test_processes_left_behind_are_told_by_pid_and_command():
         "killed for want of memory (OOM): exit code 1; it left processes behind, which were killed: "
         "77 (sleep 600)"
     )
+
+
+def test_a_generation_that_is_replaced_stops_as_one_that_is_stopped():
+    alloc = an_alloc(*CHAIN[1:], a_task("a"), generation=2)
+    first = planned(alloc, a_run("b"), a_run("c"))
+    assert [action.run for action in first.actions] == ["d.0/c/1.0"]
+    hooked = an_alloc(HOOKED, generation=2)
+    over = [ended(0, role="pre_start"), ended(143, stop_at=100.0)]
+    cleaning = planned(hooked, *over, a_run(role="post_stop", started=150.0))
+    assert (cleaning.actions, cleaning.wake_at) == ((), 210.0)
+
+
+def test_what_is_stopped_while_it_replaces_another_is_not_over_before_that_is():
+    alloc = an_alloc(generation=2, wanted="stopped")
+    found = planned(alloc, a_run(generation=1, stop_at=199.0))
+    assert states(found, alloc) == {"main": "waiting"}
+    assert states(planned(alloc, ended(143, generation=1, stop_at=199.0)), alloc) == {"main": "stopped"}
+
+
+def test_a_brain_that_does_not_know_the_limits_of_a_living_run_writes_them_once():
+    alloc, run = an_alloc(), a_run(cgroups=("/cg/x",))
+    (limit,) = planned(alloc, run).actions
+    assert limit.limits == alloc.tasks[0].limits
+    assert planned(alloc, run, limited={run.id: limit.limits}).actions == ()

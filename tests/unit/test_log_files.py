@@ -122,10 +122,12 @@ def test_a_flood_leaves_the_newest_and_is_counted(live, punching):
     append(live, lines(0, 1000))
     rotator = Rotator(live, punching=punching)
     turn = rotator.turn(LogPolicy(max_size=65_536, max_files=2), now=0.0)
-    assert turn.lost == files.recall(live).lost == 967_000
-    assert everything(live, 967_000) == lines(967, 33)
+    assert turn.lost == files.recall(live).lost == 868_000, (
+        "what would be kept of a slow writer is kept of this one"
+    )
+    assert everything(live, 868_000) == lines(868, 132)
     on_disk = sum(path.stat().st_blocks * 512 for path in live.parent.iterdir())
-    assert on_disk < 3 * 65_536 + 50_000
+    assert on_disk < 4 * 65_536 + 50_000
 
 
 @pytest.mark.parametrize("punching", [True, False])
