@@ -18,6 +18,7 @@ from agentd.containers.engine import client_env, detect
 from agentd.driver import Driver, KeeperError, KeeperGone
 from agentd.identity import Identity
 from agentd.join import Joiner
+from agentd.keeper import cgroup
 from agentd.launch import Launcher
 from agentd.local_port import LocalPort
 from agentd.logs.server import LogServer
@@ -115,6 +116,16 @@ def _groups(settings: AgentSettings, who: Identity) -> Groups | None:
     return Groups(found)
 
 
+def _remove_groups(settings: AgentSettings) -> None:
+    """Leave no control groups behind where no task is left."""
+    if not (settings.data_dir / "identity.json").exists():
+        return
+    who = identity.load(settings.data_dir, settings.hostname, identity.machine_id())
+    found = places.find(f"muster-{who.uid[:8]}") if settings.cgroups == "auto" else None
+    if found is not None:
+        cgroup.remove([found.kill, *found.limits.values()])
+
+
 def _stop(settings: AgentSettings, *, tasks: bool) -> int:
     """Stop the brain of a data directory; with `tasks`, also all its tasks and its keeper."""
     if not (settings.data_dir / "identity.json").exists():
@@ -146,6 +157,7 @@ def _stop(settings: AgentSettings, *, tasks: bool) -> int:
             break
     driver.end(force=True)
     driver.wait_gone(STOP_WITHIN)
+    _remove_groups(settings)
     log.info("stopped")
     return 0
 

@@ -195,9 +195,12 @@ class Brain:
         )
         return seen, now + fallback.EVERY if unlimited else None
 
-    def over(self, alloc_id: str, name: str) -> bool:
-        """Whether a task has ended for good, as far as is known here."""
-        return self._logbook.over(self._entries.get(alloc_id), alloc_id, name, obeyed=self._obeyed)
+    def over(self, alloc_id: str, name: str, generation: int) -> bool:
+        """Whether a task has ended for good, in this generation or a later one, as far as is known here."""
+        entry = self._entries.get(alloc_id)
+        if entry is not None and entry["generation"] < generation:
+            return False
+        return self._logbook.over(entry, alloc_id, name, obeyed=self._obeyed)
 
     def _consider(self, offer: Offer) -> None:
         verdict = obey.consider(offer, self._orders, self._identity.uid)

@@ -124,6 +124,9 @@ class Launcher:
         if self.desk is None:
             raise CannotStart("this node has no container engine that answers: neither podman nor docker")
         values = self._values(alloc)
+        self._directory(alloc, task, None)
+        if task.user is not None:
+            (self.allocs / alloc.id).chmod(0o1777)
         own = {name: fill(value, values) for name, value in task.env.items()}
         return self.desk.order(
             alloc, task, run, {**own, **self._told(alloc, task, values), "MUSTER_RUN": run}, values

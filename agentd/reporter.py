@@ -53,7 +53,7 @@ class Reporter:
         living = last is not None and last.live and last.role == MAIN
         limits = self._executor.limits_of(last, view.spec) if living and last is not None else None
         desk = self._launcher.desk
-        ended = view.spec.container is not None and last is not None and not last.live
+        ended = view.spec.container is not None and last is not None and not last.live and not last.stop_at
         said = desk.outcome(last) if desk is not None and ended and last is not None else None
         row = task_row(view, self._reason(alloc, view), limits)
         if said is not None and last is not None:

@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
+from agentd import sentences
 from agentd.core.health import Health, HealthView, Result, begin, fold
 from agentd.core.plan import Plan
 from agentd.core.runs import Run
@@ -87,7 +88,12 @@ class Wellbeing:
         patient = self._patients.get(run_id)
         check = patient[1].health if patient else None
         late = f"no answer within {check.timeout:g} s" if check and code is None and not error else ""
-        self._prober.executed(run_id, code, f"cannot be run: {error}" if error else late)
+        why = (
+            sentences.explain(error, check.argv[0] if check and check.argv else "its probe", "")
+            if error
+            else late
+        )
+        self._prober.executed(run_id, code, why)
 
     def _heard(self, run_id: str, result: Result) -> None:
         self._results.append((run_id, result))

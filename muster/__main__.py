@@ -144,12 +144,16 @@ def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
             output.ago(task.get("started")),
             _share(task.get("usage")),
             _size(task.get("usage")),
-            task.get("reason") or row["reason"],
+            task.get("reason") or _ill(task) or ("" if row["tasks"] else row["reason"]),
         )
         for row in shown
         for task in row["tasks"] or [{}]
     ]
     output.table(PS_TITLES, rows)
+
+
+def _ill(task: dict[str, Any]) -> str:
+    return task.get("health_reason", "") if task.get("health") == "unhealthy" else ""
 
 
 def _share(usage: dict[str, Any] | None) -> str | None:

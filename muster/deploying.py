@@ -10,6 +10,7 @@ from muster.client import Client, Refused
 from muster.output import note
 
 UP = ("running", "completed")
+LIMITED_WITHIN = 1.0
 LOOK_EVERY = 0.2
 
 
@@ -80,6 +81,21 @@ def wait_up(client: Client, deployment: str, seconds: float) -> dict[str, Any]:
         return bool(row["tasks"]) and all(task["state"] in UP for task in row["tasks"])
 
     return _watch(client, deployment, seconds, done)
+
+
+def check_limited(client: Client, deployment: str, task: str) -> None:
+    """Look for a while whether a node could not do as it was asked.
+
+    Raises:
+        Failed: it could not; the sentence says why.
+    """
+    deadline = time.monotonic() + LIMITED_WITHIN
+    while time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY)
+        for row in client.get(f"/deployments/{deployment}")["tasks"]:
+            error = row.get("limits", {}).get("error") if row["name"] == task else None
+            if error:
+                raise Failed(f"{task} on {row['node']}: {error}; it holds from its next start")
 
 
 def wait_stopped(client: Client, deployment: str, seconds: float) -> dict[str, Any]:

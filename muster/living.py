@@ -2,7 +2,7 @@
 
 import click
 
-from muster import context, deploying
+from muster import context, deploying, output
 from muster.cli import main, speaks, timeout_option, url_option, wait_option
 from muster.client import Client
 
@@ -42,21 +42,31 @@ def restart(deployment: str, url: str | None, wait: bool, timeout: float) -> Non
 @main.command()
 @click.argument("deployment", metavar="ID")
 @click.argument("task")
-@click.option("--memory", help="Such as 512M; left out: unlimited.")
-@click.option("--cpus", help="Such as 0.5; left out: unlimited.")
-@click.option("--pids", type=int, help="How many processes and threads; left out: unlimited.")
+@click.option("--memory", help="Such as 512M; none takes the limit away.")
+@click.option("--cpus", help="Such as 0.5, or none.")
+@click.option("--pids", help="How many processes and threads, or none.")
 @url_option
 @speaks
 def limit(
-    deployment: str, task: str, memory: str | None, cpus: str | None, pids: int | None, url: str | None
+    deployment: str, task: str, memory: str | None, cpus: str | None, pids: str | None, url: str | None
 ) -> None:
-    """Give a task that runs other limits, without restarting it."""
+    """Give a task that runs other limits, without restarting it; what is not named stays."""
+    named = {"memory": memory, "cpus": cpus, "pids": pids}
+    asked = {key: _limit(value) for key, value in named.items() if value is not None}
+    if not asked:
+        raise click.UsageError("say which limit: --memory, --cpus or --pids")
     client = Client(context.manager_url(url))
     found = deploying.find(client, _given(deployment))
-    asked = {"memory": memory, "cpus": cpus, "pids": pids}
-    limits = {key: value for key, value in asked.items() if value is not None}
-    client.post(f"/v1/deployments/{found}/limits", {"task": task, "limits": limits})
+    answer = client.post(f"/v1/deployments/{found}/limits", {"task": task, "limits": asked})
+    output.note(f"{task}: " + (", ".join(f"{k} {v}" for k, v in answer["limits"].items()) or "no limits"))
+    deploying.check_limited(client, found, task)
     print(found)
+
+
+def _limit(text: str) -> str | int | None:
+    if text == "none":
+        return None
+    return int(text) if text.isdigit() else text
 
 
 def _given(deployment: str) -> str:

@@ -32,6 +32,8 @@ class Reader:
         self._path = f"/v1/deployments/{deployment}/logs"
         self._asked = asked
         self._cursors: dict[str, str] = {}
+        self._open = ""
+        """The log whose line has no end yet."""
         """The newest cursor of each log, by what comes before its offset."""
         self._tasks: set[tuple[str, str]] = set()
         self._failed_since: float | None = None
@@ -101,9 +103,13 @@ class Reader:
 
     def _print(self, row: dict[str, Any]) -> None:
         data = row["text"].encode() if "text" in row else base64.b64decode(row["base64"])
-        before = f"{row['task']}@{row['node']} | ".encode() if len(self._tasks) > 1 else b""
-        end = b"" if row.get("partial") and len(self._cursors) == 1 else b"\n"
-        sys.stdout.buffer.write(before + data + end)
+        source = row["cursor"].rpartition(".")[0]
+        before = b""
+        if source != self._open:
+            before = b"\n" if self._open else b""
+            before += f"{row['task']}@{row['node']} | ".encode() if len(self._tasks) > 1 else b""
+        self._open = source if row.get("partial") else ""
+        sys.stdout.buffer.write(before + data + (b"" if self._open else b"\n"))
         sys.stdout.buffer.flush()
 
 

@@ -56,6 +56,10 @@ class Desk:
         home = self._homes / name
         try:
             self._policy.check_container(container, task.user)
+            shared = values["alloc.dir"]
+            if not any(mount.split(":")[1] == shared for mount in mounts):
+                container = dataclasses.replace(container, mounts=(*mounts, f"{shared}:{shared}"))
+                filled = dataclasses.replace(filled, container=container)
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             commands.write_env(home, env)
             labels = commands.labels(self._owner, alloc.id, run)

@@ -235,7 +235,9 @@ def _verdict(now: TaskView, boot: str, what: str = "") -> TaskView:
             following, state = first_role(now.spec), step(now.state, TaskEvent.RETRY)
             return replace(now, state=state, reason=what + why, retry_at=at, next=following)
         case Done(why):
-            return replace(now, state=step(now.state, TaskEvent.FINISH), reason=why)
+            left = _left_behind(now.runs[-1])
+            reason = f"{why}; {left}".strip("; ")
+            return replace(now, state=step(now.state, TaskEvent.FINISH), reason=reason)
         case Enough(why):
             return replace(now, state=step(now.state, TaskEvent.GIVE_UP), reason=what + why)
 
@@ -269,10 +271,14 @@ def exit_reason(run: Run) -> str:
         how = f"{how}; {run.oom} of its processes were killed for want of memory (OOM)"
     if run.why is not None:
         how = f"stopped, {run.why}: {how}"
-    if run.left:
-        left = ", ".join(f"{pid} ({command})" for pid, command in run.left)
-        how = f"{how}; it left processes behind, which were killed: {left}"
-    return how
+    return f"{how}; {_left_behind(run)}".removesuffix("; ")
+
+
+def _left_behind(run: Run) -> str:
+    if not run.left:
+        return ""
+    left = ", ".join(f"{pid} ({command})" for pid, command in run.left)
+    return f"it left processes behind, which were killed: {left}"
 
 
 def _how(run: Run) -> str:

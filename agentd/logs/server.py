@@ -52,6 +52,7 @@ class _File:
     at: int = 0
     stop: int | None = None
     over: bool = False
+    generation: int = 0
 
 
 @dataclass(slots=True)
@@ -71,9 +72,9 @@ class _Ask:
 
 
 class LogServer:
-    """`directory` holds the logs by allocation; `over` says whether a task's last word is spoken."""
+    """`directory` holds the logs by allocation; `over` says whether a generation of a task writes no more."""
 
-    def __init__(self, directory: Path, clock: Clock, over: Callable[[str, str], bool]) -> None:
+    def __init__(self, directory: Path, clock: Clock, over: Callable[[str, str, int], bool]) -> None:
         self._directory = directory
         self._clock = clock
         self._over = over
@@ -177,7 +178,10 @@ class LogServer:
         if "/" in alloc or alloc in ("", ".", "..") or stream not in files.STREAMS:
             raise ValueError(f"{alloc!r} {stream!r}")
         name = f"{files.stem(said['task'], int(said['position']))}.{stream}"
-        return _File(number, alloc, said["task"], Reader(self._directory / alloc / name))
+        generation = int(said.get("generation") or 0)
+        return _File(
+            number, alloc, said["task"], Reader(self._directory / alloc / name), generation=generation
+        )
 
     def _begin(self, file: _File, said: Ask, *, follow: bool) -> bool:
         """Find where to begin; whether there is such a log."""
@@ -235,7 +239,7 @@ class LogServer:
 
     def _pump(self, ask: _Ask, file: _File) -> bool:
         """Send what there is, as far as credit goes; whether that was the end of it."""
-        over = file.stop is not None or ask.over or self._over(file.alloc, file.task)
+        over = file.stop is not None or ask.over or self._over(file.alloc, file.task, file.generation)
         for _ in range(AT_ONCE):
             most = CHUNK if file.stop is None else min(CHUNK, file.stop - file.at)
             if most <= 0:

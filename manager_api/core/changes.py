@@ -63,7 +63,7 @@ def _begun_anew(fleet: Fleet, status: Json, restart: int, fresh: dict[str, Json]
     """The status of a deployment that is started again; its briefs name all tasks, cut short or not."""
     kept = {key: value for key, value in status.items() if key not in ("tasks", "tasks_left_out", "ended")}
     briefs = [_brief(fleet, brief, fresh.get(brief["id"])) for brief in status["allocations"]]
-    began = {"status": Deployment.PENDING, "reason": "restarted", "restarted": restart}
+    began = {"status": Deployment.PENDING, "reason": "waiting for its nodes", "restarted": restart}
     return {**kept, "allocations": briefs, **began}
 
 

@@ -31,19 +31,22 @@ def restart(store: Store, deployment: str) -> None:
     _change(store, deployment, lambda data: {**data, "restart": int(data.get("restart", 0)) + 1})
 
 
-def limit(store: Store, deployment: str, task: str, limits: Json) -> None:
-    """Give the living runs of a task other limits; what is left out is unlimited.
+def limit(store: Store, deployment: str, task: str, limits: Json) -> Json:
+    """Give the living runs of a task other limits; what is left out stays, null is no limit. All of them.
 
     Raises:
         ApiError: 400 for a task that it lacks or limits below what it reserves; 404; 409.
     """
+    whole: Json = {}
 
     def changed(data: Json) -> Json:
-        _check_limits(store, deployment, data, task, limits)
-        known = {**data.get("limits", {}), task: limits}
+        whole.clear()
+        whole.update(_check_limits(store, deployment, data, task, limits))
+        known = {**data.get("limits", {}), task: dict(whole)}
         return {**data, "limits": known, "adjusted": int(data.get("adjusted", 0)) + 1}
 
     _change(store, deployment, changed)
+    return whole
 
 
 def _change(store: Store, deployment: str, change: Callable[[Json], Json]) -> None:
@@ -58,21 +61,26 @@ def _change(store: Store, deployment: str, change: Callable[[Json], Json]) -> No
     update(store, deployment, checked)
 
 
-def _check_limits(store: Store, deployment: str, data: Json, name: str, limits: Json) -> None:
+def _check_limits(store: Store, deployment: str, data: Json, name: str, limits: Json) -> Json:
+    """All limits of a task, the new ones among them."""
     version, status = store.get_many(
         [(VERSIONS, version_field(data["template"], data["version"])), (STATUS, deployment)]
     )
-    groups = spec.groups(loads(version.value)["body"]) if version else ()
-    tasks = {task.name: task for group in groups for task in group.tasks}
+    body = loads(version.value)["body"] if version else {"task_groups": []}
+    tasks = {task.name: task for group in spec.groups(body) for task in group.tasks}
     if name not in tasks:
         raise invalid(f"task: there is no task {name!r}; there are {', '.join(sorted(tasks))}")
-    new = policies.limits(limits)
+    raw = next(task for group in body["task_groups"] for task in group["tasks"] if task["name"] == name)
+    known = data.get("limits", {}).get(name, raw.get("resources", {}).get("limits", {}))
+    merged = {key: value for key, value in {**known, **limits}.items() if value is not None}
+    new = policies.limits(merged)
     if new.memory is not None and tasks[name].reserved_memory > new.memory:
         raise invalid(f"limits.memory: {name} reserves more than that")
     if new.cpus is not None and tasks[name].reserved_cpus > new.cpus:
         raise invalid(f"limits.cpus: {name} reserves more than that")
     briefs = loads(status.value).get("allocations", ()) if status else ()
     _check_nodes(store, sorted({brief["node"] for brief in briefs if name in brief["tasks"]}))
+    return merged
 
 
 def _check_nodes(store: Store, nodes: list[str]) -> None:
@@ -104,8 +112,8 @@ class Limits:
     def on_post(self, req: falcon.Request, resp: falcon.Response, deployment: str) -> None:
         """Limit one task of it otherwise, while it runs."""
         body: dict[str, Any] = bodies.read(req, _LIMIT)
-        self._services.call(lambda store: limit(store, deployment, body["task"], body["limits"]))
-        _answer(resp, deployment)
+        whole = self._services.call(lambda store: limit(store, deployment, body["task"], body["limits"]))
+        resp.data = orjson.dumps({"id": deployment, "task": body["task"], "limits": whole})
 
 
 def _answer(resp: falcon.Response, deployment: str) -> None:

@@ -25,6 +25,8 @@ class Source:
     node: str
     alloc: str
     stream: str
+    generation: int = 0
+    """Whose last word is meant; that of a generation before it is not."""
 
     def cursor(self, offset: int) -> str:
         """`<number of the allocation>.<position of the task>.<stream>.<offset>`."""
@@ -124,12 +126,22 @@ class Text:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._several = len({(source.alloc, source.position) for source in sources}) > 1
+        self._open: Source | None = None
         self.eager = len(sources) == 1
 
     def line(self, source: Source, line: Line) -> bytes:
-        """One line. Of a single log, what has no end is told without one."""
-        before = f"{source.task}@{source.node} | ".encode() if self._several else b""
-        return before + line.data + (b"" if line.partial and self.eager else b"\n")
+        """One line. What has no end (yet) is told without one, unless another log speaks next."""
+        goes_on = self._open == source
+        before = b"" if goes_on else self._ended()
+        if self._several and not goes_on:
+            before += f"{source.task}@{source.node} | ".encode()
+        self._open = source if line.partial else None
+        return before + line.data + (b"" if line.partial else b"\n")
+
+    def _ended(self) -> bytes:
+        """What ends a line that has been left open."""
+        was, self._open = self._open, None
+        return b"\n" if was is not None else b""
 
     def begin(self, source: Source, offset: int) -> bytes:  # noqa: ARG002 - the other form's
         """Nothing: only programs care."""
@@ -137,15 +149,15 @@ class Text:
 
     def lost(self, source: Source, lost: Lost) -> bytes:
         """A line that says so."""
-        return f"-- {lost.size} bytes of {source} are no longer kept --\n".encode()
+        return self._ended() + f"-- {lost.size} bytes of {source} are no longer kept --\n".encode()
 
     def note(self, message: str) -> bytes:
         """A line that says so."""
-        return f"-- {message} --\n".encode()
+        return self._ended() + f"-- {message} --\n".encode()
 
     def error(self, message: str, cursor: str) -> bytes:
         """A line that says so, and where to go on."""
-        return f"-- {message}; to go on: cursor={cursor} --\n".encode()
+        return self._ended() + f"-- {message}; to go on: cursor={cursor} --\n".encode()
 
     def end(self) -> bytes:
         """Nothing: the answer ends."""

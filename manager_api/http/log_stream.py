@@ -111,7 +111,7 @@ class LogStream:
         at = self._lines[source].next
         where = self._where if at is None else {"cursor": at}
         named = {"alloc": source.alloc, "task": source.task, "position": source.position}
-        return {**named, "stream": source.stream, **where}
+        return {**named, "stream": source.stream, "generation": source.generation, **where}
 
     @property
     def busy(self) -> bool:

@@ -30,7 +30,7 @@ STUCK_FOR = 300
 """Seconds after which a reader that takes nothing is let go; by its cursor it can go on."""
 
 
-def sources(deployment: str, status: Json | None, asked: Query) -> list[Source]:
+def sources(deployment: str, record: Json, status: Json | None, asked: Query) -> list[Source]:
     """The logs that are meant.
 
     Raises:
@@ -40,6 +40,7 @@ def sources(deployment: str, status: Json | None, asked: Query) -> list[Source]:
         reason = (status or {}).get("reason") or "no controller has decided yet"
         raise ApiError(409, "No logs", f"nothing of deployment {deployment} was placed: {reason}")
     briefs = status["allocations"]
+    again = int(views.restarting(record, status))
     names = dict.fromkeys(name for brief in briefs for name in brief["tasks"])
     nodes = dict.fromkeys(brief["node"] for brief in briefs)
     for word, wanted, known in (("task", asked.task, names), ("node", asked.node, nodes)):
@@ -49,7 +50,7 @@ def sources(deployment: str, status: Json | None, asked: Query) -> list[Source]:
                 f"deployment {deployment} has no {word} {wanted!r}; it has {', '.join(known)}",
             )  # fmt: skip
     found = [
-        Source(name, position, brief["node"], brief["id"], stream)
+        Source(name, position, brief["node"], brief["id"], stream, brief.get("generation", 1) + again)
         for brief in briefs
         if asked.node in (None, brief["node"])
         for position, name in enumerate(brief["tasks"])
@@ -114,7 +115,7 @@ class Logs:
         record, status = store.get_many([(DEPLOYMENTS, deployment), (STATUS, deployment)])
         if record is None:
             raise ApiError(404, NO_DEPLOYMENT, f"there is no deployment with id {deployment!r}")
-        return sources(deployment, loads(status.value) if status else None, asked)
+        return sources(deployment, loads(record.value), loads(status.value) if status else None, asked)
 
     def _stream(self, deployment: str, wanted: list[Source], asked: Query) -> LogStream:
         services = self._services

@@ -7,7 +7,7 @@ from marshmallow import ValidationError, fields, post_load, pre_load, validate, 
 
 from manager_api.core.layout import parts
 from manager_api.http.fields import Int, Name, StrictSchema
-from manager_api.http.task_schema import LimitsSchema, TaskSchema
+from manager_api.http.task_schema import NewLimitsSchema, TaskSchema
 from store.errors import BadRecord
 from store.keys import is_node_id
 from store.model import spec
@@ -131,7 +131,7 @@ class LimitSchema(StrictSchema):
     """Other limits for a task that runs."""
 
     task = Name(required=True)
-    limits = fields.Nested(LimitsSchema, required=True)
+    limits = fields.Nested(NewLimitsSchema, required=True)
 
 
 class JoinSchema(StrictSchema):

@@ -89,6 +89,14 @@ class LimitsSchema(StrictSchema):
     pids = Int(1, 4_194_304)
 
 
+class NewLimitsSchema(LimitsSchema):
+    """Other limits for what runs; null takes one away."""
+
+    memory = Parsed(f.memory_limit, allow_none=True)
+    cpus = Parsed(f.cpu_limit, allow_none=True)
+    pids = Int(1, 4_194_304, allow_none=True)
+
+
 class ResourcesSchema(StrictSchema):
     """Reservations count in placement; limits are enforced on the node."""
 
@@ -120,7 +128,7 @@ class HooksSchema(StrictSchema):
 
 
 class RestartSchema(StrictSchema):
-    """When a task that ended runs again."""
+    """When a task that ended runs again; or Compose's word for it."""
 
     condition = OneOf(*spec.CONDITIONS)
     delay = Parsed(f.duration)
@@ -128,6 +136,18 @@ class RestartSchema(StrictSchema):
     max_delay = Parsed(f.duration)
     max_attempts = Int(0, 1_000_000)
     window = Parsed(f.duration)
+
+    @pre_load
+    def take_compose_words(self, data: Any, **_: Any) -> Any:
+        """`always`, `on-failure:3`; and YAML's `no`, which arrives as false."""
+        if isinstance(data, str) or data is False:
+            word, _sep, attempts = str(data or "no").partition(":")
+            data = {"condition": {"unless-stopped": "always"}.get(word, word)}
+            if attempts:
+                data["max_attempts"] = int(attempts) if attempts.isdigit() else attempts
+        elif isinstance(data, Mapping) and data.get("condition") is False:
+            data = {**data, "condition": "no"}
+        return data
 
 
 class StopSchema(StrictSchema):
@@ -171,7 +191,11 @@ class DependsOn(Read[dict[str, str]]):
             raise ValidationError("neither a list of task names nor an object of conditions")
         found: dict[str, str] = {}
         for name, said in value.items():
-            compose = isinstance(said, dict) and set(said) == {"condition"}
+            compose = isinstance(said, dict) and {"condition"} <= set(said) <= {
+                "condition",
+                "required",
+                "restart",
+            }
             condition = _COMPOSE.get(str(said["condition"])) if compose else said
             if condition not in spec.DEPENDENCIES:
                 raise ValidationError({name: [f"not one of {', '.join(spec.DEPENDENCIES)}"]})
@@ -179,6 +203,7 @@ class DependsOn(Read[dict[str, str]]):
         return found
 
 
+_COMPOSE_KEYS = {"condition", "required", "restart"}
 _COMPOSE = {
     "service_started": "started",
     "service_healthy": "healthy",

@@ -34,8 +34,8 @@ def deployments(projection: Projection, pairs: Pairs) -> list[Json]:
     parsed = {key: (loads(raw), loads(status) if status else None) for key, (raw, status) in pairs.items()}
     wanted = [
         (each["node"], each["id"])
-        for _, status in parsed.values()
-        if status and "tasks" not in status
+        for record, status in parsed.values()
+        if status and ("tasks" not in status or restarting(record, status))
         for each in status.get("allocations", ())
     ]
     nodes = sorted({node for node, _ in wanted})

@@ -2,7 +2,8 @@
 
 import re
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:I?B)?", re.IGNORECASE)
 _BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4, "P": 1024**5}
@@ -10,7 +11,7 @@ MOST_SECONDS = 10 * 365 * 86400.0
 
 
 def duration(value: object) -> float:
-    """Seconds in `"100ms"`, `"30s"`, `"5m"`, `"8h"`, `"7d"`.
+    """Seconds in `"100ms"`, `"30s"`, `"5m"`, `"8h"`, `"7d"`, or several of them: `"1m30s"`.
 
     Raises:
         ValueError: it is not such a text, or over ten years.
@@ -18,7 +19,7 @@ def duration(value: object) -> float:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("not a duration such as 100ms, 30s, 5m, 8h or 7d")
-    seconds = float(match[1]) * _SECONDS[match[2]]
+    seconds = sum(float(part[1]) * _SECONDS[part[2]] for part in _PART.finditer(match[0]))
     if seconds > MOST_SECONDS:
         raise ValueError("longer than ten years")
     return seconds

@@ -49,9 +49,13 @@ def test_limits_are_read_back_and_changed_under_the_living_process(running):
     assert before["limits"]["by"].startswith("cgroup")
     done = running.muster("limit", deployment[:8], "t", "--memory", "128M", "--pids", "60")
     assert done.returncode == 0, done.stderr
+    assert "cpus 0.5, memory 128M, pids 60" in done.stderr
     eventually(lambda: task_of(running, deployment)["limits"].get("memory") == 128 << 20)
     after = task_of(running, deployment)
-    assert (after["limits"].get("cpus"), after["limits"]["pids"]) == (None, 60)
+    assert (after["limits"]["cpus"], after["limits"]["pids"]) == (0.5, 60), "what is not named stays"
+    assert running.muster("limit", deployment[:8], "t", "--cpus", "none").returncode == 0
+    eventually(lambda: "cpus" not in task_of(running, deployment)["limits"])
+    assert running.muster("limit", deployment[:8], "t").returncode == 2
     assert pid_and_start(after) == who
     assert after["restarts"] == 0
     running.agents["web-1"].kill()
@@ -59,6 +63,21 @@ def test_limits_are_read_back_and_changed_under_the_living_process(running):
     running.start_agent()
     eventually(lambda: task_of(running, deployment)["limits"].get("memory") == 128 << 20)
     assert pid_and_start(task_of(running, deployment)) == who
+
+
+def test_a_limit_that_the_kernel_refuses_is_said_at_once(running):
+    eater = "exec python3 -c 'import time; x = bytearray(60 << 20); time.sleep(600)'"
+    deployment = running.deploy(
+        running.post("x", a_task(script=eater, resources={"limits": {"memory": "200M"}}))
+    )
+    pid = row(running.wait(deployment, "RUNNING"))["pid"]
+    eventually(lambda: psutil.Process(pid).memory_info().rss > 60 << 20)
+    done = running.muster("limit", deployment[:8], "t", "--memory", "2M")
+    if task_of(running, deployment)["limits"]["by"] == "cgroup v2":
+        return  # there it is reclaimed, or killed for: no refusal
+    assert done.returncode == 1
+    assert "the kernel does not take 2097152" in done.stderr
+    assert task_of(running, deployment)["limits"]["memory"] == 200 << 20
 
 
 def test_limits_for_a_task_that_had_none(running):
@@ -194,6 +213,31 @@ def test_a_restart_of_what_runs_replaces_it_after_its_grace(running):
         assert after != before
         assert not psutil.pid_exists(before[0])
         before = after
+
+
+def test_a_restart_followed_by_a_stop_ends_all_of_it_and_runs_its_hooks(running):
+    """The older generation is still ending when the order to stop comes: nothing is over before it is."""
+    ledger = running.home / "hooks"
+    script = "trap 'sleep 1.5; exit 0' TERM; while :; do sleep 0.05; done"
+    hooks = {"post_stop": shell(f"echo begin >> {ledger}; sleep 0.5; echo end >> {ledger}")}
+    deployment = running.deploy(running.post("x", a_task(script=script, hooks=hooks)))
+    pid = row(running.wait(deployment, "RUNNING"))["pid"]
+    assert running.call(f"/v1/deployments/{deployment}/restart", {})[0] == 200
+    eventually(lambda: "older generation" in task_of(running, deployment)["reason"])
+    running.stop(deployment)
+    running.wait(deployment, "STOPPED")
+    assert not psutil.pid_exists(pid)
+    assert ledger.read_text().split() == ["begin", "end"]
+    eventually(lambda: running.nodes()["web-1"]["running"] == 0)
+
+
+def test_restart_and_stop_at_once_end_as_a_stop(running):
+    for _ in range(5):
+        deployment = running.deploy(running.post("x", a_task()))
+        running.wait(deployment, "RUNNING")
+        running.call(f"/v1/deployments/{deployment}/restart", {})
+        running.stop(deployment)
+        running.wait(deployment, "STOPPED")
 
 
 def test_policy_goes_on_while_the_store_is_away(running):

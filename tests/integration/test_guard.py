@@ -16,9 +16,12 @@ import pytest
 
 import agentd
 from agentd import driver as driver_module
+from agentd.cgroups import places
+from agentd.cgroups.groups import Groups, limit
 from agentd.driver import Driver, KeeperError, KeeperGone
-from agentd.keeper import proc
+from agentd.keeper import cgroup, proc
 from agentd.keeper.journal import Journal
+from store.model.policies import Limits
 from tests.conftest import SOAK, eventually
 from tests.integration.test_keeper import Desk
 
@@ -267,3 +270,92 @@ def test_a_reused_pid_is_a_stranger(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the stranger lives" in done.stdout
+
+
+# -- what an attacker found
+
+
+def test_a_thousand_exits_at_once_do_not_jam_guard_and_keeper(desk):
+    """Their socket holds a few hundred messages each way; neither may wait for the other."""
+    count = 1000 if SOAK else 700
+    gate = desk.directory / "gate"
+    script = f"until [ -e {gate} ]; do sleep 1; done; exit 3"
+    numbers = [desk.driver.begin_spawn(desk.order(n, "/bin/sh", "-c", script)) for n in range(count)]
+    for number in numbers:
+        desk.driver.finish(number)
+    eventually(lambda: all(run.state == "running" for run in desk.driver.runs()), 60)
+    desk.kill_keeper()
+    gate.touch()
+    eventually(lambda: not any(run.live for run in desk.driver.runs()), 120)
+    assert {run.code for run in desk.driver.runs()} == {3}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs control groups")
+def test_a_guard_that_can_fork_nobody_just_now_tries_again(desk):
+    found = places.find("muster-test-fork")
+    if found is None or "pids" not in found.controllers:
+        pytest.skip("no pids controller here")
+    made = Groups(found).make("cage", Limits(pids=1000))
+    try:
+        run = desk.spawn(0, "sleep 600 & wait; exit 9")
+        desk.wait(run, "running")
+        for directory in made:
+            (Path(directory) / "cgroup.procs").write_text(str(desk.driver.guard))
+        limit(made, Limits(pids=1))
+        guard, old = desk.driver.guard, desk.driver.pid
+        os.kill(old, signal.SIGKILL)
+        log = desk.directory / "keeper.log"
+        eventually(lambda: "no keeper: Resource temporarily unavailable" in log.read_text())
+        limit(made, Limits(pids=1000))
+        desk.driver.connect()
+        assert desk.driver.guard == guard
+        desk.driver.stop(run, 15)
+        assert desk.wait(run, "exited").code == 143
+    finally:
+        for directory in made:
+            for pid in cgroup.members(directory):
+                (Path(directory).parent.parent / "cgroup.procs").write_text(str(pid))
+        cgroup.remove(made)
+        cgroup.remove([found.kill, *found.limits.values()])
+
+
+def test_an_order_to_end_outlives_the_keeper_that_was_given_it(desk):
+    run = desk.spawn(0, "trap 'sleep 1; exit 5' TERM; while :; do sleep 0.05; done", grace=30.0)
+    desk.wait(run, "running")
+    guard = desk.driver.guard
+    desk.driver.end(force=True)
+    eventually(lambda: desk.run(run).stop_at)
+    os.kill(desk.driver.pid, signal.SIGKILL)
+    eventually(lambda: proc.start_time(guard) is None)
+    desk.driver.connect()
+    assert desk.run(run).code == 5
+
+
+def test_a_root_task_that_leaves_its_group_is_killed_all_the_same(desk):
+    found = places.find("muster-test-leave")
+    if found is None:
+        pytest.skip("no control groups here")
+    made = Groups(found).make("run", Limits())
+    above = Path(made[0]).parent / "cgroup.procs"
+    try:
+        run = desk.spawn(
+            0, f"trap '' TERM; echo 0 > {above}; echo left; while :; do sleep 0.05; done", cgroups=made
+        )
+        desk.wait(run, "running")
+        eventually(lambda: (desk.directory / "out").read_text() == "left\n")
+        desk.driver.kill(run)
+        assert desk.wait(run, "exited").code == 137
+    finally:
+        eventually(lambda: cgroup.remove([found.kill, *found.limits.values()]))
+
+
+def test_a_task_of_another_user_may_open_its_own_output_anew(desk):
+    if os.geteuid() != 0:
+        pytest.skip("other users are root's to become")
+    run = desk.spawn(0, "echo again > /dev/stderr", uid=65534, gid=65534)
+    for parent in (desk.directory, *desk.directory.parents):
+        if str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+    again = desk.spawn(1, "echo again > /dev/stderr", uid=65534, gid=65534)
+    desk.wait(run, "exited")
+    assert desk.wait(again, "exited").code == 0

@@ -322,3 +322,128 @@ def test_a_status_too_large_to_keep_whole_is_kept_short(count):
     assert 0 < len(short["tasks"]) <= TASKS_KEPT
     assert {row["state"] for row in short["tasks"]} == {"failed"}
     assert short["tasks_left_out"] == count - len(short["tasks"])
+
+
+# -- restarted, limited otherwise
+
+
+def a_running(fleet, *tasks, memory="1G", **status):
+    """A deployment of one allocation on web-1, as the controller left it."""
+    task = a_task("t", resources={"reservations": {"memory": memory}})
+    add_node(fleet, memory=4 * GB)
+    add_template(fleet, a_template(*(tasks or [task])))
+    add_deployment(fleet)
+    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    for alloc_id, data in place.allocations.items():
+        fleet.put_allocation(alloc_id, Stored(data, 4))
+    fleet.status["dep"] = Stored({**place.status, **status}, 4)
+    return next(iter(place.allocations))
+
+
+def says(fleet, alloc_id, state, generation=1, **more):
+    fleet.states["web-1"].actual[alloc_id] = {
+        "generation": generation, "rev": 5, "tasks": [{"name": "t", "state": state, **more}],
+    }  # fmt: skip
+
+
+def ask(fleet, **more):
+    fleet.deployments["dep"] = Stored({**fleet.deployments["dep"].data, **more}, 9)
+
+
+def test_a_restart_raises_generations_and_begins_the_status_anew():
+    fleet = a_fleet()
+    alloc_id = a_running(fleet, status="FAILED", ended=1e9, tasks=[{"name": "t", "state": "failed"}])
+    says(fleet, alloc_id, "failed", reason="exit code 9")
+    ask(fleet, restart=1)
+    reorder, status = plan_deployments(fleet, 1e9, ["dep"])
+    (_, data) = reorder.allocations[alloc_id]
+    assert (data["generation"], data["wanted"]) == (2, "running")
+    assert (status.status["status"], status.status["restarted"]) == ("PENDING", 1)
+    assert "tasks" not in status.status
+    assert status.status["allocations"][0]["generation"] == 2
+    fleet.put_allocation(alloc_id, Stored(data, 10))
+    fleet.status["dep"] = Stored(status.status, 10)
+    assert plan_deployments(fleet, 1e9, ["dep"]) == [], "what the node says of the old generation is no news"
+    says(fleet, alloc_id, "running", generation=2)
+    (up,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert up.status["status"] == "RUNNING"
+
+
+def test_a_restart_cut_short_between_its_two_writes_is_finished():
+    fleet = a_fleet()
+    alloc_id = a_running(fleet, status="FAILED", ended=1e9, tasks=[])
+    ask(fleet, restart=1)
+    reorder, _ = plan_deployments(fleet, 1e9, ["dep"])
+    fleet.put_allocation(alloc_id, Stored(reorder.allocations[alloc_id][1], 10))
+    (status,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert (status.status["status"], status.status["allocations"][0]["generation"]) == ("PENDING", 2)
+
+
+def test_what_has_ended_begins_again_only_where_there_is_room():
+    fleet = a_fleet()
+    a_running(fleet, memory="3G", status="COMPLETED", ended=1e9, tasks=[])
+    fleet.recount("dep")
+    add_deployment(fleet, "other")
+    (place,) = plan_deployments(fleet, 1e9, ["other"])
+    for alloc_id, data in place.allocations.items():
+        fleet.put_allocation(alloc_id, Stored(data, 5))
+    fleet.status["other"] = Stored(place.status, 5)
+    ask(fleet, restart=1)
+    (status,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert status.status["status"] == "COMPLETED"
+    assert status.status["reason"].startswith("cannot be restarted: node web-1 has 4.0 GiB of memory")
+
+
+def test_what_was_collected_cannot_be_restarted():
+    fleet = a_fleet()
+    alloc_id = a_running(fleet, status="FAILED", ended=1e9, tasks=[])
+    fleet.put_allocation(alloc_id, Stored({**fleet.allocations[alloc_id].data, "wanted": "stopped"}, 6))
+    ask(fleet, restart=1)
+    (status,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert (status.status["status"], status.status["restarted"]) == ("FAILED", 1)
+    assert "collected" in status.status["reason"]
+
+
+def test_a_restart_names_all_tasks_also_those_that_were_cut_from_a_long_status():
+    fleet = a_fleet()
+    a_running(fleet, status="FAILED", ended=1e9, tasks=[], tasks_left_out=5)
+    status = fleet.status["dep"].data
+    status["allocations"] = [{**brief, "tasks": []} for brief in status["allocations"]]
+    ask(fleet, restart=1)
+    *_, anew = plan_deployments(fleet, 1e9, ["dep"])
+    assert anew.status["allocations"][0]["tasks"] == ["t"]
+    assert "tasks_left_out" not in anew.status
+
+
+def test_a_stop_outweighs_a_restart_that_nobody_saw():
+    from manager_api.http import views
+
+    record = {"wanted": "stopped", "restart": 1}
+    assert views.state(record, {"status": "RUNNING"}) == "STOPPING"
+    assert views.state(record, {"status": "STOPPED"}) == "STOPPED"
+    assert views.state({"wanted": "running", "restart": 1}, {"status": "FAILED"}) == "PENDING"
+
+
+def test_new_limits_reach_the_node_in_the_same_generation():
+    fleet = a_fleet()
+    alloc_id = a_running(fleet)
+    fleet.states["web-1"].desired[alloc_id] = {"rev": 5, "generation": 1, "wanted": "running"}
+    ask(fleet, adjusted=1, limits={"t": {"memory": "2G"}})
+    (reorder,) = plan_deployments(fleet, 1e9, ["dep"])
+    (_, data) = reorder.allocations[alloc_id]
+    assert (data["generation"], data["adjusted"]) == (1, 1)
+    fleet.put_allocation(alloc_id, Stored(data, 10))
+    (project,) = plan_nodes(fleet, ["web-1"])
+    (entry,) = project.puts.values()
+    assert entry["tasks"][0]["resources"]["limits"] == {"memory": "2G"}
+
+
+def test_an_unhealthy_task_makes_its_deployment_degraded_and_says_which():
+    fleet = a_fleet()
+    alloc_id = a_running(fleet)
+    says(fleet, alloc_id, "running", health="unhealthy", health_reason="connection refused")
+    (status,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert (status.status["status"], status.status["reason"]) == (
+        "DEGRADED",
+        "task t on web-1 is unhealthy: connection refused",
+    )

@@ -125,7 +125,8 @@ def test_a_flood_leaves_the_newest_and_is_counted(live, punching):
     assert turn.lost == files.recall(live).lost == 868_000, (
         "what would be kept of a slow writer is kept of this one"
     )
-    assert everything(live, 868_000) == lines(868, 132)
+    kept = 868 if punching else 933  # without holes nothing stays in the live file: one segment more
+    assert everything(live, 868_000) == lines(kept, 1000 - kept)
     on_disk = sum(path.stat().st_blocks * 512 for path in live.parent.iterdir())
     assert on_disk < 4 * 65_536 + 50_000
 
