@@ -146,6 +146,7 @@ def _stop(settings: AgentSettings, *, tasks: bool) -> int:
     # Tasks whose keeper was killed are still its successor's to end.
     if not driver.connect(start=(settings.data_dir / "keeper.journal").exists()):
         log.info("no tasks run here")
+        _remove_groups(settings)
         return 0
     log.info("stopping %d tasks", sum(run.live for run in driver.runs()))
     deadline = time.monotonic() + TASKS_STOP_WITHIN
