@@ -1,8 +1,8 @@
 """Rolling forward and back: brains and keepers of this release and the last, in every pair."""
 
+import shutil
 import signal
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,7 @@ LAST = Path(__file__).parents[1] / "releases" / "0.1.0.tar.gz"
 def last_release(tmp_path):
     """The agent as it was released last: its source, laid in the way of ours."""
     home = tmp_path / "last"
-    with tarfile.open(LAST) as archive:
-        archive.extractall(home, filter="data")
+    shutil.unpack_archive(LAST, home)
     return home
 
 
