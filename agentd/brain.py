@@ -198,9 +198,7 @@ class Brain:
     def over(self, alloc_id: str, name: str, generation: int) -> bool:
         """Whether a task has ended for good, in this generation or a later one, as far as is known here."""
         entry = self._entries.get(alloc_id)
-        if entry is not None and entry["generation"] < generation:
-            return False
-        return self._logbook.over(entry, alloc_id, name, obeyed=self._obeyed)
+        return self._logbook.over(entry, alloc_id, name, generation, obeyed=self._obeyed)
 
     def _consider(self, offer: Offer) -> None:
         verdict = obey.consider(offer, self._orders, self._identity.uid)

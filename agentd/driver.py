@@ -20,7 +20,6 @@ log = logging.getLogger("agent")
 
 CONNECT_WITHIN = 10.0
 ANSWER_WITHIN = 10.0
-CHECK_WITHIN = 20.0
 PROTOCOLS = (1, 2)
 """Keepers' protocols that this brain can speak."""
 PROGRAM = [sys.executable, "-I", "-S", str(Path(__file__).resolve().parent / "keeper")]
@@ -88,7 +87,7 @@ class Driver:
 
     def _upgrade(self) -> None:
         """Let the keeper and its guard become our code, keeping their children."""
-        check = subprocess.run([*PROGRAM, "--check"], capture_output=True, timeout=CHECK_WITHIN, check=False)
+        check = subprocess.run([*PROGRAM, "--check"], capture_output=True, timeout=ANSWER_WITHIN, check=False)
         if check.returncode != 0:
             log.error("the keeper is not upgraded: %s", check.stderr.decode(errors="replace")[-500:])
             return
@@ -151,7 +150,7 @@ class Driver:
         """All runs that the keeper knows.
 
         Raises:
-            KeeperGone: we no longer hear it; what we know must not be planned on.
+            KeeperGone: we no longer hear it, and know nothing to plan on.
         """
         if self._gone.is_set():
             raise KeeperGone("the keeper is gone")
@@ -159,7 +158,7 @@ class Driver:
             return list(self._runs.values())
 
     def spawn(self, order: dict[str, Any]) -> None:
-        """Start a run."""
+        """Start a run, and wait until it is journalled."""
         self.finish(self.begin_spawn(order))
 
     def begin_spawn(self, order: dict[str, Any]) -> int:

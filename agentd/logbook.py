@@ -29,8 +29,10 @@ class Logbook:
         paths = {path: task.logs for alloc, task in tasks for path in self._launcher.log_paths(alloc, task)}
         self._keeper.watch(paths)
 
-    def over(self, entry: Json | None, alloc_id: str, name: str, *, obeyed: bool) -> bool:
-        """Whether a task writes no more, by what was last reported of its allocation."""
+    def over(self, entry: Json | None, alloc_id: str, name: str, generation: int, *, obeyed: bool) -> bool:
+        """Whether a task writes no more, in this generation or later, by what was last reported of it."""
         if entry is None:  # not known yet, or no longer
             return obeyed and (self._launcher.logs / alloc_id).exists()
+        if entry["generation"] < generation:
+            return False
         return any(task["name"] == name and task["state"] in TASK_ENDED for task in entry["tasks"])

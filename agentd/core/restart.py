@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentd.core.endings import exit_reason
 from store.backoff import Backoff
 from store.model.policies import RestartPolicy
 
@@ -47,8 +48,6 @@ def judge(policy: RestartPolicy, runs: "Sequence[Run]", boot: str) -> Again | Do
     cannot be compared: the window holds runs of the last one's boot, and a delay that began in
     an earlier boot is over. Ends with 0, which `always` restarts, delay but never exhaust.
     """
-    from agentd.core.runs import exit_reason
-
     last = runs[-1]
     if not blamed(last):
         return Again(0.0, last.lost or "it was stopped with its keeper")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from operator import is_
 from typing import Any
 
+from agentd.core.endings import exit_reason, left_behind
 from agentd.core.health import HealthView, begin
 from agentd.core.restart import Again, Done, Enough, judge
 from agentd.keeper.events import STATES
@@ -235,7 +236,7 @@ def _verdict(now: TaskView, boot: str, what: str = "") -> TaskView:
             following, state = first_role(now.spec), step(now.state, TaskEvent.RETRY)
             return replace(now, state=state, reason=what + why, retry_at=at, next=following)
         case Done(why):
-            left = _left_behind(now.runs[-1])
+            left = left_behind(now.runs[-1])
             reason = f"{why}; {left}".strip("; ")
             return replace(now, state=step(now.state, TaskEvent.FINISH), reason=reason)
         case Enough(why):
@@ -260,44 +261,3 @@ def _stopping(run: Run) -> str:
         return f"stopping: {run.why}" if run.why else "stopping"
     left = "; ".join(f"{pid} {command}" for pid, command in run.left)
     return f"waits for what it left behind: {left}" if left else "waits for its last processes to end"
-
-
-def exit_reason(run: Run) -> str:
-    """How a run ended, for people."""
-    how = _how(run)
-    if run.oom and run.code not in (0, None):
-        how = f"killed for want of memory (OOM): {how}"
-    elif run.oom:
-        how = f"{how}; {run.oom} of its processes were killed for want of memory (OOM)"
-    if run.why is not None:
-        how = f"stopped, {run.why}: {how}"
-    return f"{how}; {_left_behind(run)}".removesuffix("; ")
-
-
-def _left_behind(run: Run) -> str:
-    if not run.left:
-        return ""
-    left = ", ".join(f"{pid} ({command})" for pid, command in run.left)
-    return f"it left processes behind, which were killed: {left}"
-
-
-def _how(run: Run) -> str:
-    if run.lost:
-        return run.lost
-    if run.error:
-        return run.error
-    if run.code is None:
-        return "exit code unknown"
-    if run.code > 128 and run.signal != 0:
-        return f"killed by {signal_name(run.code - 128)} (exit code {run.code})"
-    return f"exit code {run.code}"
-
-
-def signal_name(number: int) -> str:
-    """SIGTERM for 15."""
-    import signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

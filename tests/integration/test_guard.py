@@ -359,3 +359,28 @@ def test_a_task_of_another_user_may_open_its_own_output_anew(desk):
     again = desk.spawn(1, "echo again > /dev/stderr", uid=65534, gid=65534)
     desk.wait(run, "exited")
     assert desk.wait(again, "exited").code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other users are root's to become")
+def test_the_keeper_s_socket_is_its_owner_s_and_hears_nobody_else(desk):
+    """Closed to others by its mode; and where that was opened by mistake, by who is at the other end."""
+    sock = desk.directory / "keeper.sock"
+    assert sock.stat().st_mode & 0o777 == 0o600
+    for path in (desk.directory, *desk.directory.parents):
+        if str(path).startswith("/tmp/"):
+            path.chmod(0o755)
+    code = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+        's.sendall(b\'{"verb": "list", "re": 1}\\n\'); print(s.recv(100))'
+    )
+    argv = ["/usr/bin/python3", "-c", code, str(sock)]
+    refused = subprocess.run(
+        argv, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=False
+    )
+    assert "PermissionError" in refused.stderr
+    sock.chmod(0o666)
+    ignored = subprocess.run(
+        argv, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=False
+    )
+    assert "seq" not in ignored.stdout
+    assert desk.wait(desk.spawn(0, "exit 0"), "exited").code == 0

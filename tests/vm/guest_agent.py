@@ -151,6 +151,35 @@ def protected(node):
     return {**scores, "code": node.ended(run_id).code}
 
 
+def foreign_eater(node):
+    """A stranger eats all memory there is: it dies, and neither task nor keeper nor guard does."""
+    run_id = node.start("/bin/sleep", "600")
+    run = wait(lambda: (found := node.run(run_id)).state == "running" and found)
+    ours = node.driver.pid, node.driver.guard, run.pid
+    code = "x = []\nwhile True: x.append(bytearray(16 << 20))"
+    eater = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    alive = [Path(f"/proc/{pid}").exists() for pid in ours]
+    node.driver.stop(run_id, 15)
+    return {"eater": eater.returncode, "alive": alive, "code": node.ended(run_id).code}
+
+
+def stepped_clock(node):
+    """The wall clock leaps a day ahead, and two back: deadlines and ends do not mind."""
+    far, near = (node.start("/bin/sleep", "600") for _ in range(2))
+    for run_id in (far, near):
+        wait(lambda run_id=run_id: node.run(run_id).state == "running")
+    boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    node.driver.expire(far, boot + 3600)
+    node.driver.expire(near, boot + 2)
+    for step in (86400, -2 * 86400):
+        time.clock_settime(time.CLOCK_REALTIME, time.time() + step)
+    ended = node.ended(near)
+    lasted = time.clock_gettime(time.CLOCK_BOOTTIME) - boot
+    state = node.run(far).state
+    node.driver.stop(far, 15)
+    return {"near": ended.why, "not_early": lasted >= 2, "far": state, "code": node.ended(far).code}
+
+
 def delegated():
     """As somebody else, in a group that was given to them."""
     worker = pwd.getpwnam("worker")
@@ -181,6 +210,7 @@ NODE = Node()
 found = {
     "places": places_of(NODE), "oom": out_of_memory(NODE), "limits": limits(NODE), "throttled": throttled(NODE),
     "trees": trees(NODE), "frozen_kill": frozen_kill(NODE), "protected": protected(NODE), "delegated": delegated(),
+    "foreign_eater": foreign_eater(NODE), "stepped_clock": stepped_clock(NODE),
 }  # fmt: skip
 NODE.driver.end(force=True)
 NODE.driver.wait_gone(20)

@@ -1,5 +1,6 @@
 """The agent where cgroup v2 has all controllers, which the machine that runs the tests may not have."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,7 @@ def test_limits_trees_and_protection_on_cgroup_2(machine, tmp_path):
         {"memory": 64 << 20, "pids": 5},
         True,
     ]
+    assert seen["foreign_eater"] == {"eater": -signal.SIGKILL, "alive": [True, True, True], "code": 143}
+    assert seen["stepped_clock"] == {
+        "near": "its deadline passed and nobody renewed it", "not_early": True, "far": "running", "code": 143,
+    }  # fmt: skip
