@@ -28,7 +28,7 @@ unit: $(VENV)/dev.stamp
 
 # Full sizes; minutes to hours.
 soak: $(VENV)/dev.stamp
-	MUSTER_SOAK=1 $(BIN)/python -m pytest -n 2 -m "soak or e2e" --timeout 3600
+	MUSTER_SOAK=1 $(BIN)/python -m pytest -n 2 -m "soak or e2e or integration" --timeout 3600
 
 bench: $(VENV)/dev.stamp
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
