@@ -49,17 +49,20 @@ class Reader:
         Raises:
             OSError: the disk fails.
         """
+        gap = -1
         while True:
             layout = files.look(self.live)
             segment = next((each for each in layout.segments if each.end > offset), None)
+            start = max(offset, segment.start if segment is not None else layout.mark.base)
+            if start > offset and start != gap:
+                gap = start  # listing a directory may miss what changes its name meanwhile, but not twice
+                continue
             if segment is not None:
-                start = max(offset, segment.start)
                 try:
                     data = self._of_segment(segment, start, min(most, segment.end - start))
                 except FileNotFoundError:
                     continue  # it was dropped or packed meanwhile
                 return Piece(start if data else segment.end, data)
-            start = max(offset, layout.mark.base)
             data = b"" if layout.mark.cut is not None else self._of_live(start - layout.mark.origin, most)
             after = files.look(self.live).mark
             if after.base <= start and (after.origin, after.cut) == (layout.mark.origin, layout.mark.cut):

@@ -254,3 +254,18 @@ def test_growth_that_is_not_old_enough_to_note_is_noted_later(live):
     assert times.entries() == [(100.0, 10)]
     times.note(105.0, 20, 0)
     assert Times(live).entries() == [(100.0, 10), (105.0, 20)]
+
+
+def test_a_listing_that_misses_what_is_being_renamed_makes_no_gap(live, monkeypatch):
+    """A segment is packed while the directory is read: neither its old name nor its new one is seen."""
+    append(live, lines(0, 300))
+    Rotator(live, punching=True).turn(LogPolicy(max_size=65_536, max_files=5), now=0.0)
+    segments = files.segments_of(live)
+    assert len(segments) >= 3
+    seen = [segments[1:]]
+    real = files.segments_of
+    monkeypatch.setattr(files, "segments_of", lambda path: seen.pop() if seen else real(path))
+    piece = Reader(live).read(0, 1000)
+    assert (piece.start, piece.data) == (0, lines(0, 1))
+    segments[0].path.unlink()  # and what is really gone is a gap
+    assert Reader(live).read(0, 1000).start == segments[1].start
