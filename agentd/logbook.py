@@ -31,8 +31,9 @@ class Logbook:
 
     def over(self, entry: Json | None, alloc_id: str, name: str, generation: int, *, obeyed: bool) -> bool:
         """Whether a task writes no more, in this generation or later, by what was last reported of it."""
-        if entry is None:  # not known yet, or no longer
-            return obeyed and (self._launcher.logs / alloc_id).exists()
+        if entry is None:  # not reported yet, or no longer: what is ordered has yet to speak
+            ordered = alloc_id in (self._seen or ())
+            return obeyed and not ordered and (self._launcher.logs / alloc_id).exists()
         if entry["generation"] < generation:
             return False
         return any(task["name"] == name and task["state"] in TASK_ENDED for task in entry["tasks"])

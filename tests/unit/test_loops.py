@@ -9,12 +9,14 @@ from agentd.brain import Brain
 from agentd.core.obey import Offer
 from agentd.identity import Identity
 from agentd.launch import Launcher
+from agentd.logbook import Logbook
 from agentd.memory import Memory
 from agentd.policy import Policy
 from agentd.settings import AgentSettings
 from manager_api.controller import loop
 from manager_api.controller.loop import Controller
 from store.errors import Unavailable
+from tests.builders import an_alloc
 
 pytestmark = pytest.mark.unit
 
@@ -92,3 +94,18 @@ def test_trouble_long_ago_does_not_slow_the_controller_down(fake_store, clock, m
     controller._lead = lead
     controller.run()
     assert waits == pytest.approx([0.1, 0.2, 0.4, 0.1, 0.2, 0.1, 0.2])
+
+
+def test_the_log_of_a_task_that_just_starts_is_not_over(tmp_path, clock):
+    """Its directory is there before anything was reported of it."""
+    who = Identity("n", "u", "s", "m")
+    logbook = Logbook(Launcher(tmp_path, who, Policy(tmp_path / "p.yaml"), None), clock, 1 << 30)
+    (tmp_path / "logs" / "d.0").mkdir()
+    logbook.watch({"d.0": an_alloc()})
+    assert not logbook.over(None, "d.0", "main", 1, obeyed=True)
+    logbook.watch({})
+    assert logbook.over(None, "d.0", "main", 1, obeyed=True)
+    assert not logbook.over(None, "d.0", "main", 1, obeyed=False)
+    entry = {"generation": 1, "tasks": [{"name": "main", "state": "completed"}]}
+    assert logbook.over(entry, "d.0", "main", 1, obeyed=True)
+    assert not logbook.over(entry, "d.0", "main", 2, obeyed=True)
