@@ -22,7 +22,6 @@ from store.model.policies import HealthCheck, Limits
 from store.model.spec import AllocSpec, TaskSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-HOOK_GRACE = 1.0
 
 
 class Launcher:

@@ -116,11 +116,6 @@ def list_argv(engine: Engine, owner: str) -> list[str]:
     return [engine.path, "ps", "--all", f"--filter=label=muster.node={owner}", "--format={{.Names}}"]
 
 
-def oom_argv(engine: Engine, name: str) -> list[str]:
-    """Prints `true` if the kernel killed the ended container for memory: docker knows, podman may not."""
-    return [engine.path, "inspect", "--format={{.State.OOMKilled}}", name]
-
-
 def _limits(engine: Engine, task: TaskSpec) -> list[str]:
     limits = task.limits
     for word, controller in (("memory", "memory"), ("cpus", "cpu"), ("pids", "pids")):

@@ -95,15 +95,16 @@ class Desk:
     def sweep(self, wanted: Collection[str]) -> None:
         """Remove the containers of this agent that are not among the wanted ones."""
         try:
-            listed = self._run(commands.list_argv(self.engine, self._owner))
+            listed = self._run(commands.list_argv(self.engine, self._owner)).stdout
             for name in set(listed.split()) - set(wanted):
-                log.warning("container %s belongs to nothing any more: removed", name)
-                self._run(commands.remove_argv(self.engine, name))
+                done = self._run(commands.remove_argv(self.engine, name))
+                gone = commands.is_gone(done.returncode, done.stderr)
+                what = "removed" if gone else f"not removed: {done.stderr.strip()[-200:]}"
+                log.warning("container %s belongs to nothing any more: %s", name, what)
         except (OSError, subprocess.SubprocessError) as error:
             log.warning("containers could not be swept: %s", error)
 
-    def _run(self, argv: list[str]) -> str:
-        done = subprocess.run(
+    def _run(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             argv, env=self._environ, capture_output=True, text=True, timeout=REMOVED_WITHIN, check=False
         )
-        return done.stdout

@@ -1,7 +1,6 @@
 """The life of a task on one node, as its user sees it: limits, health, hooks, isolation, trees."""
 
 import os
-import shutil
 import signal
 import subprocess
 
@@ -9,8 +8,9 @@ import psutil
 import pytest
 
 from agentd.containers.engine import _may_raise_limits
-from tests.conftest import eventually, need
+from tests.conftest import eventually
 from tests.e2e.conftest import free_port, pid_and_start, shell
+from tests.integration.test_containers import IMAGE, podman  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.e2e
 
@@ -454,13 +454,11 @@ def test_a_limit_that_this_kernel_refuses_is_refused_by_name(running):
 # -- containers
 
 
+@pytest.mark.usefixtures("podman")
 def test_a_container_lives_like_any_task(cluster):
-    need(shutil.which("podman") and shutil.which("runc"), "podman with runc")
     running = cluster
     cluster.start_manager()
     cluster.start_agent(containers="auto")
-    from tests.integration.test_containers import IMAGE
-
     port_file = running.home / "mounted"
     port_file.mkdir()
     task = {

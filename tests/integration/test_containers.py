@@ -480,3 +480,31 @@ def test_the_engine_that_answers_is_taken(docker, tmp_path, monkeypatch):
     (tmp_path / "docker").rename(tmp_path / "podman")
     (tmp_path / "podman").write_text("#!/bin/sh\necho '{\"host\": null}'\n")
     assert engine.detect({"PATH": "/bin"}) is None
+
+
+def test_containers_that_belong_to_nothing_are_swept_and_others_are_not(podman, tmp_path):
+    from agentd.containers.desk import Desk
+    from agentd.policy import Policy
+
+    owner = str(tmp_path)
+    desk = Desk(podman, ENV, tmp_path, owner, Policy(tmp_path / "policy.yaml"))
+    names = {task: desk.name("a.0", task) for task in ("wanted", "stray")}
+    run = [podman.path, "run", "--detach", "--network=none", "--log-driver=none"]
+    run += [*([f"--runtime={podman.runtime}"] if podman.runtime else [])]
+    run += [f"--ulimit={key}={soft}:{hard}" for key, (soft, hard) in podman.ulimits.items()]
+    try:
+        for name in names.values():
+            label = f"--label=muster.node={owner}"
+            subprocess.run(
+                [*run, f"--name={name}", label, IMAGE, "/bin/sleep", "600"],
+                env=ENV,
+                check=True,
+                capture_output=True,
+            )
+        desk.sweep({names["wanted"]})
+        listed = subprocess.run(
+            commands.list_argv(podman, owner), env=ENV, check=True, capture_output=True, text=True
+        )
+        assert listed.stdout.split() == [names["wanted"]]
+    finally:
+        desk.sweep(())
