@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 
-from store.errors import Denied, Unavailable, Unsupported
+from store.errors import Denied, StoreError, Unavailable, Unsupported
 from store.keys import NODES, Keys
 from store.kv.connection import Client, translated
 from store.kv.facts import gather
@@ -70,5 +70,7 @@ def _known_nodes(client: Client, keys: Keys) -> int:
     try:
         with translated():
             return int(client.hlen(keys.collection(NODES)))
-    except Denied:
+    except Unavailable:
+        raise
+    except StoreError:  # a finding of its own: a cluster, a Sentinel, a user without rights
         return 0

@@ -10,6 +10,7 @@ from store.errors import Denied, StoreError, Unsupported
 from store.keys import Keys
 from store.kv.connection import Client, translated
 from store.model.preflight import OLDEST
+from store.model.server import mode_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Server:
         """
         with translated():
             info = self._client.info("server")
-        if info.get("redis_mode") == "cluster":
+        if mode_of(info) == "cluster":
             raise Unsupported("Redis Cluster is not supported: cross-slot access may pass silently")
         flavour = flavour_of(info)
         if flavour.version < OLDEST:

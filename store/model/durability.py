@@ -71,7 +71,7 @@ def replication(facts: ServerFacts, use: Use) -> Iterator[Finding]:
         return
     replicas = replicas_of(facts)
     yield Finding("role", Severity.OK, f"primary, with {_count(len(replicas))}")
-    if use.sentinel or replicas:
+    if use.sentinel or replicas or "min_slaves_good_slaves" in facts.info:
         yield from _min_replicas(facts, use, len(replicas))
     if use.sentinel and not replicas:
         text = "no replica follows: when this server dies, there is nothing to fail over to"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from store.model.durability import persistence, replication
 from store.model.finding import Finding, Severity
-from store.model.server import ServerFacts, Use, size_text
+from store.model.server import ServerFacts, Use, mode_of, size_text
 
 OLDEST = (6, 2)
 CLOCKS_APART = 5.0
@@ -27,7 +27,7 @@ def room(maxclients: int) -> int:
 
 def judge(facts: ServerFacts, use: Use) -> list[Finding]:
     """All findings about a server, in a fixed order."""
-    if facts.info.get("redis_mode") == "sentinel":
+    if mode_of(facts.info) == "sentinel":
         return [
             Finding(
                 "mode", Severity.REFUSE, "this is a Sentinel and holds no data",
@@ -39,7 +39,7 @@ def judge(facts: ServerFacts, use: Use) -> list[Finding]:
 
 
 def _mode(facts: ServerFacts, _: Use) -> Iterator[Finding]:
-    if facts.info.get("redis_mode") == "cluster" or facts.number("cluster_enabled"):
+    if mode_of(facts.info) == "cluster":
         yield Finding(
             "mode", Severity.REFUSE,
             "this is a Redis Cluster: access across its slots may pass silently and do half of the work",
@@ -128,7 +128,7 @@ def _access(facts: ServerFacts, _: Use) -> Iterator[Finding]:
     bind = facts.setting("bind")
     if not facts.open_to_all or bind is None:
         return
-    addresses = bind.replace("-::", "::").split()
+    addresses = [each.removeprefix("-") for each in bind.split()]  # -: not there is no error
     if addresses and all(address.startswith(_LOOPBACK) for address in addresses):
         return
     cure = (

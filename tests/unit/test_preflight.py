@@ -55,6 +55,8 @@ SENTINEL = Use(sentinel=True)
     [
         ({"info": {"redis_mode": "sentinel"}}, [("refuse", "mode")]),
         ({"info": {"redis_mode": "cluster"}}, [("refuse", "mode")]),
+        ({"info": {"redis_mode": None, "server_mode": "cluster"}}, [("refuse", "mode")]),
+        ({"info": {"redis_mode": None, "server_mode": "sentinel"}}, [("refuse", "mode")]),
         ({"version": (6, 0, 9), "key_patterns": False}, [("refuse", "version")]),
         ({"version": (6, 2, 14), "key_patterns": False}, [("warn", "version")]),
         ({"name": "valkey", "version": (9, 1, 2)}, []),
@@ -71,6 +73,7 @@ SENTINEL = Use(sentinel=True)
         ({"info": {"connected_slaves": 1, "slave0": REPLICA}, "use": SENTINEL, "config": None}, [("refuse", "min-replicas-to-write"), ("warn", "maxclients")]),
         ({"info": {"connected_slaves": 1, "slave0": REPLICA}, "use": SENTINEL, "config": {**MIN, "min-replicas-max-lag": "0"}}, [("refuse", "min-replicas-max-lag")]),
         ({"info": ON, "use": SENTINEL, "config": MIN}, []),
+        ({"info": {"min_slaves_good_slaves": 0}, "config": MIN}, [("wrong", "min-replicas-to-write")]),
         ({"info": {"min_slaves_good_slaves": 0}, "use": SENTINEL, "config": MIN}, [("wrong", "min-replicas-to-write"), ("wrong", "replicas")]),
         ({"info": {**ON, "slave0": {**REPLICA, "lag": 60}}, "config": MIN}, [("wrong", "replicas")]),
         ({"info": {**ON, "slave0": {**REPLICA, "state": "wait_bgsave"}}, "config": MIN}, [("wrong", "replicas")]),
@@ -127,7 +130,9 @@ def test_what_is_said_names_values_and_the_command_that_cures():
     assert "xadd, acl|setuser" in text("rights", lacking=("xadd", "acl|setuser"), user="bob")
     assert "power cut loses nothing" in text("appendfsync", config={"appendfsync": "always"})
     embedded = found(config={"appendfsync": "no"}, use=Use(embedded=True))
-    assert [each.cure for each in embedded if each.cure] == ["muster redis-cli CONFIG SET appendfsync everysec"]
+    assert [each.cure for each in embedded if each.cure] == [
+        "muster redis-cli CONFIG SET appendfsync everysec"
+    ]
 
 
 def test_room_for_agents():
@@ -162,4 +167,6 @@ def test_the_worst_comes_first_and_only_bad_ones_are_bad():
 
 def test_a_refused_password_is_told_from_a_missing_right():
     assert "user or password" in refused(Denied("invalid username-password pair")).text
-    assert "may not run INFO" in refused(Denied("this user has no permissions to run the 'info' command")).text
+    assert (
+        "may not run INFO" in refused(Denied("this user has no permissions to run the 'info' command")).text
+    )
