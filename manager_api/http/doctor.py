@@ -103,6 +103,7 @@ def history(store: Store) -> Json:
     Raises:
         StoreEmpty: there is none.
     """
+    seen_in, seen = store.epoch, store.seen  # before we ask: answers to other threads may overtake
     meta, keys = store.meta(), store.keys
     with translated():
         pipe = store.client.pipeline(transaction=False)
@@ -117,7 +118,7 @@ def history(store: Store) -> Json:
         "epoch": doctor.epoch_of(meta.epoch, begun),
         "revision": meta.rev,
         # What this process has seen counts only in the epoch in which it saw it.
-        "seen": store.seen if store.epoch == meta.epoch else 0,
+        "seen": seen if seen_in == meta.epoch else 0,
         "lost": _text(lost) if lost else None,
         "fenced": _number(fenced),
         "log": {

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from manager_api.http.doctor import history
 from store import bootstrap
 from store.embedded import EmbeddedServer, _quiet_port
 from store.errors import Unavailable, Unsupported
@@ -262,8 +263,8 @@ def test_the_doctor_shows_where_things_stand(patient):
     eventually(lambda: ask(manager)["ok"])
     node = Puppet(manager, "web-1", version="0.1.0")
     report = ask(manager)
+    assert bad(report) == [], report["findings"]
     assert report["ok"]
-    assert bad(report) == []
     assert report["cluster"] == manager.store.meta().cluster
     assert report["epoch"]["id"] == manager.store.meta().epoch
     assert 1 <= report["revision"] <= manager.store.meta().rev, "the leader writes meanwhile"
@@ -290,6 +291,21 @@ def test_the_doctor_knows_epochs_fences_and_losses(patient):
     assert report["epoch"] == {"id": epoch, "began": 5.0, "reason": "a restore"}
     assert (report["fenced"], report["lost"]) == (3, "it fell back")
     assert ("wrong", "epoch") in bad(report)
+
+
+def test_what_another_thread_sees_meanwhile_is_no_lost_history(store, monkeypatch):
+    store.put("c", "x", b"1")
+    ask_store = store.meta
+
+    def overtaken():
+        found = ask_store()
+        store.saw(found.rev + 1)
+        return found
+
+    monkeypatch.setattr(store, "meta", overtaken)
+    found = history(store)
+    assert found["seen"] == found["revision"]
+    assert history(store)["seen"] == found["revision"] + 1, "and what is lost is still found"
 
 
 def test_the_doctor_speaks_of_a_store_that_is_empty_and_of_one_that_is_away(patient):
