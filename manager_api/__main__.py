@@ -26,8 +26,8 @@ from store.embedded import EmbeddedServer
 from store.errors import StoreEmpty, StoreError, Unavailable
 from store.home import Files
 from store.kv.connection import connect, redacted
-from store.kv.server import Server
 from store.kv.store import Store
+from store.preflight import insist, preflight, tell
 from store.process import Lock, write_whole
 from store.version import VERSION
 
@@ -104,6 +104,7 @@ def _run(settings: ManagerSettings) -> int:
     if settings.store is None:
         embedded = _embedded(settings, files, lock)
         store = Store(embedded.client("manager"))
+        tell(preflight(store.client, clock.wall, embedded=True)[0])
         keeper = snapshot.SnapshotKeeper(embedded, store, settings.db_path, clock)
         access = StoreAccess(
             home=files.home,
@@ -228,7 +229,8 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
     try:
         while True:
             try:
-                flavour = Server(client).flavour()
+                findings, _ = preflight(client, clock.wall, sentinel=url.startswith("sentinel"))
+                insist(findings)
                 known = files.cluster.read_text() if files.cluster.exists() else None
                 meta = bootstrap.begin(Store(client), known)
                 write_whole(files.cluster, meta.cluster.encode())
@@ -243,9 +245,8 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
                 _pause(0.5)
     finally:
         client.close()
-    log.info("store: %s at %s", flavour, redacted(url))
-    if not flavour.has_key_patterns:
-        log.warning("%s has no ACL key patterns: every node can read and write every key", flavour)
+    log.info("using the store at %s", redacted(url))
+    tell(findings)
 
 
 def _holder(files: Files) -> str:

@@ -75,6 +75,10 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
         _check_sftp(settings.sftp_host)
     if settings.store is not None:
         _check_store(settings.store)
+        if settings.fsync == "always":
+            raise ConfigError(
+                "--fsync is for the embedded store: set appendfsync always on the server at --store"
+            )
     if not settings.db_path.name or settings.db_path.is_dir():
         raise ConfigError(f"--db-path {settings.db_path} is not a file's name")
     return settings

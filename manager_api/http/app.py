@@ -2,7 +2,17 @@
 
 import falcon
 
-from manager_api.http import changes, deployments, health, logs, nodes, recover, templates, unclaimed
+from manager_api.http import (
+    changes,
+    deployments,
+    doctor,
+    health,
+    logs,
+    nodes,
+    recover,
+    templates,
+    unclaimed,
+)
 from manager_api.http.errors import (
     ApiError,
     handle_api_error,
@@ -42,6 +52,7 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
 
     app.add_route("/healthz", health.Healthz())
     app.add_route("/readyz", health.Readyz(services))
+    app.add_route("/v1/doctor", doctor.Doctor(services))
     app.add_route("/api/task/node", nodes.Listing(services, "nodes"))
     app.add_route("/api/task/task_group", templates.TaskGroup(services))
     app.add_route("/api/task/query", templates.Query(services))
