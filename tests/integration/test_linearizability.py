@@ -1,0 +1,102 @@
+"""Reads, writes, compare and swap, transactions and snapshots, while everything is killed and paused."""
+
+import random
+import signal
+
+import pytest
+
+from tests.conftest import SOAK, eventually
+from tests.linear.chaos import Stage, some_time
+from tests.linear.checker import check
+from tests.linear.client import ANSWER_WITHIN
+from tests.linear.history import OPEN, load
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200 if SOAK else 120)]
+
+CLIENTS = 6 if SOAK else 4
+DISTURBANCES = ["kill server", "pause server", "kill client", "pause client"]
+ROUNDS = 25 if SOAK else 1
+ENOUGH = 20_000 if SOAK else 300
+"""Answered writes below which the run would prove little."""
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def stage(request, tmp_path):
+    found = Stage(tmp_path, request.param)
+    yield found
+    found.end()
+
+
+class Crowd:
+    """Client processes; whoever dies is followed by another, under another name."""
+
+    def __init__(self, stage):
+        self.stage, self.living, self.files = stage, [], []
+        for _ in range(CLIENTS):
+            self.add()
+
+    def add(self):
+        self.files.append(self.stage.home / f"ops-{len(self.files)}")
+        name = f"c{len(self.files)}"
+        self.living.append(self.stage.run("client", self.files[-1], name, 0.005))
+
+    def begun(self):
+        return all(path.exists() and path.read_text().count("\n") > 20 for path in self.files)
+
+    def kill_one(self):
+        victim = self.living.pop(random.randrange(len(self.living)))
+        victim.kill()
+        victim.wait()
+        self.add()
+
+    def pause_one(self):
+        self.stage.pause(random.choice(self.living).pid, ANSWER_WITHIN * 1.2)
+
+    def end(self):
+        for process in self.living:
+            process.send_signal(signal.SIGTERM)
+        for process in self.living:
+            assert process.wait(30) == 0
+
+
+def disturb(what, stage, crowd):
+    if what == "kill server":
+        stage.kill_server()
+    elif what == "pause server":
+        stage.pause(stage.server.pid, ANSWER_WITHIN * random.choice((0.1, 1.3)))
+    elif what == "kill client":
+        crowd.kill_one()
+    else:
+        crowd.pause_one()
+
+
+def test_a_history_with_kills_and_pauses_is_linearizable(stage, record_property):
+    begin = stage.start().rev
+    crowd = Crowd(stage)
+    eventually(crowd.begun)
+    for _ in range(ROUNDS):
+        for what in random.sample(["kill server", *DISTURBANCES], len(DISTURBANCES) + 1):
+            some_time()
+            disturb(what, stage, crowd)
+    history = eventually(lambda: enough(crowd), 600 if SOAK else 60)
+    crowd.end()
+    history, troubles = load(crowd.files)
+    assert troubles == []
+    for name, count in figures(history).items():
+        record_property(name, count)
+        assert count, f"no {name}: nothing was proven of them"
+    check(history, begin, stage.attached().meta().rev)
+
+
+def enough(crowd):
+    history, troubles = load(crowd.files)
+    return troubles or figures(history)["answered writes"] >= ENOUGH
+
+
+def figures(history):
+    return {
+        "answered writes": sum(1 for op in history if op.writes and op.rev),
+        "conflicts": sum(1 for op in history if op.conflict),
+        "reads": sum(1 for op in history if op.reads),
+        "unanswered writes": sum(1 for op in history if op.writes and op.ret == OPEN),
+    }
