@@ -51,8 +51,8 @@ class Watch:
         if entries:
             self._cursor = entries[-1][0].decode()
             self._heard = events[-1].rev
-            # A full batch may end within a revision, whose rest may yet be compacted away.
-            self._rev = self._heard if len(entries) < most else self._heard - 1
+        # A full batch may end within a revision, whose rest may yet be compacted away.
+        self._rev = self._heard if len(entries) < most else self._heard - 1
         return events
 
 

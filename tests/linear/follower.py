@@ -1,10 +1,9 @@
 """Follows the store as the controller does: lists, watches from there, lists again when told to."""
 
-import random
 import threading
 from dataclasses import dataclass, field
 
-from store.errors import Compacted, EpochChanged, StoreError, Unavailable
+from store.errors import Compacted, EpochChanged, HistoryLost, Unavailable
 from store.kv.watch import Watch
 
 COLLECTIONS = ("alpha", "beta")
@@ -44,6 +43,9 @@ class Follower(threading.Thread):
         while not self.caught_up():
             try:
                 self._session()
+            except HistoryLost as error:
+                self.trouble = error
+                return
             except (Unavailable, EpochChanged, Compacted) as error:
                 if self.sessions:
                     self.sessions[-1].why = type(error).__name__
@@ -105,6 +107,3 @@ def check_session(session, acknowledged):
         if session.began < rev <= session.reached
     } - set(seen)  # fmt: skip
     assert not missed, f"changes that nobody was told of: {sorted(missed)[:5]}"
-
-
-__all__ = ["COLLECTIONS", "Follower", "Session", "StoreError", "check_session"]
