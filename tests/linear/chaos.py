@@ -1,5 +1,6 @@
 """A server of a test's own that is killed, stopped and started; and processes beside it."""
 
+import contextlib
 import os
 import random
 import signal
@@ -50,15 +51,28 @@ class Stage:
 
     def kill_server(self):
         """`kill -9`, and another start on the same append-only file."""
-        pid = self.server.pid
-        os.kill(pid, signal.SIGKILL)
-        eventually(lambda: self.server.poll() is not None)
+        self.kill_9()
         self.server.start()
+
+    def kill_9(self):
+        os.kill(self.server.pid, signal.SIGKILL)
+        eventually(lambda: self.server.poll() is not None)
 
     def pause(self, pid, seconds):
         os.kill(pid, signal.SIGSTOP)
         time.sleep(seconds)
         os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def still(self, processes):
+        """They do nothing meanwhile, wherever it caught them."""
+        for process in processes:
+            os.kill(process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                os.kill(process.pid, signal.SIGCONT)
 
     def end(self):
         for process in self.processes:
