@@ -1,11 +1,15 @@
 """`kill -9` of the server under thousands of acknowledged writes a second: none of them is lost."""
 
+import contextlib
+import ctypes
+import os
 import random
 import signal
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import SOAK, eventually
+from tests.conftest import SOAK, eventually, need
 from tests.linear.chaos import Stage
 from tests.linear.writer import IN_FLIGHT, value_of
 
@@ -94,3 +98,61 @@ def test_nothing_acknowledged_is_lost_by_kill_9_under_load(stage):
     unanswered = len(records) - len(ledger.all)
     assert unanswered <= WRITERS * IN_FLIGHT * (KILLS + 1)
     print(f"{len(ledger.all)} acknowledged, {rate(ledger.times):.0f}/s; {unanswered} more were there")
+
+
+class Halted:
+    """A thread of the server that stands still, as it does while a disk stalls under its sync."""
+
+    ATTACH, ANY_THREAD = 16, 0x40000000
+
+    def __init__(self, pid, name):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        (self.thread,) = (int(task.name) for task in tasks if (task / "comm").read_text().startswith(name))
+        ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+        ptrace.argtypes = [ctypes.c_long] * 4
+        need(ptrace(self.ATTACH, self.thread, 0, 0) == 0, "the right to ptrace")
+        os.waitpid(self.thread, self.ANY_THREAD)
+
+    def buried(self):
+        """Whoever traces a thread must bury it, before its process can be."""
+        with contextlib.suppress(ChildProcessError):
+            return os.waitpid(self.thread, self.ANY_THREAD | os.WNOHANG)[0]
+        return True
+
+
+def test_nothing_acknowledged_is_lost_by_kill_9_while_the_disk_stalls(stage):
+    """The server's own `everysec` holds writes back while it syncs, and acknowledges them all the same."""
+    stage.start()
+    halted = Halted(stage.server.pid, "bio_aof")
+    store, acknowledged = stage.attached(), {}
+
+    def second():
+        field = f"w.{len(acknowledged)}"
+        acknowledged[field] = store.put("written", field, value_of(field))
+        return store.client.info("server")["uptime_in_seconds"] >= began + 2
+
+    began = store.client.info("server")["uptime_in_seconds"]
+    eventually(second, every=0.001)  # by then the server has asked for a sync that does not end
+    os.kill(stage.server.pid, signal.SIGKILL)
+    eventually(halted.buried)
+    eventually(lambda: stage.server.poll() is not None)
+    stage.server.start()
+    check_there(stage.attached(), acknowledged)
+
+
+def test_the_append_only_file_is_synced_by_us(stage, monkeypatch):
+    """Every second, and whatever file it lies in after a rewrite."""
+    stage.start()
+    store, seen, fdatasync = stage.attached(), [], os.fdatasync
+
+    def spy(fd):
+        seen.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fdatasync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", spy)
+    for _ in range(2):
+        store.put("written", "x", b"")
+        (current,) = stage.server.files.append_only.glob("*.incr.aof")
+        eventually(lambda current=current: current in seen)
+        store.client.bgrewriteaof()
+        eventually(lambda current=current: not current.exists())

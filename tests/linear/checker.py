@@ -35,7 +35,9 @@ def check(history, begin=0, end=None):
 
 def settled(history):
     """The history with the unanswered writes that somebody saw: those have happened, at that revision."""
-    writer = {(key, value): n for n, op in enumerate(history) for key, value in op.writes if value is not None}
+    writer = {
+        (key, value): n for n, op in enumerate(history) for key, value in op.writes if value is not None
+    }
     ops = list(history)
     for op in history:
         for key, value, rev in op.reads:

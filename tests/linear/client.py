@@ -46,7 +46,9 @@ class Client:
     def list(self, _):
         self.recorder.called()
         found = self.store.snapshot(COLLECTIONS)
-        self.saw([(key, found.collections[key.split("/")[0]].get(key.split("/")[1])) for key in KEYS], found.rev)
+        self.saw(
+            [(key, found.collections[key.split("/")[0]].get(key.split("/")[1])) for key in KEYS], found.rev
+        )
 
     def saw(self, records, rev=0):
         reads = [(key, r.value.decode() if r else None, r.rev if r else 0) for key, r in records]

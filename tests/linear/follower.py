@@ -58,7 +58,9 @@ class Follower(threading.Thread):
         self.store.attach()
         snapshot = self.store.snapshot(COLLECTIONS)
         self.mirror = {
-            (name, key): record for name, found in snapshot.collections.items() for key, record in found.items()
+            (name, key): record
+            for name, found in snapshot.collections.items()
+            for key, record in found.items()
         }
         watch = Watch(self.store.client, self.store.keys, epoch=snapshot.epoch, after=snapshot.rev)
         session = Session(snapshot.rev, snapshot.rev)

@@ -33,7 +33,9 @@ def prepared(store, token, name):
     return {
         "record": lambda: store.txn([], [Change("alpha", "x", name.encode())], token=token),
         "delete": lambda: store.txn([], [Change("alpha", "kept", None)], token=token),
-        "desired": lambda: nodes.project("web-1", "uid", {"a.0": b'{"by":"%s"}' % name.encode()}, (), token=token),
+        "desired": lambda: nodes.project(
+            "web-1", "uid", {"a.0": b'{"by":"%s"}' % name.encode()}, (), token=token
+        ),
         "forget": lambda: nodes.project("web-1", "uid", {}, ("b.0",), token=token),
         "lift": lambda: nodes.lift(10**9, token=token),
         "renew": lambda: Lease(store, "leader", name, int(TTL * 1000)).renew(token),

@@ -45,7 +45,7 @@ class Client:
 
     def __init__(self, name, rng, register):
         self.name, self.rng, self.register = name, rng, register
-        self.known, self.done, self.count = {key: 0 for key in KEYS}, [], 0
+        self.known, self.done, self.count = dict.fromkeys(KEYS, 0), [], 0
         self.op, self.answer = None, None
 
     def step(self, now):
