@@ -72,7 +72,8 @@ def disturb(what, stage, crowd):
     if what == "kill server":
         stage.kill_server()
     elif what == "pause server":
-        stage.pause(stage.server.pid, ANSWER_WITHIN * random.choice((0.1, 1.3)))
+        # Mostly for longer than clients wait: what they sent happens when nobody expects it any more.
+        stage.pause(stage.server.pid, ANSWER_WITHIN * random.choice((0.1, 1.3, 1.3, 1.3)))
     elif what == "kill client":
         crowd.kill_one()
     else:
