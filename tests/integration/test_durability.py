@@ -48,7 +48,7 @@ class Ledger:
         found = {}
         for path in self.paths:
             raw = path.read_bytes()
-            raw = raw[self.offsets[path] : raw.rindex(b"\n") + 1]
+            raw = raw[self.offsets[path] : raw.rfind(b"\n") + 1]
             self.offsets[path] += len(raw)
             notes = [line.split() for line in raw.splitlines()]
             revs = [int(rev) for _, _, rev in notes]

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import SOAK
 from tests.linear.checker import NotLinearizable, check
 from tests.linear.history import OPEN, Op
 
 pytestmark = pytest.mark.property
 KEYS = ("k", "l")
+EXAMPLES = 2000 if SOAK else 100
 
 
 class Register:
@@ -117,14 +119,14 @@ def last_writes(history):
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(histories())
 def test_what_a_register_gave_is_accepted(drawn):
     history, register, _ = drawn
     check(history, end=register.rev)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(histories())
 def test_a_stale_read_is_rejected(drawn):
     """At the end somebody reads what was overwritten."""
@@ -137,7 +139,7 @@ def test_a_stale_read_is_rejected(drawn):
         check([*history, Op(END, END + 1, reads=((key, value, op.rev),))])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(histories())
 def test_a_lost_write_is_rejected(drawn):
     """At the end an answered write is not there, and nobody can have deleted it."""
@@ -154,7 +156,7 @@ def test_a_lost_write_is_rejected(drawn):
         check([*lost, Op(END, END + 1, reads=reads, rev=max(op.rev for op in history))])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(histories())
 def test_two_successes_of_one_compare_are_rejected(drawn):
     history, register, rng = drawn
@@ -169,7 +171,7 @@ def test_two_successes_of_one_compare_are_rejected(drawn):
         check([*history, again])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(histories())
 def test_revisions_exchanged_are_rejected(drawn):
     """Two writes of which one came after the other."""
