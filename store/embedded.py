@@ -20,6 +20,7 @@ from store.home import Files
 from store.kv.connection import Client, connect
 from store.kv.server import Server
 from store.process import tied_to_parent, write_whole
+from store.syncer import Syncer
 
 log = logging.getLogger("store")
 
@@ -51,6 +52,7 @@ class EmbeddedServer:
         self._fsync = fsync
         self._pass_fds = pass_fds
         self._process: subprocess.Popen[bytes] | None = None
+        self._syncer: Syncer | None = None
         self.binary = _binary_for(files, binary)
         self.port = 0
 
@@ -78,6 +80,8 @@ class EmbeddedServer:
         # Once used in this life it stays: API, controller and agents know no other.
         self.port = self.port or self._wanted_port or self._stable_port()
         self._process = self._run(self.files.home, append_only=True, listen=self._listen, port=self.port)
+        if self._fsync == "everysec" and self._syncer is None:
+            self._syncer = Syncer(self.files.append_only)
         self._wait_ready(self._process, self.client("manager"), self.files.home)
         write_whole(self.files.port, str(self.port).encode())
         write_whole(self.files.flavour, self.binary.name.encode())
@@ -89,6 +93,9 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """End it; its data is on disk when this returns."""
+        if self._syncer is not None:
+            self._syncer.stop()
+            self._syncer = None
         if self._process is not None:
             _end(self._process)
 
@@ -148,7 +155,8 @@ class EmbeddedServer:
             "dir": _quoted(str(home.resolve())),
             "requirepass": self._password(),
             "appendonly": "yes" if append_only else "no",
-            "appendfsync": self._fsync,
+            # Every second it is synced by us: see `store.syncer`.
+            "appendfsync": "no" if self._fsync == "everysec" else self._fsync,
             "save": '""',
             "maxmemory-policy": "noeviction",
             "maxclients": _most_clients(),

@@ -15,6 +15,7 @@ class Watch:
         self._keys = keys
         self._epoch = epoch
         self._rev = after
+        self._heard = after
         self._cursor = f"{after}-{2**63 - 1}"
 
     @property
@@ -43,15 +44,17 @@ class Watch:
         check_history(history, self._epoch)
         if int(compacted or 0) > self._rev:
             raise Compacted(int(compacted))
-        if int(rev or 0) < self._rev:
-            text = f"it fell back to revision {int(rev or 0)} from {self._rev}"
+        if int(rev or 0) < self._heard:
+            text = f"it fell back to revision {int(rev or 0)} from {self._heard}"
             testify(Scripts(self._client), self._keys.meta, self._epoch, text)
             raise HistoryLost(f"the store lost history in epoch {self._epoch}: {text}")
         entries = answer[0][1] if answer else []
         events = [_event(entry_id, fields) for entry_id, fields in entries]
         if entries:
             self._cursor = entries[-1][0].decode()
-            self._rev = events[-1].rev
+            self._heard = events[-1].rev
+        # A full batch may end within a revision, whose rest may yet be compacted away.
+        self._rev = self._heard if len(entries) < most else self._heard - 1
         return events
 
 

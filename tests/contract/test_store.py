@@ -293,3 +293,18 @@ def test_a_wake_is_heard_once(any_store, clock):
     threading.Timer(0.1, lambda: nodes.project("web-1", "u", {}, (), token=token)).start()
     assert link.wake(4000)
     assert not link.wake(1)
+
+
+def test_a_transaction_half_handed_out_may_not_be_compacted_unnoticed(any_store):
+    """A batch ended within a revision: its other half is trimmed by a compaction up to that revision."""
+    start = any_store.put("c", "before", b"")
+    watch = watch_of(any_store, start)
+    rev = any_store.txn([], [Change("c", name, b"") for name in "abc"])
+    assert [event.field for event in watch.poll(0, most=2)] == ["a", "b"]
+    assert watch.rev == start, "not all of the revision was handed out"
+    whole = watch_of(any_store, start)
+    assert (len(whole.poll(0, most=3)), whole.poll(0), whole.rev) == (3, [], rev)
+    any_store.compact(rev)
+    with pytest.raises(Compacted):
+        watch.poll(0)
+    assert whole.poll(0) == [], "who has it all is not sent to list again"

@@ -283,6 +283,7 @@ def test_the_doctor_shows_where_things_stand(patient):
 
 def test_the_doctor_knows_epochs_fences_and_losses(patient):
     server, manager = patient
+    manager.end()  # its controller would see to it
     client, keys = server.client(), manager.store.keys
     epoch = manager.store.meta().epoch
     client.hset(keys.collection("epochs"), epoch, b'{"began": 5.0, "reason": "a restore"}')
