@@ -1,50 +1,85 @@
-"""Rolling forward and back: brains and keepers of this release and the last, in every pair."""
+"""Two releases side by side: managers, brains and keepers of this one and the last, in every pair.
 
+The last release runs from its source (see `tests/releases/build.sh`), in processes and data directories of
+its own, with the dependencies that are installed for ours.
+"""
+
+import contextlib
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from store import bootstrap
+from store.kv.store import Store
 from tests.conftest import eventually
-from tests.e2e.conftest import PYTHON, pid_and_start, shell
+from tests.e2e.conftest import Cluster, pid_and_start, shell
 from tests.e2e.test_supervision import a_task, row, task_of
 
 pytestmark = pytest.mark.e2e
 LAST = Path(__file__).parents[1] / "releases" / "0.1.0.tar.gz"
 
 
-@pytest.fixture
-def last_release(tmp_path):
-    """The agent as it was released last: its source, laid in the way of ours."""
-    home = tmp_path / "last"
-    shutil.unpack_archive(LAST, home)
-    return home
+class TwoReleases(Cluster):
+    """A manager and one agent, each now of this release, now of the last."""
 
+    def __init__(self, home):
+        super().__init__(home)
+        self.last, self.old = home / "last", False
+        shutil.unpack_archive(LAST, self.last)
 
-class Node:
-    """One node whose agent is now of this release, now of the last."""
+    def environment(self):
+        return super().environment() | ({"PYTHONPATH": str(self.last)} if self.old else {})
 
-    def __init__(self, cluster, last):
-        self.cluster, self.last, self.process = cluster, last, None
+    @contextlib.contextmanager
+    def of(self, *, old):
+        """What is started meanwhile is of the last release, or not."""
+        self.old = old
+        try:
+            yield
+        finally:
+            self.old = False
 
-    def run(self, *, old):
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(30) == 0
-        env = self.cluster.environment() | ({"PYTHONPATH": str(self.last)} if old else {})
-        with (self.cluster.home / "agent.log").open("ab") as out:
-            self.process = subprocess.Popen(
-                [*PYTHON, "agentd", *self.cluster.agent_flags("web-1")],
-                env=env, stdout=out, stderr=out, cwd=self.cluster.home,
-            )  # fmt: skip
-        self.cluster.started.append(self.process)
-        eventually(
-            lambda: self.cluster.online("web-1") and self.cluster.nodes()["web-1"]["frozen"] is None, 40
-        )
-        source = Path(f"/proc/{self.process.pid}/environ").read_bytes()
+    def manage(self, *, old):
+        """Replace the manager, on the same data."""
+        self.leave(self.manager)
+        with self.of(old=old):
+            self.start_manager()
+        self.check_source(self.manager, old=old)
+        eventually(lambda: not self.agents or self.frozen() is None, 40)
+
+    def attend(self, *, old):
+        """Replace the agent's brain; its tasks stay."""
+        self.leave(self.agents.get("web-1"))
+        with self.of(old=old):
+            self.start_agent()
+        self.check_source(self.agents["web-1"], old=old)
+        eventually(lambda: self.frozen() is None, 40)
+
+    def leave(self, process):
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+    def check_source(self, process, *, old):
+        source = Path(f"/proc/{process.pid}/environ").read_bytes()
         assert (str(self.last).encode() in source) is old
+
+    def frozen(self):
+        found = self.nodes().get("web-1", {"frozen": "unknown"})
+        return found["frozen"] if found.get("status", 1) == 0 else "offline"
+
+    def launch(self, name, task):
+        deployment = self.deploy(self.post(name, task))
+        return deployment, pid_and_start(row(self.wait(deployment, "RUNNING"), task["name"]))
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    found = TwoReleases(tmp_path)
+    yield found
+    found.end()
 
 
 def gated(cluster, name, code):
@@ -54,32 +89,96 @@ def gated(cluster, name, code):
     return a_task(name, script, restart={"condition": "no"}), gate.touch
 
 
+def basics(cluster, name):
+    """Deployed, running, stopped; ended with its exit code."""
+    stays, _ = cluster.launch(f"{name}-stays", a_task())
+    task, let_go = gated(cluster, "ends", 7)
+    ends, _ = cluster.launch(f"{name}-ends", task)
+    cluster.stop(stays)
+    let_go()
+    cluster.wait(stays, "STOPPED")
+    assert row(cluster.wait(ends, "FAILED"), "ends")["exit_code"] == 7
+    (cluster.home / "gate-ends").unlink()
+
+
+def test_a_fleet_is_upgraded_under_its_tasks(cluster):
+    """Manager first, then the agent: nothing stops, and nothing is sent to an agent that it did not claim."""
+    cluster.manage(old=True)
+    cluster.attend(old=True)
+    stays, who = cluster.launch("stays", a_task())
+    task, let_go = gated(cluster, "t", 21)
+    ends, _ = cluster.launch("ends", task)
+
+    cluster.manage(old=False)
+    basics(cluster, "new-old")
+    assert row(cluster.deployment(stays))["state"] == "running"
+    status, answer = cluster.call(f"/v1/deployments/{stays}/logs")
+    assert (status, answer["detail"]) == (409, "the agent of node web-1, version 0.1.0, does not serve logs")
+    status, answer = cluster.call(f"/v1/deployments/{stays}/limits", {"task": "t", "limits": {"pids": 9}})
+    assert (status, answer["detail"]) == (409, "the agent of node web-1 does not offer limits")
+    body = {"name": "h", "task_groups": [{"tasks": [a_task(hooks={"pre_start": shell("true")})]}]}
+    assert cluster.call("/api/task/task_group", body)[0] == 200
+    status, answer = cluster.call("/api/task/task_group/deploy", {"name": "h"})
+    assert status == 409
+    assert answer["nodes"][0]["reason"] == "runs agent 0.1.0, which does not offer hooks"
+    other, first = cluster.launch("other", a_task())
+    cluster.call(f"/v1/deployments/{other}/restart", {})
+    eventually(lambda: task_of(cluster, other)["pid"] not in (None, first[0]))
+    epoch = bootstrap.mint(Store(cluster.client())).epoch
+    eventually(lambda: cluster.client().hget("muster:n:{web-1}:desired", "@epoch") == epoch.encode())
+    eventually(lambda: cluster.frozen() is None)
+    assert pid_and_start(row(cluster.wait(stays, "RUNNING"))) == who
+
+    cluster.attend(old=False)
+    assert pid_and_start(row(cluster.wait(stays, "RUNNING"))) == who
+    let_go()
+    assert row(cluster.wait(ends, "FAILED"))["exit_code"] == 21
+    assert eventually(lambda: cluster.muster("logs", stays[:8], "--tail", "1").returncode == 0)
+    cluster.stop(stays)
+    cluster.wait(stays, "STOPPED")
+
+
+def test_a_manager_of_the_last_release_takes_over_newer_data_and_agents(cluster):
+    """Downgraded, it serves what it knows; what it does not know keeps running, and is there again later."""
+    cluster.manage(old=False)
+    cluster.attend(old=False)
+    newer = a_task(resources={"limits": {"memory": "64M"}}, hooks={"pre_start": shell("true")})
+    limited, who = cluster.launch("newer", newer)
+    cluster.call(f"/v1/deployments/{limited}/limits", {"task": "t", "limits": {"memory": "96M"}})
+    eventually(lambda: task_of(cluster, limited)["limits"].get("memory") == 96 << 20)
+
+    cluster.manage(old=True)
+    basics(cluster, "old-new")
+    found = row(cluster.wait(limited, "RUNNING"))
+    assert (pid_and_start(found), "limits" in found) == (who, False)
+
+    cluster.manage(old=False)
+    basics(cluster, "new-new")
+    found = row(cluster.wait(limited, "RUNNING"))
+    assert (pid_and_start(found), found["limits"]["memory"]) == (who, 96 << 20)
+
+
 @pytest.mark.parametrize("first", ["old", "new"])
-def test_brains_and_keepers_of_two_releases_meet_in_every_pair(cluster, last_release, first):
+def test_brains_and_keepers_of_two_releases_meet_in_every_pair(cluster, first):
     """A task started under one brain lives and ends, with its exit code, under the other's."""
     cluster.start_manager()
-    node = Node(cluster, last_release)
     pairs = []
     for turn, old in enumerate([first == "old", first == "new", first == "old"]):
-        node.run(old=old)
+        cluster.attend(old=old)
         for deployment, who, _ in pairs:
             assert pid_and_start(cluster.wait(deployment, "RUNNING")["tasks"][0]) == who
         task, let_go = gated(cluster, f"t{turn}", 20 + turn)
-        deployment = cluster.deploy(cluster.post(f"x{turn}", task))
-        found = row(cluster.wait(deployment, "RUNNING"), f"t{turn}")
-        pairs.append((deployment, pid_and_start(found), let_go))
+        pairs.append((*cluster.launch(f"x{turn}", task), let_go))
     for turn, (deployment, _, let_go) in enumerate(pairs):
         let_go()
         assert row(cluster.wait(deployment, "FAILED"), f"t{turn}")["exit_code"] == 20 + turn
 
 
-def test_what_the_last_release_s_keeper_cannot_do_waits_until_it_is_replaced(cluster, last_release):
+def test_what_the_last_release_s_keeper_cannot_do_waits_until_it_is_replaced(cluster):
     cluster.start_manager()
-    node = Node(cluster, last_release)
-    node.run(old=True)
-    first = cluster.deploy(cluster.post("first", a_task()))
-    who = pid_and_start(row(cluster.wait(first, "RUNNING")))
-    node.run(old=False)
+    cluster.attend(old=True)
+    first, who = cluster.launch("first", a_task())
+    cluster.attend(old=False)
     limited = a_task(resources={"limits": {"memory": "64M"}}, hooks={"pre_start": shell("true")})
     second = cluster.deploy(cluster.post("second", limited))
     eventually(lambda: "the keeper is of an older release" in task_of(cluster, second)["reason"])
