@@ -23,7 +23,7 @@ from store import bootstrap, logs, snapshot
 from store.clock import SystemClock
 from store.config import ConfigError, add_flags, resolve
 from store.embedded import EmbeddedServer
-from store.errors import StoreError, Unavailable
+from store.errors import StoreError, Unavailable, WrongRelease
 from store.home import Files
 from store.kv.connection import connect, redacted
 from store.kv.server import Server
@@ -203,6 +203,9 @@ def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedSe
             snapshot.record(files, meta)
             snapshot.accept(files, settings.db_path)
             log.warning("restored: epoch %s begins at revision %d", meta.epoch, meta.rev)
+    except WrongRelease:
+        embedded.stop()
+        raise
     except StoreError as error:
         embedded.stop()
         raise StoreError(

@@ -9,7 +9,7 @@ from store.kv.lua import verdict
 from store.kv.server import Server
 from store.kv.store import Store
 from store.model.epoch import epoch_number
-from store.version import SCHEMA
+from store.version import VERSION, WRITES
 
 LEAP = 1_000_000
 """Revisions that a new epoch skips: what was lost is unknown, and no revision may be used twice."""
@@ -26,6 +26,7 @@ def begin(store: Store, known_cluster: str | None) -> Meta:
     Raises:
         StoreEmpty: empty, though `known_cluster` says that it should not be.
         EpochChanged: it belongs to another cluster.
+        WrongRelease: it may hold records that this release does not read; nothing was changed.
     """
     try:
         meta = store.attach()
@@ -36,6 +37,9 @@ def begin(store: Store, known_cluster: str | None) -> Meta:
         meta = store.attach()
     if known_cluster and meta.cluster != known_cluster:
         raise EpochChanged(f"the store holds cluster {meta.cluster}, not {known_cluster}")
+    if meta.schema.highest < WRITES:
+        answer = store.scripts.run("schema", [store.keys.meta], [meta.epoch, WRITES, VERSION])
+        verdict(answer, meta.epoch)
     return meta
 
 
@@ -60,7 +64,7 @@ def _initialise(store: Store) -> None:
     if leftovers:
         raise StoreEmpty("the store has a revision but no cluster id: part of it was deleted")
     fields: list[str | bytes | int] = ["cluster", new_cluster_id(), "epoch", _epoch(1)]
-    fields += ["schema_min", SCHEMA, "schema_max", SCHEMA, "flavour", str(flavour)]
+    fields += ["schema_min", WRITES, "schema_max", WRITES, "schema_release", VERSION, "flavour", str(flavour)]
     store.scripts.run("init", [store.keys.meta, store.keys.rev], fields)
 
 

@@ -8,6 +8,7 @@ from store.keys import Keys
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare, Meta, Record, Snapshot
 from store.kv.connection import Client, translated
 from store.kv.lua import Scripts, check_epoch, verdict
+from store.schema import FIELDS, Range
 
 
 class Store:
@@ -43,20 +44,23 @@ class Store:
         """
         with translated():
             pipe = self.client.pipeline(transaction=True)
-            pipe.hmget(self.keys.meta, ["cluster", "epoch", "flavour"])
+            pipe.hmget(self.keys.meta, ["cluster", "epoch", "flavour", *FIELDS])
             pipe.get(self.keys.rev)
-            (cluster, epoch, flavour), rev = pipe.execute()
+            (cluster, epoch, flavour, *schema), rev = pipe.execute()
         if not cluster or not epoch or rev is None:
             raise StoreEmpty("the store holds no Muster data")
-        return Meta(cluster.decode(), epoch.decode(), (flavour or b"").decode(), int(rev))
+        known = cluster.decode(), epoch.decode(), (flavour or b"").decode(), int(rev)
+        return Meta(*known, Range.of(*schema))
 
     def attach(self) -> Meta:
         """Take the store's present epoch and revision as the ones to rely on.
 
         Raises:
             HistoryLost: same epoch, lower revision; attaching must not paper over that.
+            WrongRelease: it may hold records that this release does not read.
         """
         meta = self.meta()
+        meta.schema.check()
         if meta.epoch == self._epoch and meta.rev < self._seen:
             raise HistoryLost(f"the store fell back to revision {meta.rev} in epoch {meta.epoch}")
         self._epoch, self._seen = meta.epoch, meta.rev
@@ -116,6 +120,7 @@ class Store:
             Fenced: `token` is given and no longer the leader's.
             TooLarge: over 512 fields or 1 MB.
             StoreEmpty, EpochChanged, HistoryLost: another history; nothing was written.
+            WrongRelease: a later release writes here now; nothing was written.
             Unavailable: unanswered; it may or may not have happened.
         """
         names = list(dict.fromkeys([*(c.collection for c in compares), *(c.collection for c in changes)]))
@@ -162,11 +167,12 @@ class Store:
         epoch, seen = self._epoch, self._seen  # as they were when we asked: answers may overtake
         with translated():
             pipe = self.client.pipeline(transaction=True)
-            pipe.hget(self.keys.meta, "epoch")
+            pipe.hmget(self.keys.meta, ["epoch", *FIELDS])
             pipe.get(self.keys.rev)
             ask(pipe)
-            found, raw_rev, *answers = pipe.execute()
+            (found, *schema), raw_rev, *answers = pipe.execute()
         check_epoch(found, epoch)
+        Range.of(*schema).check()
         rev = int(raw_rev or 0)
         if rev < seen and epoch == self._epoch:
             raise HistoryLost(f"the store fell back to revision {rev} in epoch {epoch}")
