@@ -5,17 +5,24 @@ its own, with the dependencies that are installed for ours.
 """
 
 import contextlib
+import json
+import os
 import shutil
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from store import bootstrap
+from store.embedded import EmbeddedServer
+from store.home import Files
 from store.kv.store import Store
+from store.version import VERSION
 from tests.conftest import eventually
 from tests.e2e.conftest import Cluster, pid_and_start, shell
 from tests.e2e.test_supervision import a_task, row, task_of
+from tests.releases.record import Recorded
 
 pytestmark = pytest.mark.e2e
 LAST = Path(__file__).parents[1] / "releases" / "0.1.0.tar.gz"
@@ -42,8 +49,9 @@ class TwoReleases(Cluster):
             self.old = False
 
     def manage(self, *, old):
-        """Replace the manager, on the same data."""
-        self.leave(self.manager)
+        """Replace the manager, if there is one, on the same data."""
+        if self.manager is None or self.manager.poll() is None:
+            self.leave(self.manager)
         with self.of(old=old):
             self.start_manager()
         self.check_source(self.manager, old=old)
@@ -73,6 +81,17 @@ class TwoReleases(Cluster):
     def launch(self, name, task):
         deployment = self.deploy(self.post(name, task))
         return deployment, pid_and_start(row(self.wait(deployment, "RUNNING"), task["name"]))
+
+
+@contextlib.contextmanager
+def store_of(cluster):
+    """A client of the embedded store while no manager runs."""
+    server = EmbeddedServer(Files(cluster.db.with_name(cluster.db.name + ".d")))
+    server.start()
+    try:
+        yield server.client("test")
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -186,3 +205,85 @@ def test_what_the_last_release_s_keeper_cannot_do_waits_until_it_is_replaced(clu
     cluster.stop(first)
     cluster.wait(first, "STOPPED")
     assert row(cluster.wait(second, "RUNNING"))["limits"]["memory"] == 64 << 20
+
+
+def test_a_running_manager_whose_store_was_upgraded_stops_writing_and_says_so(cluster):
+    """And none of its release starts on that store; nothing stops meanwhile."""
+    cluster.manage(old=False)
+    cluster.attend(old=False)
+    stays, who = cluster.launch("stays", a_task())
+    client = cluster.client()
+    client.hset("muster:meta", mapping={"schema_max": 2, "schema_release": "9.9.0"})
+    says = f"the store holds records of schema 2, and muster {VERSION} reads 1: nothing was done; use muster 9.9.0 or later"
+    status, answer = cluster.call("/api/task/task_group/stop", {"id": stays})
+    assert (status, answer["detail"]) == (503, says)
+    assert cluster.call("/readyz")[1]["checks"]["store"] == says
+    eventually(lambda: f"not leading: {says}" in cluster.log("manager.log"))
+    rev = client.get("muster:rev")
+    cluster.leave(cluster.manager)
+    manager = cluster.start_manager(wait=False)
+    assert manager.wait(40) == 1
+    assert cluster.log("manager.log").rstrip().endswith(says)
+    assert psutil.pid_exists(who[0])
+    with store_of(cluster) as again:
+        assert again.get("muster:rev") == rev
+        again.hset("muster:meta", "schema_max", 1)
+    cluster.manage(old=False)
+    assert pid_and_start(row(cluster.wait(stays, "RUNNING"))) == who
+
+
+def test_an_agent_says_what_it_cannot_read_and_leaves_it_alone(cluster):
+    cluster.manage(old=False)
+    cluster.attend(old=False)
+    stays, who = cluster.launch("stays", a_task())
+    client, key = cluster.client(), "muster:n:{web-1}:desired"
+    (controller,) = cluster.part("controller")
+    os.kill(controller, signal.SIGSTOP)  # it would put right at once what we do here
+    try:
+        entry = json.loads(client.hget(key, f"{stays}.0"))
+        client.hset(key, f"{stays}.0", json.dumps({**entry, "v": 2, "wanted": "stopped"}))
+        client.hset(key, "later.0", json.dumps({**entry, "v": 2}))
+        client.hincrby(key, "@rev", 1)
+
+        def notes():
+            said = client.hgetall("muster:n:{web-1}:actual")
+            return {alloc.decode(): json.loads(raw).get("note") or "" for alloc, raw in said.items()}
+
+        eventually(
+            lambda: (
+                {key for key, note in notes().items() if "is of schema 2" in note}
+                == {f"{stays}.0", "later.0"}
+            )
+        )
+        assert pid_and_start(row(cluster.deployment(stays))) == who
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    eventually(lambda: not notes()[f"{stays}.0"])
+    assert pid_and_start(row(cluster.wait(stays, "RUNNING"))) == who
+
+
+def missing(old, new, where=""):
+    """What an earlier release said and a later one does not, by path; null may become anything."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        gone = [f"{where}.{key}" for key in old if key not in new]
+        return gone + [
+            each for key in old.keys() & new.keys() for each in missing(old[key], new[key], f"{where}.{key}")
+        ]
+    if isinstance(old, list) and isinstance(new, list) and old and new:
+        return missing(old[0], new[0], f"{where}[]")
+    same = isinstance(new, type(old)) or {type(old), type(new)} <= {int, float} or None in (old, new)
+    return [] if same else [where]
+
+
+def test_what_earlier_releases_look_for_is_still_said(tmp_path):
+    """Fields may be added; none that a release two back may rely on goes, or changes its type."""
+    found = Recorded(tmp_path)
+    try:
+        today = found.record()
+    finally:
+        found.end()
+    for path in LAST.parent.glob("*.json"):
+        earlier = json.loads(path.read_text())
+        usage = earlier["heartbeat"].pop("tasks"), dict(today["heartbeat"]).pop("tasks")
+        assert missing(earlier, today) == []
+        assert missing(*[next(iter(tasks.values())) for tasks in usage]) == []

@@ -10,12 +10,14 @@ from agentd.memory import Memory
 from agentd.report import unread
 from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import Mirror
-from manager_api.core.plan import plan_deployments, plan_nodes
+from manager_api.core.actions import Reorder
+from manager_api.core.plan import KEPT, plan_deployments, plan_nodes
 from manager_api.http import changes, deployments, nodes, templates, views
 from manager_api.http.errors import ApiError
 from store.codec import dumps
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, TEMPLATES, VERSIONS
+from store.kv.api import Change
 from store.kv.lease import Lease
 from store.kv.projection import Projection
 from store.model.beat import actual
@@ -178,19 +180,64 @@ def test_one_unreadable_allocation_does_not_hold_up_the_others(world):
     }
 
 
-def test_what_became_unreadable_while_led_is_planned_no_more_until_it_is_readable(world, clock):
+def led(world, clock):
+    """A leader's memory from before something became unreadable."""
     mirror = Mirror(world.store, clock)
     mirror.load()
+    return mirror
+
+
+def test_what_became_unreadable_while_led_is_planned_no_more_until_it_is_readable(world, clock):
+    mirror = led(world, clock)
     world.alter(DEPLOYMENTS, "d", wanted="stopped", v=2)
     mirror.verify()
     assert plan_deployments(mirror.fleet, NOW, ["d"]) == []
     world.alter(DEPLOYMENTS, "d", v=1)
-    mirror.verify()
-    assert plan_deployments(mirror.fleet, NOW, ["d"]) != []
     world.alter(ALLOCATIONS, "d.0", v=2)
     mirror.verify()
-    world.store.txn([], [])
     assert mirror.fleet.unreadable == {(ALLOCATIONS, "d.0")}
+    orders = [each for each in plan_deployments(mirror.fleet, NOW, ["d"]) if isinstance(each, Reorder)]
+    assert orders == []
+    world.store.txn([], [Change(ALLOCATIONS, "d.0", None)])
+    mirror.verify()
+    assert mirror.fleet.unreadable == set()
+
+
+def test_nothing_is_projected_to_a_node_that_became_unreadable_while_led(world, clock):
+    mirror = led(world, clock)
+    world.alter(ALLOCATIONS, "d.0", generation=2)
+    world.alter(NODES, "web-1", v=2)
+    mirror.verify()
+    assert plan_nodes(mirror.fleet, ["web-1"]) == []
+
+
+def over(world):
+    """A deployment that was stopped, and reported so, while its allocation cannot be read."""
+    deployments.halt(world.store, "d")
+    world.lead()
+    world.alter(ALLOCATIONS, "d.0", v=2)
+    world.report("stopped", wanted="stopped")
+    world.lead()
+    assert world.get(STATUS, "d")["status"] == "STOPPED"
+
+
+def test_the_tombstone_of_what_cannot_be_read_stays(world):
+    over(world)
+    assert "d.0" in world.desired()
+
+
+def test_a_deployment_is_not_collected_before_its_allocations_can_be_read(world, clock):
+    over(world)
+    assert plan_deployments(led(world, clock).fleet, NOW + 2 * KEPT, ["d"]) == []
+
+
+def test_what_has_ended_is_not_begun_again_while_its_allocations_cannot_be_read(world):
+    world.report("failed")
+    world.lead()
+    world.alter(ALLOCATIONS, "d.0", v=2)
+    changes.restart(world.store, "d")
+    world.lead()
+    assert world.get(STATUS, "d")["reason"] == "cannot be restarted: an allocation of it cannot be read"
 
 
 @pytest.mark.parametrize(
