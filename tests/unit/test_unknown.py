@@ -198,6 +198,7 @@ def test_what_became_unreadable_while_led_is_planned_no_more_until_it_is_readabl
     assert mirror.fleet.unreadable == {(ALLOCATIONS, "d.0")}
     orders = [each for each in plan_deployments(mirror.fleet, NOW, ["d"]) if isinstance(each, Reorder)]
     assert orders == []
+    mirror = led(world, clock)
     world.store.txn([], [Change(ALLOCATIONS, "d.0", None)])
     mirror.verify()
     assert mirror.fleet.unreadable == set()
