@@ -279,7 +279,8 @@ class Brain:
         }
 
     def _unclaimed(self) -> list[str]:
-        return obey.unclaimed((run.alloc for run in self._runs if run.live), self._desired, self._oddities)
+        ordered = self._orders.entries
+        return obey.unclaimed((run.alloc for run in self._runs if run.live), ordered, self._oddities)
 
     def view(self) -> Json:
         """The node's own view, for its local port."""

@@ -7,7 +7,7 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,10 @@ class Joiner:
 
     def _recall(self) -> Membership | None:
         try:
-            found = Membership(**json.loads(self._path.read_text()))
+            known = json.loads(self._path.read_text())
+            found = Membership(
+                **{each.name: known[each.name] for each in fields(Membership) if each.name in known}
+            )
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:

@@ -39,6 +39,12 @@ def entry(
     return record
 
 
+def unread(why: str, *, epoch: str, uid: str) -> Json:
+    """The `actual` entry of an order that was never understood: it says so, and nothing of tasks."""
+    record: Json = {"v": 1, "generation": 0, "wanted": None, "rev": 0, "epoch": epoch, "uid": uid}
+    return {**record, "tasks": [], "note": why}
+
+
 def task_row(view: TaskView, reason: str, limits: Json | None = None) -> Json:
     """One task of an entry; `limits` are those that the kernel has, read back."""
     last = view.last

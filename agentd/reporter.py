@@ -9,7 +9,7 @@ from agentd.core.runs import MAIN, TaskView, run_id
 from agentd.executor import Executor
 from agentd.identity import Identity
 from agentd.launch import Launcher
-from agentd.report import Json, entry, task_row
+from agentd.report import Json, entry, task_row, unread
 from store.model.spec import AllocSpec
 
 
@@ -28,12 +28,18 @@ class Reporter:
         """By allocation; `oddities` are orders that are not obeyed, with the reason."""
         only_here = {key: orders.entries[key] for key, why in oddities.items() if why == UNCLAIMED}
         self._rows = {key: known for key, known in self._rows.items() if key[0] in desired}
-        return {
+        uid = self._identity.uid
+        never = {
+            alloc_id: unread(why, epoch=orders.epoch, uid=uid)
+            for alloc_id, why in oddities.items()
+            if alloc_id not in desired
+        }
+        return never | {
             alloc_id: entry(
                 alloc,
                 [self._row(alloc, view) for view in planned.views[alloc_id]],
                 epoch=orders.epoch,
-                uid=self._identity.uid,
+                uid=uid,
                 oddity=oddities.get(alloc_id),
                 order=only_here.get(alloc_id),
             )

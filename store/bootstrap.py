@@ -12,7 +12,7 @@ from store.kv.lua import verdict
 from store.kv.server import Server
 from store.kv.store import Store
 from store.model.epoch import epoch_number
-from store.version import SCHEMA
+from store.version import VERSION, WRITES
 
 LEAP = 1_000_000
 """Revisions that a new epoch skips: what was lost is unknown, and no revision may be used twice."""
@@ -35,6 +35,7 @@ def begin(store: Store, known_cluster: str | None) -> Meta:
     Raises:
         StoreEmpty: empty, though `known_cluster` says that it should not be.
         EpochChanged: it belongs to another cluster.
+        WrongRelease: it may hold records that this release does not read; nothing was changed.
     """
     try:
         meta = store.meta()
@@ -46,6 +47,10 @@ def begin(store: Store, known_cluster: str | None) -> Meta:
     if known_cluster and meta.cluster != known_cluster:
         raise EpochChanged(f"the store holds cluster {meta.cluster}, not {known_cluster}")
     store.enter(meta)
+    meta.schema.check()
+    if meta.schema.highest < WRITES:
+        answer = store.scripts.run("schema", [store.keys.meta], [meta.epoch, WRITES, VERSION])
+        verdict(answer, meta.epoch)
     return meta
 
 
@@ -125,7 +130,7 @@ def _initialise(
     number, rev = (above[0] + 1, above[1] + LEAP) if above else (1, 0)
     about = dumps({"kind": kind, "reason": reason, "after": "", "lost": []})
     fields: list[str | bytes | int] = ["epoch", _epoch(number), "cluster", cluster]
-    fields += ["schema_min", SCHEMA, "schema_max", SCHEMA, "flavour", str(flavour)]
+    fields += ["schema_min", WRITES, "schema_max", WRITES, "schema_release", VERSION, "flavour", str(flavour)]
     keys = store.keys
     return bool(store.scripts.run("init", [keys.meta, keys.rev, keys.epochs], [rev, about, *fields]))
 

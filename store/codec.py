@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from store.errors import BadRecord
+from store.schema import check_record
 
 Json = dict[str, Any]
 
@@ -27,3 +28,14 @@ def loads(raw: bytes, where: str = "record") -> Json:
     if not isinstance(value, dict):
         raise BadRecord(f"{where} is not a JSON object")
     return value
+
+
+def read_record(raw: bytes, where: str) -> Json:
+    """A record of the store that is to be acted on, or written anew.
+
+    Raises:
+        BadRecord: as `loads`; or it is of a schema that this release does not read.
+    """
+    found = loads(raw, where)
+    check_record(found, where)
+    return found

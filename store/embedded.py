@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 
 from store.binaries import Binary, find_binary
-from store.errors import StoreError, Unavailable, Unsupported
+from store.errors import StoreError, Unavailable, Unsupported, WrongRelease
 from store.home import Files
 from store.kv.connection import Client, connect
 from store.kv.server import Server
+from store.kv.store import Store
 from store.process import tied_to_parent, write_whole
 from store.syncer import Syncer
 
@@ -106,6 +107,7 @@ class EmbeddedServer:
 
         Raises:
             Unsupported: it is not a snapshot that this server can read.
+            WrongRelease: it may hold records that this release does not read.
         """
         staging = self.files.staging
         shutil.rmtree(staging, ignore_errors=True)
@@ -131,6 +133,7 @@ class EmbeddedServer:
             self._wait_ready(process, client, staging)
             if not client.exists("muster:meta"):
                 raise Unsupported(f"{snapshot} holds no Muster data")
+            Store(client).meta().schema.check()
             server = Server(client)
             server.begin_append_only()
             deadline = time.monotonic() + READY_WITHIN
@@ -143,6 +146,8 @@ class EmbeddedServer:
                 f"{snapshot} is not a snapshot that {self.binary} can load ({error}). "
                 "The data in use until now was not touched: move the file away to go on with it"
             ) from error
+        except WrongRelease as error:
+            raise WrongRelease(f"{snapshot}: {error}, or move the file away to go on without it") from None
         finally:
             client.close()
             _end(process)

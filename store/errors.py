@@ -12,6 +12,7 @@ StoreError
 ├── Denied               wrong password or no right to this key: join again
 ├── TooLarge             more than one transaction may carry: split it
 ├── BadRecord            what lies there cannot be read: leave it alone, say so
+├── WrongRelease         records of a schema that this release does not read: give up, say which does
 └── Unsupported          this server cannot do what Muster needs: give up, say why
 """
 
@@ -73,6 +74,10 @@ class TooLarge(StoreError):
 
 class BadRecord(StoreError):
     """A stored value is not what its place promises."""
+
+
+class WrongRelease(StoreError):
+    """The store may hold records of a schema that this release does not read."""
 
 
 class Unsupported(StoreError):

@@ -46,10 +46,12 @@ class History:
 
         Raises:
             EpochChanged: it is another cluster's.
+            WrongRelease: a later release writes it.
             StoreEmpty, Unavailable: there is nothing to judge.
         """
         self.remember()
         meta = self._store.meta()
+        meta.schema.check()
         cluster = self._cluster or self._disk_cluster() or meta.cluster
         if meta.cluster != cluster:
             raise EpochChanged(f"the store holds cluster {meta.cluster}, not {cluster}")

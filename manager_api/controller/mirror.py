@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from manager_api.core.fleet import Fleet, Json, NodeState, Stored
 from store.clock import Clock
-from store.codec import loads
+from store.codec import loads, read_record
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS, CLAIMS, DEPLOYMENTS, NODES, STATUS, VERSIONS
 from store.kv.api import Event, Record
@@ -91,7 +91,8 @@ class Mirror:
                 for field, rev in revisions.items()
                 if rev != self._known_rev(name, field) and (name, field, rev) not in self._unreadable
             ]
-            moved += [Event(0, name, field, "del") for field in known.keys() - revisions.keys()]
+            known_of = known.keys() | {field for which, field in self.fleet.unreadable if which == name}
+            moved += [Event(0, name, field, "del") for field in known_of - revisions.keys()]
         if moved:
             log.info("%d records had moved unheard, or just now", len(moved))
             self.apply(moved, believe=True)
@@ -205,12 +206,14 @@ class Mirror:
 
     def _apply(self, collection: str, field: str, record: Record | None) -> None:
         try:
-            data = loads(record.value, f"{collection}/{field}") if record else None
-            self._put(collection, field, Stored(data, record.rev) if record and data else None)
+            data = read_record(record.value, f"{collection}/{field}") if record else None
+            self._put(collection, field, Stored(data, record.rev) if record and data is not None else None)
+            self.fleet.unreadable.discard((collection, field))
         except (BadRecord, KeyError, TypeError, ValueError) as error:
             # Unreadable is not empty: what we knew of it stays, and nothing is planned on it.
             log.error("%s/%s cannot be read and is left alone: %r", collection, field, error)
             self._unreadable.add((collection, field, record.rev if record else 0))
+            self.fleet.unreadable.add((collection, field))
 
     def _put(self, collection: str, field: str, stored: Stored | None) -> None:
         fleet = self.fleet

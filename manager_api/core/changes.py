@@ -22,7 +22,7 @@ def asked(fleet: Fleet, deployment: str) -> list[Action]:
         return [SetStatus(deployment, status.rev, stays, stays["reason"])]
     changed = {
         alloc_id: (fleet.allocations[alloc_id].rev, new)
-        for alloc_id in sorted(fleet.of_deployment.get(deployment, ()))
+        for alloc_id in fleet.plannable(fleet.of_deployment.get(deployment, ()))
         if (new := _caught_up(fleet.allocations[alloc_id].data, data, status.data, behind=behind)) is not None
     }
     actions: list[Action] = []
@@ -40,6 +40,8 @@ def _cannot_restart(fleet: Fleet, deployment: str) -> str | None:
     status = fleet.status[deployment].data
     if Deployment(status["status"]) not in DEPLOYMENT_ENDED:
         return None
+    if fleet.obscured(deployment):
+        return "an allocation of it cannot be read"
     stored = [fleet.allocations.get(brief["id"]) for brief in status["allocations"]]
     if not stored or any(each is None or each.data["wanted"] != "running" for each in stored):
         return "it ended too long ago, and was collected"

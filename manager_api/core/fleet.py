@@ -4,9 +4,11 @@ Whoever owns a `Fleet` keeps it true (see `manager_api.controller.mirror`); plan
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
 from store.model import spec
 from store.model.lifecycle import DEPLOYMENT_ENDED
 from store.model.spec import GroupSpec
@@ -63,6 +65,8 @@ class Fleet:
         self.allocations: dict[str, Stored] = {}
         self.nodes: dict[str, Stored] = {}
         self.claims: dict[str, Stored] = {}
+        self.unreadable: set[tuple[str, str]] = set()
+        """Records (collection, field) that are there and cannot be read: not to be taken for absent."""
         self.states: dict[str, NodeState] = defaultdict(NodeState)
         self.of_deployment: dict[str, set[str]] = defaultdict(set)
         self.on_node: dict[str, set[str]] = defaultdict(set)
@@ -83,6 +87,19 @@ class Fleet:
         if found is None:
             found = self._groups[version_field] = spec.groups(self.versions[version_field].data["body"])
         return found
+
+    def closed(self, deployment: str) -> bool:
+        """Whether a deployment cannot be read, or where it stands."""
+        return (DEPLOYMENTS, deployment) in self.unreadable or (STATUS, deployment) in self.unreadable
+
+    def obscured(self, deployment: str) -> bool:
+        """Whether there are allocations of a deployment that cannot be read."""
+        found = (field for name, field in self.unreadable if name == ALLOCATIONS)
+        return any(alloc_id.rpartition(".")[0] == deployment for alloc_id in found)
+
+    def plannable(self, alloc_ids: Iterable[str]) -> list[str]:
+        """Of some allocations those that can be read, sorted: the others do not hold them up."""
+        return [each for each in sorted(alloc_ids) if (ALLOCATIONS, each) not in self.unreadable]
 
     def put_allocation(self, alloc_id: str, stored: Stored) -> None:
         """Add or replace an allocation."""

@@ -10,7 +10,7 @@ from manager_api.core.placement import Taken
 from manager_api.core.progress import is_lost, next_status
 from manager_api.core.project import plan_node
 from store.errors import BadRecord
-from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
+from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 COLLECTED_AT_ONCE = 200
@@ -23,6 +23,8 @@ def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> li
     actions: list[Action] = []
     taken: Taken = {}
     for deployment in by_age(fleet, deployments):
+        if fleet.closed(deployment):
+            continue
         try:
             actions += plan_deployment(fleet, deployment, now, taken)
         except (BadRecord, KeyError, TypeError, ValueError) as error:
@@ -46,7 +48,8 @@ def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
     actions: list[Action] = []
     for node in sorted(nodes):
         try:
-            actions += plan_node(fleet, node) if node in fleet.nodes else []
+            known = node in fleet.nodes and (NODES, node) not in fleet.unreadable
+            actions += plan_node(fleet, node) if known else []
         except (BadRecord, KeyError, TypeError, ValueError):
             continue  # what cannot be read is not planned for, and does not hold up the others
     return actions
@@ -88,7 +91,7 @@ def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> 
 def _halt(fleet: Fleet, deployment: str, reason: str) -> list[Action]:
     running = {
         alloc_id: fleet.allocations[alloc_id]
-        for alloc_id in sorted(fleet.of_deployment.get(deployment, ()))
+        for alloc_id in fleet.plannable(fleet.of_deployment.get(deployment, ()))
         if fleet.allocations[alloc_id].data["wanted"] == "running"
     }
     if not running:
@@ -107,7 +110,7 @@ def _retire(fleet: Fleet, deployment: str) -> list[Action]:
         for each in fleet.of_deployment.get(deployment, ())
         if not is_lost(fleet, fleet.allocations[each].data)
     ]
-    if left:
+    if left or fleet.obscured(deployment):
         return []
     lost = sorted(fleet.of_deployment.get(deployment, ()))[:COLLECTED_AT_ONCE]
     records = [(ALLOCATIONS, each, fleet.allocations[each].rev) for each in lost]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manager_api.core.fleet import Fleet, Json
+from store.keys import NODES
 from store.model import status as model
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment, Task, may_become
 from store.model.status import UNHEALTHY
@@ -36,13 +37,14 @@ def next_status(fleet: Fleet, deployment: str, now: float) -> Json | None:
 def _rows(fleet: Fleet, brief: Mapping[str, Any]) -> list[Json]:
     """A row for each task of one allocation, as the API shows it, and its `task_state`."""
     node, alloc_id = brief["node"], brief["id"]
-    actual = fleet.states[node].actual.get(alloc_id)
+    actual = fleet.states[node].actual.get(alloc_id, {})
     allocation = fleet.allocations.get(alloc_id)
-    if allocation and actual and actual.get("generation", 0) < allocation.data["generation"]:
-        actual = None  # it tells of what was replaced
-    said = {task["name"]: task for task in (actual or {}).get("tasks", ())}
+    unsaid = {"reason": actual.get("note")}
+    if allocation and actual.get("generation", 0) < allocation.data["generation"]:
+        actual = {}  # it tells of what was replaced
+    said = {task["name"]: task for task in actual.get("tasks", ())}
     lost = allocation is not None and is_lost(fleet, allocation.data)
-    return [_row(name, node, said.get(name, {}), lost=lost) for name in brief["tasks"]]
+    return [_row(name, node, said.get(name, unsaid), lost=lost) for name in brief["tasks"]]
 
 
 def _row(name: str, node: str, said: Mapping[str, Any], *, lost: bool) -> Json:
@@ -65,6 +67,8 @@ def _row(name: str, node: str, said: Mapping[str, Any], *, lost: bool) -> Json:
 def is_lost(fleet: Fleet, allocation: Json) -> bool:
     """Whether the machine that an allocation was given to is no longer that node."""
     record = fleet.nodes.get(allocation["node"])
+    if (NODES, allocation["node"]) in fleet.unreadable:
+        return False
     return record is None or record.data["uid"] != allocation["uid"]
 
 
@@ -80,6 +84,8 @@ def _reason(fleet: Fleet, state: Deployment, rows: list[Json]) -> str:
                 text = f"task {row['name']} on {row['node']} {wanted}"
                 return f"{text}: {row['reason']}" if row["reason"] else text
     for row in rows:
+        if row["task_state"] is Task.PENDING and row["reason"]:
+            return f"task {row['name']} on {row['node']}: {row['reason']}"
         if row.get("health") == UNHEALTHY:
             return f"task {row['name']} on {row['node']} is unhealthy: {row.get('health_reason', '')}"
     return "waiting for its nodes" if state is Deployment.PENDING else "tasks are stopping"

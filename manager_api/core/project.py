@@ -11,6 +11,9 @@ from store.keys import ALLOCATIONS, version_field
 from store.model import status
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
+OURS = frozenset({"node", "uid", "part", "memory", "cpus", "limits", "restarted"})
+"""What an allocation holds for managers only. All else is for the agent, known to this release or not."""
+
 
 def plan_node(fleet: Fleet, node: str) -> list[Action]:
     """The actions that bring one node's desired hash up to its allocations."""
@@ -21,7 +24,7 @@ def plan_node(fleet: Fleet, node: str) -> list[Action]:
     anew = state.desired_epoch != fleet.epoch or state.desired_uid != record["uid"] or _beyond(fleet, node)
     puts, actions = claims.stops(fleet, node, lambda alloc_id: _over(fleet, node, alloc_id))
     gone = [alloc_id for alloc_id in state.desired if _over(fleet, node, alloc_id)]
-    for alloc_id in sorted(fleet.on_node.get(node, ())):
+    for alloc_id in fleet.plannable(fleet.on_node.get(node, ())):
         stored = fleet.allocations[alloc_id]
         if stored.data["uid"] != record["uid"]:
             continue
@@ -59,8 +62,7 @@ def entry(fleet: Fleet, allocation: Json) -> Json:
     groups = fleet.versions[field].data["body"]["task_groups"]
     tasks = [task for group in groups for task in group["tasks"] if task["name"] in names]
     tasks = [limited(task, allocation.get("limits", {})) for task in tasks]
-    kept = ("v", "deployment", "template", "version", "group", "index", "generation", "wanted", "adjusted")
-    return {**{key: allocation[key] for key in kept if key in allocation}, "tasks": tasks}
+    return {**{key: value for key, value in allocation.items() if key not in OURS}, "tasks": tasks}
 
 
 def _over(fleet: Fleet, node: str, alloc_id: str) -> bool:
@@ -85,6 +87,8 @@ def _over(fleet: Fleet, node: str, alloc_id: str) -> bool:
 
 def _recorded(fleet: Fleet, alloc_id: str) -> bool:
     stored = fleet.allocations.get(alloc_id)
+    if (ALLOCATIONS, alloc_id) in fleet.unreadable:
+        return False
     if stored is None:
         return True
     kept = fleet.status.get(stored.data["deployment"])

@@ -11,7 +11,7 @@ from manager_api.http.deployments import update
 from manager_api.http.errors import ApiError, invalid
 from manager_api.http.schemas import EmptySchema, LimitSchema
 from manager_api.http.services import Services
-from store.codec import Json, loads
+from store.codec import Json, loads, read_record
 from store.keys import NODES, STATUS, VERSIONS, version_field
 from store.kv.store import Store
 from store.model import policies, spec
@@ -66,7 +66,9 @@ def _check_limits(store: Store, deployment: str, data: Json, name: str, limits: 
     version, status = store.get_many(
         [(VERSIONS, version_field(data["template"], data["version"])), (STATUS, deployment)]
     )
-    body = loads(version.value)["body"] if version else {"task_groups": []}
+    body = (
+        read_record(version.value, f"template {data['template']}")["body"] if version else {"task_groups": []}
+    )
     tasks = {task.name: task for group in spec.groups(body) for task in group.tasks}
     if name not in tasks:
         raise invalid(f"task: there is no task {name!r}; there are {', '.join(sorted(tasks))}")

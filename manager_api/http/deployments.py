@@ -10,7 +10,7 @@ from manager_api.http import bodies, templates, views
 from manager_api.http.errors import NO_DEPLOYMENT, ApiError
 from manager_api.http.schemas import IdSchema, NameSchema
 from manager_api.http.services import Services
-from store.codec import Json, dumps, loads
+from store.codec import Json, dumps, loads, read_record
 from store.errors import Conflict, Unavailable
 from store.faults import fault
 from store.keys import DEPLOYMENTS, STATUS
@@ -94,7 +94,7 @@ def update(store: Store, deployment: str, change: Callable[[Json], Json | None])
         record = store.get(DEPLOYMENTS, deployment)
         if record is None:
             raise _unknown(deployment)
-        new = change(loads(record.value))
+        new = change(read_record(record.value, f"deployment {deployment}"))
         if new is None:
             return
         fault("api.change.before")

@@ -6,7 +6,7 @@ from typing import Any
 import falcon
 import orjson
 
-from store.errors import EpochChanged, StoreEmpty, StoreError, Unavailable
+from store.errors import EpochChanged, StoreEmpty, StoreError, Unavailable, WrongRelease
 
 log = logging.getLogger("api")
 
@@ -42,7 +42,7 @@ def handle_store_error(
     _req: falcon.Request, resp: falcon.Response, error: StoreError, _params: dict[str, Any]
 ) -> None:
     """The store failed us: 503 when it may come back, 500 when it is our fault."""
-    if isinstance(error, Unavailable | StoreEmpty | EpochChanged):
+    if isinstance(error, Unavailable | StoreEmpty | EpochChanged | WrongRelease):
         resp.set_header("Retry-After", "1")
         _answer(resp, 503, {"error": "The store is not available", "detail": str(error)})
         return

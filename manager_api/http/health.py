@@ -4,7 +4,7 @@ import falcon
 import orjson
 
 from manager_api.http.services import Services
-from store.errors import EpochChanged, HistoryLost, StoreEmpty, StoreError
+from store.errors import EpochChanged, HistoryLost, StoreEmpty, StoreError, WrongRelease
 from store.kv.connection import translated
 from store.kv.store import Store
 from store.version import VERSION
@@ -41,7 +41,7 @@ class Readyz:
             return {"store": f"data lost: {error}: {cure}", "controller": "unknown"}
         except HistoryLost as error:
             return {"store": f"data lost: {error}", "controller": "unknown"}
-        except EpochChanged as error:
+        except (EpochChanged, WrongRelease) as error:
             return {"store": str(error), "controller": "unknown"}
         except StoreError as error:
             return {"store": f"unreachable: {error}", "controller": "unknown"}

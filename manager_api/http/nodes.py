@@ -10,7 +10,7 @@ from manager_api.http import bodies
 from manager_api.http.errors import ApiError, invalid
 from manager_api.http.schemas import JoinSchema
 from manager_api.http.services import Services
-from store.codec import Json, dumps, loads
+from store.codec import Json, dumps, loads, read_record
 from store.errors import BadRecord, Conflict, Unsupported
 from store.faults import fault
 from store.keys import NODES
@@ -73,10 +73,12 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
     """
     while True:
         old = store.get(NODES, said["id"])
-        known = loads(old.value) if old else {}
+        known = read_record(old.value, f"node {said['id']}") if old else {}
         if known and known["uid"] != said["uid"]:
             _refuse_if_alive(store, said, known)
+        mine = known if known.get("uid") == said["uid"] else {}
         record = {
+            **mine,
             "v": 1,
             "uid": said["uid"],
             "hostname": said["hostname"],
@@ -85,7 +87,7 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
             "version": said["version"],
             "features": sorted(said["features"]),
             "secret_sha256": said["secret_sha256"],
-            "joined": known.get("joined", now) if known.get("uid") == said["uid"] else now,
+            "joined": mine.get("joined", now),
         }
         if record == known:
             return record

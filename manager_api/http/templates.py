@@ -9,7 +9,7 @@ from manager_api.http import bodies
 from manager_api.http.errors import NO_TEMPLATE, ApiError, invalid
 from manager_api.http.schemas import NameSchema, TemplateSchema
 from manager_api.http.services import Services
-from store.codec import Json, dumps, loads
+from store.codec import Json, dumps, loads, read_record
 from store.errors import Conflict, TooLarge
 from store.faults import fault
 from store.keys import TEMPLATES, VERSIONS, version_field
@@ -25,16 +25,17 @@ def save(store: Store, body: Json) -> int:
     name = body["name"]
     while True:
         old = store.get(TEMPLATES, name)
-        known: Json = loads(old.value) if old else {"version": 0, "body": None}
+        known: Json = read_record(old.value, f"template {name}") if old else {"version": 0, "body": None}
         if known["body"] == body:
             return int(known["version"])
         version = int(known["version"]) + 1
-        record = dumps({"v": 1, "version": version, "body": body})
+        record: Json = {"v": 1, "version": version, "body": body}
         compares = [Compare(TEMPLATES, name, old.rev if old else 0)]
         field = version_field(name, version)
         fault("api.template.before")
         try:
-            store.txn(compares, [Change(VERSIONS, field, record), Change(TEMPLATES, name, record)])
+            versioned = Change(VERSIONS, field, dumps(record))
+            store.txn(compares, [versioned, Change(TEMPLATES, name, dumps({**known, **record}))])
         except Conflict:
             continue  # somebody posted it at the same moment: look what it is now
         except TooLarge as error:
@@ -52,7 +53,7 @@ def find(store: Store, name: str) -> Json:
     record = store.get(TEMPLATES, name)
     if record is None:
         raise ApiError(404, NO_TEMPLATE, f"there is no template named {name!r}")
-    return loads(record.value)
+    return read_record(record.value, f"template {name}")
 
 
 class TaskGroup:

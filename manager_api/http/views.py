@@ -6,6 +6,7 @@ from typing import Any
 from store.codec import Json, loads
 from store.errors import BadRecord
 from store.kv.projection import Projection
+from store.model.beat import actual as actual_entry
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment, Task
 from store.model.status import DETAILS
 
@@ -73,11 +74,20 @@ def _view(
     for allocation in status.get("allocations", ()):
         entry = actual.get((allocation["node"], allocation["id"]))
         used = figures.get(allocation["node"])
-        said = loads(entry) if entry else None
-        if said and (restarting(record, status) or said["generation"] < allocation.get("generation", 1)):
-            said = None  # it tells of what is being replaced
+        said = _said(entry)
+        replaced = restarting(record, status) or said.get("generation", 0) < allocation.get("generation", 1)
+        if replaced:
+            said = {"note": said.get("note")}  # the rest tells of what is being replaced
         view["tasks"] += task_rows(allocation, said, used)
     return view
+
+
+def _said(entry: bytes | None) -> Json:
+    """What a node says of an allocation; nonsense harms nobody but itself."""
+    try:
+        return actual_entry(loads(entry, "actual")) if entry else {}
+    except BadRecord as error:
+        return {"note": f"what its node says cannot be read: {error}"}
 
 
 def _figures(raw: bytes | None) -> Figures | None:
@@ -91,11 +101,16 @@ def _figures(raw: bytes | None) -> Figures | None:
         return {}
 
 
-def task_rows(allocation: Mapping[str, Any], actual: Json | None, used: Figures | None) -> list[Json]:
-    """One row for every task that an allocation should have, in the template's order."""
-    said = {task["name"]: task for task in (actual or {}).get("tasks", ())}
-    node = allocation["node"]
-    rows = [_task_row(name, node, said.get(name), offline=used is None) for name in allocation["tasks"]]
+def task_rows(allocation: Mapping[str, Any], actual: Json, used: Figures | None) -> list[Json]:
+    """One row for every task that an allocation should have, in the template's order.
+
+    `note` in what the node says is why it does not do as it is told: unreadable, say.
+    """
+    said = {task["name"]: task for task in actual.get("tasks", ())}
+    node, unsaid = allocation["node"], {"reason": actual.get("note")}
+    rows = [
+        _task_row(name, node, said.get(name, unsaid), offline=used is None) for name in allocation["tasks"]
+    ]
     for row in rows:
         figures = (used or {}).get((allocation["id"], row["name"]))
         if figures is not None and row["pid"] is not None:
@@ -103,8 +118,7 @@ def task_rows(allocation: Mapping[str, Any], actual: Json | None, used: Figures 
     return rows
 
 
-def _task_row(name: str, node: str, said: Json | None, *, offline: bool) -> Json:
-    said = said or {}
+def _task_row(name: str, node: str, said: Json, *, offline: bool) -> Json:
     reason = said.get("reason") or ""
     if offline:
         reason = f"node {node} is offline; this is what it last said" + (f": {reason}" if reason else "")

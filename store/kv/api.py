@@ -1,7 +1,9 @@
 """The words of the store: records with revisions, compares, changes, events."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from store.schema import Range
 
 MOST_FIELDS = 512
 MOST_BYTES = 1024 * 1024
@@ -51,6 +53,7 @@ class Meta:
     epoch: str
     flavour: str
     rev: int
+    schema: Range = field(default_factory=Range)
     lost: str = ""
     """What somebody found missing; nothing is written until the next epoch."""
     replid: str = ""

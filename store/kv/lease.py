@@ -40,6 +40,6 @@ class Lease:
         keys = [store.keys.meta, store.keys.lease(self._name), store.keys.fence(self._name)]
         args: list[str | bytes | int] = [store.epoch, verb, self._holder, token, self._ttl_ms]
         answer: list[bytes] = store.scripts.run("lease", keys, args)
-        if answer[0] == b"epoch":
+        if answer[0] in (b"epoch", b"schema"):
             verdict(answer, store.epoch)
         return answer

@@ -7,14 +7,21 @@ from typing import Any
 
 from store.errors import EpochChanged, Fenced, HistoryLost, StoreEmpty
 from store.kv.connection import Client, translated
+from store.schema import Range
+from store.version import SCHEMA
 
 
 @cache
 def source(name: str) -> str:
-    """The text of one script, with the guard before it if it asks the guard."""
+    """The text of one script, with the guard before it if it asks the guard.
+
+    Each knows the highest schema that we read, to refuse once a later release writes a higher one.
+    """
     scripts = files("store.kv.scripts")
     text = (scripts / f"{name}.lua").read_text()
-    return (scripts / "guard.lua").read_text() + text if "guard(" in text or "leads(" in text else text
+    guarded = "guard(" in text or "leads(" in text
+    guard = (scripts / "guard.lua").read_text() if guarded else ""
+    return f"local SCHEMA = {SCHEMA}\n{guard}{text}"
 
 
 class Scripts:
@@ -37,11 +44,13 @@ def verdict(answer: list[Any], epoch: str) -> None:
     """Raise what a script's refusal means; return when it said ok or conflict.
 
     Raises:
-        StoreEmpty, EpochChanged, HistoryLost, Fenced: see `store.errors`.
+        StoreEmpty, EpochChanged, HistoryLost, Fenced, WrongRelease: see `store.errors`.
     """
     word = answer[0].decode()
     if word == "epoch":
         check_epoch(answer[1], epoch)
+    if word == "schema":
+        Range.of(answer[1], answer[1], answer[2]).check()
     if word == "lost":
         raise HistoryLost(f"the store lost history in epoch {epoch}: {answer[3].decode()}")
     if word == "fenced":

@@ -9,6 +9,7 @@ from store.keys import Keys
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare, Meta, Record, Snapshot
 from store.kv.connection import Client, translated
 from store.kv.lua import Scripts, check_history, testify, verdict
+from store.schema import FIELDS, Range
 
 META = ("cluster", "epoch", "flavour", "lost", "replid")
 
@@ -47,21 +48,23 @@ class Store:
         """
         with translated():
             pipe = self.client.pipeline(transaction=True)
-            pipe.hmget(self.keys.meta, META)
+            pipe.hmget(self.keys.meta, [*META, *FIELDS])
             pipe.get(self.keys.rev)
             values, rev = pipe.execute()
-        known = {name: (value or b"").decode() for name, value in zip(META, values, strict=True)}
+        known = {name: (value or b"").decode() for name, value in zip(META, values, strict=False)}
         if not known["cluster"] or not known["epoch"] or rev is None:
             raise StoreEmpty("the store holds no Muster data")
-        return Meta(rev=int(rev), **known)
+        return Meta(rev=int(rev), schema=Range.of(*values[len(META) :]), **known)
 
     def attach(self) -> Meta:
         """Take the store's present epoch and revision as the ones to rely on.
 
         Raises:
             HistoryLost: same epoch, lower revision; attaching must not paper over that.
+            WrongRelease: it may hold records that this release does not read.
         """
         meta = self.meta()
+        meta.schema.check()
         if meta.lost:
             raise HistoryLost(f"the store lost history in epoch {meta.epoch}: {meta.lost}")
         if meta.epoch == self._epoch and meta.rev < self._seen:
@@ -128,6 +131,7 @@ class Store:
             Fenced: `token` is given and no longer the leader's.
             TooLarge: over 512 fields or 1 MB.
             StoreEmpty, EpochChanged, HistoryLost: another history; nothing was written.
+            WrongRelease: a later release writes here now; nothing was written.
             Unavailable: unanswered; it may or may not have happened.
         """
         names = list(dict.fromkeys([*(c.collection for c in compares), *(c.collection for c in changes)]))
@@ -186,11 +190,12 @@ class Store:
         epoch, seen = self._epoch, self._seen  # as they were when we asked: answers may overtake
         with translated():
             pipe = self.client.pipeline(transaction=True)
-            pipe.hmget(self.keys.meta, ["epoch", "lost"])
+            pipe.hmget(self.keys.meta, ["epoch", "lost", *FIELDS])
             pipe.get(self.keys.rev)
             ask(pipe)
-            found, raw_rev, *answers = pipe.execute()
-        check_history((found[0], None if self._judging else found[1]), epoch)
+            (found, lost, *schema), raw_rev, *answers = pipe.execute()
+        check_history((found, None if self._judging else lost), epoch)
+        Range.of(*schema).check()
         rev = int(raw_rev or 0)
         if rev < seen and epoch == self._epoch:
             raise self._fell_back(rev, epoch, seen)

@@ -40,13 +40,16 @@ def actual(raw: Mapping[str, Any]) -> Json:
     Raises:
         BadRecord: one of them has not.
     """
-    _number("rev", raw.get("rev", 0))
+    for name in ("rev", "generation"):
+        _number(name, raw.get(name, 0))
+    if not isinstance(raw.get("note"), str | None):
+        raise BadRecord("actual: note is not a text")
     tasks = raw.get("tasks", [])
     if not isinstance(tasks, list) or not all(
         isinstance(task, dict) and isinstance(task.get("name"), str) for task in tasks
     ):
         raise BadRecord("actual: tasks are not a list of named ones")
-    return {**raw, "rev": int(raw.get("rev", 0)), "tasks": tasks}
+    return {**raw, "rev": int(raw.get("rev", 0)), "generation": raw.get("generation", 0), "tasks": tasks}
 
 
 def _number(name: str, value: Any) -> None:

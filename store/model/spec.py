@@ -11,6 +11,7 @@ from typing import Any
 from store.errors import BadRecord
 from store.model import command, policies, quantity
 from store.model.policies import Container, HealthCheck, Limits, LogPolicy, RestartPolicy, StopPolicy
+from store.schema import check_record
 
 CONDITIONS = ("no", "on-failure", "always")
 DEPENDENCIES = ("started", "healthy", "completed")
@@ -156,6 +157,7 @@ def allocation(alloc_id: str, raw: Mapping[str, Any]) -> AllocSpec:
         BadRecord: it cannot be read, or asks for something this release does not know.
     """
     try:
+        check_record(raw, f"allocation {alloc_id}")
         if raw["wanted"] not in WANTED:
             raise BadRecord(f"allocation {alloc_id}: unknown wish {raw['wanted']!r}")
         return AllocSpec(

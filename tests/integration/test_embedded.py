@@ -11,7 +11,7 @@ import pytest
 
 from store import bootstrap, highest, snapshot
 from store.embedded import EmbeddedServer
-from store.errors import StoreEmpty, StoreError, Unsupported
+from store.errors import StoreEmpty, StoreError, Unsupported, WrongRelease
 from store.home import Files
 from store.kv.store import Store
 from store.process import Lock
@@ -293,6 +293,23 @@ def test_the_same_backup_restored_twice_is_a_later_epoch_each_time(home, clock, 
         home.server.stop()
     assert [number for number, _ in seen] == [2, 3, 4]
     assert sorted({rev for _, rev in seen}) == [rev for _, rev in seen], "and above every revision served"
+
+
+def test_a_backup_that_a_later_release_made_changes_nothing(home, clock, tmp_path):
+    store = home.start()
+    bootstrap.begin(store, None)
+    store.put("deployments", "later", b"{}")
+    store.client.hset(store.keys.meta, mapping={"schema_max": 2, "schema_release": "9.9.0"})
+    store.client.save()
+    shutil.copy(home.files.dump, tmp_path / "backup")
+    store.client.hset(store.keys.meta, "schema_max", 1)
+    store.put("deployments", "ours", b"{}")
+    home.server.stop()
+    with pytest.raises(WrongRelease, match=r"muster 9\.9\.0 or later, or move the file away"):
+        home.server.load(tmp_path / "backup")
+    store = home.start()
+    bootstrap.begin(store, None)
+    assert set(store.values("deployments")) == {"later", "ours"}
 
 
 def test_a_port_once_used_in_this_life_is_insisted_on(home):

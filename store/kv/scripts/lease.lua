@@ -6,9 +6,11 @@
 -- ARGV[1] expected epoch  ARGV[2] acquire | renew | release  ARGV[3] holder
 -- ARGV[4] token ('' to acquire)  ARGV[5] time to live, ms
 -- A holder that acquires what it holds already gets a new token: its former self is fenced.
--- Returns {verdict, token}: ok | epoch | held (+ holder) | lost
-local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
+-- Returns {verdict, token}: ok | epoch | schema (as in guard.lua) | held (+ holder) | lost
+local epoch, schema, release = unpack(redis.call('HMGET', KEYS[1], 'epoch', 'schema_max', 'schema_release'))
+epoch = epoch or ''
 if epoch ~= ARGV[1] then return {'epoch', epoch} end
+if (tonumber(schema or '1') or math.huge) > SCHEMA then return {'schema', schema, release or ''} end
 local token, holder = string.match(redis.call('GET', KEYS[2]) or '', '^(%d+):(.*)$')
 if ARGV[2] == 'acquire' then
   if holder and holder ~= ARGV[3] then return {'held', holder} end
