@@ -149,6 +149,9 @@ class Mirror:
     def _read_actual(self, nodes: Sequence[str]) -> None:
         for node, entries in zip(nodes, self._nodes.actual(nodes), strict=True):
             actual: dict[str, Json] = {}
+            if entries is None:
+                log.warning("node %s: its actual cannot be read; what it said before stands", node)
+                continue
             for alloc_id, raw in entries.items():
                 try:
                     actual[alloc_id] = read_actual(loads(raw, f"actual of {node}/{alloc_id}"))
@@ -213,6 +216,7 @@ class Mirror:
         elif collection == NODES:
             if stored is None:
                 self.presence.forget(field)
+                self._seq.pop(field, None)
             self._node_moved(field)
 
     def _take_desired(self, node: str, desired: Desired) -> None:
