@@ -152,11 +152,14 @@ class Mirror:
             if entries is None:
                 log.warning("node %s: its actual cannot be read; what it said before stands", node)
                 continue
+            trouble: list[BadRecord] = []
             for alloc_id, raw in entries.items():
                 try:
-                    actual[alloc_id] = read_actual(loads(raw, f"actual of {node}/{alloc_id}"))
+                    actual[alloc_id] = read_actual(loads(raw, f"actual of {node}/{alloc_id[:100]}"))
                 except BadRecord as error:
-                    log.warning("node %s: %s", node, error)
+                    trouble.append(error)
+            if trouble:  # one line, however many: they are the node's to choose
+                log.warning("node %s: %d entries cannot be read: %s", node, len(trouble), trouble[0])
             self.fleet.states[node].actual = actual
             self._node_moved(node)
 

@@ -16,13 +16,15 @@ from store.keys import NODES_STATUS
 from store.kv.api import Change
 from store.kv.server import Server
 from store.kv.store import Store
-from store.kv.usage import Usage
+from store.kv.usage import Size, Usage
 
 log = logging.getLogger("controller")
 
 KB, MB = 1024, 1024 * 1024
-BOUNDS = {"actual": 16 * MB, "facts": 256 * KB, "hb": 256 * KB}
+BOUNDS = {"actual": 4 * MB, "facts": 256 * KB, "hb": 256 * KB}
 """Bytes of one node's key, as the server counts them."""
+ENTRY_BOUND, ACTUAL_BOUND = 64 * KB, 32 * MB
+"""What each allocation adds to the bound of `actual`, and what it never passes."""
 CONNECTION_BOUND = 32 * MB
 """Bytes that one connection of a node may hold: what it sent and did not end, or does not read."""
 GROWTH = 64 * MB
@@ -44,7 +46,7 @@ class Barred:
 
 
 class Police:
-    """One leader's; `secrets` gives the digest of each known node's secret."""
+    """One leader's; `secrets` gives the digests of the nodes' secrets, `entries` how much one is to run."""
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Police:
         clock: Clock,
         token: int,
         secrets: Callable[[], Mapping[str, str]],
+        entries: Callable[[str], int],
         renew: Callable[[], object],
     ) -> None:
         self._store = store
@@ -59,6 +62,7 @@ class Police:
         self._clock = clock
         self._token = token
         self._secrets = secrets
+        self._entries = entries
         self._renew = renew
         self._calm: int | None = None
         self._turn = 0
@@ -87,7 +91,7 @@ class Police:
         """Measure some nodes' keys; what is too large goes, and its node with it."""
         for start in range(0, len(nodes), INSPECTED_AT_ONCE):
             for size in self._usage.sizes(nodes[start : start + INSPECTED_AT_ONCE]):
-                most = BOUNDS[size.kind]
+                most = self._bound(size)
                 if size.bytes > most:
                     self.bar(size.node, f"its {size.kind} takes {_mb(size.bytes)}, at most {_mb(most)}")
                     self._usage.drop([size.key])
@@ -95,6 +99,11 @@ class Police:
                     log.warning("node %s: its %s had another type; it is removed", size.node, size.kind)
                     self._usage.drop([size.key])
             self._renew()
+
+    def _bound(self, size: Size) -> int:
+        if size.kind != "actual":
+            return BOUNDS[size.kind]
+        return min(ACTUAL_BOUND, BOUNDS["actual"] + ENTRY_BOUND * self._entries(size.node))
 
     def inspect_turn(self, nodes: Sequence[str], turns: int) -> None:
         """The same for a part of the nodes, another one each time."""
