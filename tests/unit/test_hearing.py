@@ -2,6 +2,7 @@
 
 import pytest
 
+from manager_api.controller.complaints import EVERY, Complaints
 from manager_api.controller.hearing import LOOKS, ROUND_COST, Hearing
 from manager_api.controller.inbox import Inbox
 from store.errors import BadRecord
@@ -61,3 +62,15 @@ def test_a_task_of_wrong_types_spoils_only_its_own_entry(wrong):
 def test_a_generation_that_is_no_number_is_unreadable(generation):
     with pytest.raises(BadRecord):
         actual({"generation": generation, "tasks": []})
+
+
+def test_a_node_fills_no_log(clock, caplog):
+    complaints = Complaints(clock)
+    for _ in range(100):
+        complaints.about("a", "x" * 10_000)
+        complaints.about("b", "y")
+    assert len(caplog.records) == 2
+    assert len(caplog.text) < 2000
+    clock.advance(EVERY)
+    complaints.about("a", "again")
+    assert len(caplog.records) == 3
