@@ -19,11 +19,11 @@ from manager_api.settings import (
     manager_settings,
 )
 from manager_api.supervisor import Supervisor, api_child, controller_child
-from store import bootstrap, logs, snapshot
+from store import bootstrap, highest, logs, snapshot
 from store.clock import SystemClock
 from store.config import ConfigError, add_flags, resolve
 from store.embedded import EmbeddedServer
-from store.errors import StoreError, Unavailable
+from store.errors import StoreEmpty, StoreError, Unavailable
 from store.home import Files
 from store.kv.connection import connect, redacted
 from store.kv.server import Server
@@ -33,6 +33,10 @@ from store.version import VERSION
 
 log = logging.getLogger("manager")
 
+EMPTY = (
+    "Nothing is begun anew by itself, and nodes keep what they run. Restore a backup (`muster restore FILE`, "
+    "or put it at --db-path and start again); or `muster recover`, which begins with what the nodes run"
+)
 EXTERNAL_SAID_EVERY = 10.0
 LOCK_WITHIN = 30.0
 """Seconds to wait for the store of a manager that has just died."""
@@ -102,6 +106,7 @@ def _run(settings: ManagerSettings) -> int:
         store = Store(embedded.client("manager"))
         keeper = snapshot.SnapshotKeeper(embedded, store, settings.db_path, clock)
         access = StoreAccess(
+            home=files.home,
             url=embedded.local_url,
             advertised_port=embedded.port,
             password_file=str(files.password.resolve()),
@@ -111,7 +116,11 @@ def _run(settings: ManagerSettings) -> int:
         embedded, keeper = None, None
         _external(settings.store, files, clock)
         access = StoreAccess(
-            url=settings.store, advertised_port=None, password_file=None, holder=_holder(files)
+            home=files.home,
+            url=settings.store,
+            advertised_port=None,
+            password_file=None,
+            holder=_holder(files),
         )
     environment = access.environment()
     if settings.log_file:
@@ -199,17 +208,16 @@ def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedSe
         known = files.cluster.read_text() if files.cluster.exists() and not restoring else None
         meta = bootstrap.begin(store, known)
         if restoring:
-            meta = bootstrap.mint(store, above=snapshot.recorded(files))
-            snapshot.record(files, meta)
+            meta = bootstrap.mint(store, above=highest.recorded(files))
+            highest.record(files, meta)
             snapshot.accept(files, settings.db_path)
             log.warning("restored: epoch %s begins at revision %d", meta.epoch, meta.rev)
-    except StoreError as error:
+        write_whole(files.cluster, meta.cluster.encode())
+    except StoreEmpty as error:
+        log.error("%s. %s", error, EMPTY)
+    except StoreError:
         embedded.stop()
-        raise StoreError(
-            f"{error}. To go back to the snapshot at {settings.db_path}, move {files.home} away and start "
-            f"again; to begin anew, move both away"
-        ) from error
-    write_whole(files.cluster, meta.cluster.encode())
+        raise
     return embedded
 
 
@@ -223,6 +231,10 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
                 flavour = Server(client).flavour()
                 known = files.cluster.read_text() if files.cluster.exists() else None
                 meta = bootstrap.begin(Store(client), known)
+                write_whole(files.cluster, meta.cluster.encode())
+                break
+            except StoreEmpty as error:
+                log.error("%s. %s", error, EMPTY)
                 break
             except Unavailable as error:
                 if clock.now() - said >= EXTERNAL_SAID_EVERY:
@@ -234,7 +246,6 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
     log.info("store: %s at %s", flavour, redacted(url))
     if not flavour.has_key_patterns:
         log.warning("%s has no ACL key patterns: every node can read and write every key", flavour)
-    write_whole(files.cluster, meta.cluster.encode())
 
 
 def _holder(files: Files) -> str:

@@ -118,6 +118,8 @@ class StoreAccess:
     password_file: str | None
     holder: str
     """Who we are in elections: the same for every life of this manager."""
+    home: Path | None = None
+    """The manager's own directory."""
 
     def environment(self) -> dict[str, str]:
         """For the child."""
@@ -126,6 +128,7 @@ class StoreAccess:
             "MUSTER_STORE_ADVERTISED_PORT": str(self.advertised_port or ""),
             "MUSTER_STORE_PASSWORD_FILE": self.password_file or "",
             "MUSTER_HOLDER": self.holder,
+            "MUSTER_MANAGER_HOME": str(self.home.resolve()) if self.home else "",
         }
         return {key: value for key, value in values.items() if value}
 
@@ -138,7 +141,13 @@ class StoreAccess:
             advertised_port=int(advertised) if advertised else None,
             password_file=environ.get("MUSTER_STORE_PASSWORD_FILE"),
             holder=environ.get("MUSTER_HOLDER", "manager"),
+            home=Path(environ["MUSTER_MANAGER_HOME"]) if environ.get("MUSTER_MANAGER_HOME") else None,
         )
+
+    @property
+    def files(self) -> Files | None:
+        """What lies in the manager's directory."""
+        return Files(self.home) if self.home else None
 
     def password(self) -> str | None:
         """The administrator's password, if the URL does not carry it."""

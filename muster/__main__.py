@@ -124,11 +124,15 @@ def deploy(what: str, url: str | None, form: str, wait: bool, timeout: float) ->
 @speaks
 def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
     """List deployments with their tasks."""
-    found = Client(context.manager_url(url)).get("/v1/deployments")["data"]
+    client = Client(context.manager_url(url))
+    found = client.get("/v1/deployments")["data"]
     shown = [row for row in found if everything or row["status"] not in OVER]
     if form == "json":
         output.as_json(shown)
         return
+    lost = client.get("/v1/unclaimed")["total"]
+    if lost:
+        output.note(f"{lost} allocations run unclaimed: see `muster unclaimed`, then adopt or stop them")
     rows = [
         (
             row["id"][:8],

@@ -5,17 +5,22 @@ import click
 from muster import context, deploying, output
 from muster.cli import main, speaks, timeout_option, url_option, wait_option
 from muster.client import Client
+from muster.unclaimed import claim
 
 
 @main.command()
 @click.argument("deployment", metavar="ID")
+@click.option("--unclaimed", is_flag=True, help="Stop only what runs of it unclaimed.")
 @url_option
 @wait_option
 @timeout_option
 @speaks
-def stop(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
+def stop(deployment: str, unclaimed: bool, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
     """Stop a deployment; the beginning of its id is enough."""
     client = Client(context.manager_url(url))
+    if unclaimed:
+        claim(client, (_given(deployment),), "stop", wait=wait, timeout=timeout)
+        return
     found = deploying.find(client, _given(deployment))
     client.post("/api/task/task_group/stop", {"id": found})
     if wait:

@@ -11,6 +11,9 @@ ALLOCATIONS = "allocations"
 NODES = "nodes"
 NODES_STATUS = "nodes:status"
 
+CLAIMS = "claims"
+"""What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""
+
 _NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _NODE_KEY = re.compile(r"n:\{([A-Za-z0-9._-]{1,128})\}:(.*)", re.DOTALL)
 
@@ -53,6 +56,11 @@ class Keys:
     def meta(self) -> str:
         """Hash: cluster id, epoch, schema range, flavour."""
         return f"{self.prefix}meta"
+
+    @property
+    def epochs(self) -> str:
+        """Hash: the last epochs, each with why and when it began."""
+        return f"{self.prefix}epochs"
 
     @property
     def rev(self) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
 from manager_api.controller.hearing import Hearing
+from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
 from store.clock import Clock
 from store.errors import Compacted, Fenced, StoreError, Unsupported
+from store.home import Files
 from store.kv.connection import Client
 from store.kv.server import Server
 from store.kv.store import Store
@@ -41,11 +43,14 @@ STEADY = 10.0
 class Controller:
     """One candidate for the leadership."""
 
-    def __init__(self, store: Store, watcher: Client, holder: str, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, watcher: Client, holder: str, clock: Clock, files: Files | None = None
+    ) -> None:
         self._store = store
         self._watcher = watcher
         self._clock = clock
         self._election = Election(store, holder, clock)
+        self._history = History(store, clock, files)
         self._stop = threading.Event()
         self._run_id = ""
         self._caretaker: Caretaker
@@ -62,7 +67,7 @@ class Controller:
         began = self._clock.now()
         while not self._stop.is_set():
             try:
-                self._store.attach()
+                self._history.enter()
                 if not self._election.campaign():
                     self._stop.wait(STANDBY)
                     continue
@@ -79,6 +84,7 @@ class Controller:
                     log.warning("not leading: %s", error)
                 self._stop.wait(backoff.delay(failures, random.random))
         self._resign()
+        self._history.remember()
 
     def _resign(self) -> None:
         try:
@@ -89,8 +95,12 @@ class Controller:
     def _lead(self) -> None:
         token = self._election.token
         assert token is not None
-        mirror = self.mirror = Mirror(self._store, self._clock)
+        before, mirror = self.mirror, Mirror(self._store, self._clock)
         rev = mirror.load()
+        if self._history.settle(mirror, before.fleet if before is not None else None, token):
+            mirror = Mirror(self._store, self._clock)
+            rev = mirror.load()
+        self.mirror = mirror
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
         executor = Executor(self._store, mirror, token)
         self._caretaker = Caretaker(self._store, mirror, executor, self._clock, self._election.campaign)
@@ -115,9 +125,12 @@ class Controller:
                 next_look = now + TICK
                 mirror.look(mirror.next_slice(SLICES))
                 self._caretaker.glance()
+
+                self._history.check(mirror)
             if now >= next_full:
                 next_full = now + FULL_ROUND
                 mirror.everything_moved()
+                self._history.remember()
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING
                 self._housekeeping(mirror)

@@ -51,14 +51,23 @@ class Fleet:
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
+        self.began = 0
+        """The revision at which this epoch began."""
+        self.restored = False
+        """Whether this epoch began because a backup was put in place: what it says is meant."""
+        self.catching_up = False
+        """Whether nodes may yet tell what they ran in the last epoch."""
         self.deployments: dict[str, Stored] = {}
         self.status: dict[str, Stored] = {}
         self.versions: dict[str, Stored] = {}
         self.allocations: dict[str, Stored] = {}
         self.nodes: dict[str, Stored] = {}
+        self.claims: dict[str, Stored] = {}
         self.states: dict[str, NodeState] = defaultdict(NodeState)
         self.of_deployment: dict[str, set[str]] = defaultdict(set)
         self.on_node: dict[str, set[str]] = defaultdict(set)
+        self.claims_of: dict[str, set[str]] = defaultdict(set)
+        self.claims_on: dict[str, set[str]] = defaultdict(set)
         self.reserved: dict[str, Reserved] = defaultdict(Reserved)
         self.retiring: set[str] = set()
         """Ended deployments whose time is over; see `manager_api.core.retention`."""
@@ -95,6 +104,9 @@ class Fleet:
 
     def prune(self) -> None:
         """Forget the empty places that records leave in the indexes."""
+        for claims in (self.claims_of, self.claims_on):
+            for name in [name for name, left in claims.items() if not left]:
+                del claims[name]
         for name in [name for name, left in self.of_deployment.items() if not left]:
             del self.of_deployment[name]
         for node in [node for node, left in self.on_node.items() if not left and node not in self.nodes]:
@@ -104,6 +116,17 @@ class Fleet:
             del self.states[node]
         for version in self._groups.keys() - self.versions.keys():
             del self._groups[version]
+
+    def put_claim(self, claim_id: str, stored: Stored | None) -> None:
+        """Add, replace or (None) remove what was said of unclaimed work."""
+        old = self.claims.pop(claim_id, None)
+        if old is not None:
+            self.claims_of[old.data["order"]["deployment"]].discard(claim_id)
+            self.claims_on[old.data["node"]].discard(claim_id)
+        if stored is not None:
+            self.claims[claim_id] = stored
+            self.claims_of[stored.data["order"]["deployment"]].add(claim_id)
+            self.claims_on[stored.data["node"]].add(claim_id)
 
     def recount(self, deployment: str) -> None:
         """Its status changed: what has ended reserves nothing."""

@@ -2,7 +2,7 @@
 
 import falcon
 
-from manager_api.http import changes, deployments, health, logs, nodes, templates
+from manager_api.http import changes, deployments, health, logs, nodes, recover, templates, unclaimed
 from manager_api.http.errors import (
     ApiError,
     handle_api_error,
@@ -54,6 +54,10 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/v1/deployments/{deployment}/limits", changes.Limits(services))
     app.add_route("/v1/deployments/{deployment}/logs", logs.Logs(services))
     app.add_route("/v1/deployments", deployments.Listing(services))
+    app.add_route("/v1/recover", recover.Recover(services))
+    app.add_route("/v1/unclaimed", unclaimed.Listing(services))
+    app.add_route("/v1/unclaimed/{deployment}/adopt", unclaimed.Claim(services, "adopt"))
+    app.add_route("/v1/unclaimed/{deployment}/stop", unclaimed.Claim(services, "stop"))
     app.add_route("/v1/templates", templates.Templates(services))
     app.add_route("/v1/nodes", nodes.Listing(services, "data"))
     app.add_route("/v1/nodes/join", nodes.Join(services))

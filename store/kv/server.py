@@ -59,6 +59,15 @@ class Server:
         with translated():
             return str(self._client.info("server")["run_id"])
 
+    def lineage(self) -> tuple[str, str]:
+        """Replication ids: of the history it goes on with, and of the one it took over (zeros: none).
+
+        A server that was a replica and was promoted has the second one.
+        """
+        with translated():
+            info = self._client.info("replication")
+        return str(info.get("master_replid", "")), str(info.get("master_replid2", ""))
+
     def save_in_background(self) -> bool:
         """Begin an RDB snapshot of this moment; whether it did (another child may be busy)."""
         with translated():
