@@ -59,15 +59,24 @@ def load(directory: Path, hostname: str | None, machine: str) -> Identity:
     if not is_node_id(wanted):
         raise ValueError(f"host name {wanted!r} cannot name a node; give one with --hostname")
     fresh = Identity(wanted, str(uuid.uuid4()), secrets.token_hex(32), machine, fresh=True)
-    record = {key: value for key, value in asdict(fresh).items() if key != "fresh"}
-    write_whole(path, json.dumps(record).encode())
+    _write(path, fresh)
     return fresh
+
+
+def _write(path: Path, identity: Identity) -> None:
+    record = {key: value for key, value in asdict(identity).items() if key != "fresh"}
+    write_whole(path, json.dumps(record).encode())
 
 
 def _read(path: Path) -> Identity | None:
     try:
         raw = json.loads(path.read_text())
-        return Identity(raw["node"], raw["uid"], raw["secret"], raw["machine"])
+        if "secret" in raw:
+            return Identity(raw["node"], raw["uid"], raw["secret"], raw["machine"])
+        log.warning("%s has no secret (any more): a new one is made", path)
+        renewed = Identity(raw["node"], raw["uid"], secrets.token_hex(32), raw["machine"])
+        _write(path, renewed)
+        return renewed
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from agentd.facts import addresses
 from agentd.identity import Identity
-from store.errors import Claimed, EpochChanged, StoreError, Unavailable
+from store.errors import Claimed, Denied, EpochChanged, StoreError, Unavailable
 from store.keys import Keys
 from store.kv.connection import connect
 from store.kv.node import RedisNodeLink
@@ -56,6 +56,7 @@ class Joiner:
 
         Raises:
             Claimed: the node id belongs to another living agent.
+            Denied: the manager does not take this node in, and says why.
             EpochChanged: the manager serves another cluster than this node belongs to.
             Unavailable: we remember nothing, and the manager does not answer.
         """
@@ -133,6 +134,8 @@ class Joiner:
             text = str(error)
         if error.code == 409:
             return Claimed(text)
+        if error.code == 403:
+            return Denied(text)
         return Unavailable(f"manager {self._manager_url} refused to take this node in: {text}")
 
     def _recall(self) -> Membership | None:

@@ -165,6 +165,10 @@ class EmbeddedServer:
             "save": '""',
             "maxmemory-policy": "noeviction",
             "maxclients": _most_clients(),
+            "databases": 1,
+            # Below what a manager asks for at once, and bounds for a client that sends or reads nothing.
+            "client-query-buffer-limit": "64mb",
+            "client-output-buffer-limit": "normal 1gb 512mb 60",
             "tcp-keepalive": 60,
             "logfile": "server.log",
         }

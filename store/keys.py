@@ -9,10 +9,13 @@ DEPLOYMENTS = "deployments"
 STATUS = "deployments:status"
 ALLOCATIONS = "allocations"
 NODES = "nodes"
+NODES_STATUS = "nodes:status"
+
 CLAIMS = "claims"
 """What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""
 
 _NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_NODE_KEY = re.compile(r"n:\{([A-Za-z0-9._-]{1,128})\}:(.*)", re.DOTALL)
 
 
 def is_node_id(text: str) -> bool:
@@ -94,6 +97,11 @@ class Keys:
     def fence(self, name: str) -> str:
         """The highest token ever given for a lease; the leader's is plain `fence`."""
         return f"{self.prefix}fence" if name == "leader" else f"{self.prefix}fence:{name}"
+
+    def owner(self, key: str) -> tuple[str, str] | None:
+        """The node that a key is one of, and which of them: `desired`, `ans:<id>`; None for others."""
+        found = _NODE_KEY.fullmatch(key.removeprefix(self.prefix)) if key.startswith(self.prefix) else None
+        return (found[1], found[2]) if found else None
 
     def node(self, node_id: str) -> NodeKeys:
         """The keys of a node."""

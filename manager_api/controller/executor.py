@@ -33,6 +33,11 @@ class Executor:
         self._mirror = mirror
         self._token = token
 
+    @property
+    def token(self) -> int:
+        """The leader's, for those who write without a plan."""
+        return self._token
+
     def perform(self, actions: Sequence[Action]) -> None:
         """Do all of them; what conflicts is planned again from what is there then.
 

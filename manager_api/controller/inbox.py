@@ -13,6 +13,11 @@ from store.kv.watch import Watch
 
 log = logging.getLogger("controller")
 
+MOST_HINTED = 50_000
+"""Names that wait to be looked at; forged ones among them."""
+STORM_PAUSE = 0.25
+"""Seconds without listening to hints after a storm of them."""
+
 
 @dataclass(slots=True)
 class Mail:
@@ -47,7 +52,8 @@ class Inbox:
     def hinted(self, nodes: set[str]) -> None:
         """These nodes' `actual` moved, it is said."""
         with self._condition:
-            self._mail.hinted |= nodes
+            if len(self._mail.hinted) < MOST_HINTED:
+                self._mail.hinted |= nodes
             self._condition.notify()
 
     def failed(self, error: StoreError) -> None:
@@ -104,3 +110,5 @@ class Listeners:
                 continue
             if named:
                 self._inbox.hinted(named)
+            if self._hints.storm:
+                self._stop.wait(STORM_PAUSE)  # the server drops what piles up meanwhile

@@ -5,7 +5,9 @@ import random
 import threading
 from collections.abc import Iterator, Sequence
 
+from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
+from manager_api.controller.hearing import Hearing
 from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
@@ -51,6 +53,8 @@ class Controller:
         self._history = History(store, clock, files)
         self._stop = threading.Event()
         self._run_id = ""
+        self._caretaker: Caretaker
+        self._hearing = Hearing(clock)
         self.mirror: Mirror | None = None
 
     def stop(self) -> None:
@@ -99,6 +103,7 @@ class Controller:
         self.mirror = mirror
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
         executor = Executor(self._store, mirror, token)
+        self._caretaker = Caretaker(self._store, mirror, executor, self._clock, self._election.campaign)
         self._server_changed(mirror)
         inbox = Inbox()
         listeners = Listeners(inbox, self._watcher, self._store.keys, epoch=self._store.epoch, after=rev)
@@ -119,6 +124,8 @@ class Controller:
             if now >= next_look:
                 next_look = now + TICK
                 mirror.look(mirror.next_slice(SLICES))
+                self._caretaker.glance()
+
                 self._history.check(mirror)
             if now >= next_full:
                 next_full = now + FULL_ROUND
@@ -132,7 +139,7 @@ class Controller:
         if mail.trouble is not None:
             raise mail.trouble
         mirror.apply(mail.events)
-        hinted = sorted(node for node in mail.hinted if node in mirror.fleet.nodes)
+        hinted = self._hearing.heed(mail.hinted, mirror.fleet.nodes)
         if hinted:
             mirror.look(hinted)
 
@@ -151,6 +158,7 @@ class Controller:
     def _housekeeping(self, mirror: Mirror) -> None:
         self._store.compact(self._store.seen - LOG_KEPT)
         mirror.verify()
+        self._caretaker.round()
         if Server(self._store.client).run_id() != self._run_id:
             self._server_changed(mirror)
 
@@ -165,6 +173,7 @@ class Controller:
                 self._election.campaign()
         except Unsupported as error:
             log.warning("%s: every node can read every key", error)
+        self._caretaker.granted()
         self._run_id = server.run_id()
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 
+from manager_api.controller.complaints import Complaints
 from manager_api.core.fleet import Fleet, Json, NodeState, Stored
 from store.clock import Clock
 from store.codec import loads, read_record
@@ -30,6 +31,7 @@ class Mirror:
         self._store = store
         self._nodes = Projection(store)
         self.presence = Presence(clock)
+        self._complaints = Complaints(clock)
         self.fleet = Fleet(store.epoch)
         self.dirty_deployments: set[str] = set()
         self.dirty_nodes: set[str] = set()
@@ -135,7 +137,7 @@ class Mirror:
         left = dict(zip(fresh, self._nodes.remaining(fresh), strict=True))
         for node, raw in zip(nodes, raws, strict=True):
             state = self.fleet.states[node]
-            beat = _beat(node, raw) if raw is not None and node in left else None
+            beat = self._beat(node, raw) if raw is not None and node in left else None
             if beat is not None:
                 state.beat = beat
             ttl = float(state.beat.get("ttl", DEFAULT_TTL))
@@ -176,13 +178,27 @@ class Mirror:
     def _read_actual(self, nodes: Sequence[str]) -> None:
         for node, entries in zip(nodes, self._nodes.actual(nodes), strict=True):
             actual: dict[str, Json] = {}
+            if entries is None:
+                self._complaints.about(node, "its actual cannot be read; what it said before stands")
+                continue
+            trouble: list[BadRecord] = []
             for alloc_id, raw in entries.items():
                 try:
-                    actual[alloc_id] = read_actual(loads(raw, f"actual of {node}/{alloc_id}"))
+                    actual[alloc_id] = read_actual(loads(raw, f"actual of {node}/{alloc_id[:100]}"))
                 except BadRecord as error:
-                    log.warning("node %s: %s", node, error)
+                    trouble.append(error)
+            if trouble:
+                self._complaints.about(node, f"{len(trouble)} entries cannot be read: {trouble[0]}")
             self.fleet.states[node].actual = actual
             self._node_moved(node)
+
+    def _beat(self, node: str, raw: bytes) -> Json:
+        """A heartbeat; one that cannot be read makes its node as good as offline, and nothing else."""
+        try:
+            return heartbeat(loads(raw, "heartbeat"))
+        except BadRecord as error:
+            self._complaints.about(node, error)
+            return {}
 
     def _node_moved(self, node: str) -> None:
         self.dirty_nodes.add(node)
@@ -238,6 +254,8 @@ class Mirror:
         elif collection == NODES:
             if stored is None:
                 self.presence.forget(field)
+                self._complaints.forget(field)
+                self._seq.pop(field, None)
             self._node_moved(field)
 
     def _put_allocation(self, alloc_id: str, stored: Stored | None) -> None:
@@ -273,12 +291,3 @@ class Mirror:
 def _marks(entry: Json, rev: int) -> Json:
     marks = {"rev": rev, "generation": entry["generation"], "wanted": entry["wanted"]}
     return {**marks, "adjusted": entry.get("adjusted", 0)}
-
-
-def _beat(node: str, raw: bytes) -> Json:
-    """A heartbeat; one that cannot be read makes its node as good as offline, and nothing else."""
-    try:
-        return heartbeat(loads(raw, "heartbeat"))
-    except BadRecord as error:
-        log.warning("node %s: %s", node, error)
-        return {}

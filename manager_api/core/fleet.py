@@ -73,6 +73,8 @@ class Fleet:
         self.claims_of: dict[str, set[str]] = defaultdict(set)
         self.claims_on: dict[str, set[str]] = defaultdict(set)
         self.reserved: dict[str, Reserved] = defaultdict(Reserved)
+        self.retiring: set[str] = set()
+        """Ended deployments whose time is over; see `manager_api.core.retention`."""
         self._counted: dict[str, tuple[str, int, float]] = {}
         self._groups: dict[str, tuple[GroupSpec, ...]] = {}
 
@@ -116,6 +118,21 @@ class Fleet:
             self.of_deployment[old.data["deployment"]].discard(alloc_id)
             self.on_node[old.data["node"]].discard(alloc_id)
             self._count(alloc_id)
+
+    def prune(self) -> None:
+        """Forget the empty places that records leave in the indexes."""
+        for claims in (self.claims_of, self.claims_on):
+            for name in [name for name, left in claims.items() if not left]:
+                del claims[name]
+        for name in [name for name, left in self.of_deployment.items() if not left]:
+            del self.of_deployment[name]
+        for node in [node for node, left in self.on_node.items() if not left and node not in self.nodes]:
+            del self.on_node[node]
+            self.reserved.pop(node, None)
+        for node in self.states.keys() - self.nodes.keys():
+            del self.states[node]
+        for version in self._groups.keys() - self.versions.keys():
+            del self._groups[version]
 
     def put_claim(self, claim_id: str, stored: Stored | None) -> None:
         """Add, replace or (None) remove what was said of unclaimed work."""

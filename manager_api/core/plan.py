@@ -14,8 +14,6 @@ from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 COLLECTED_AT_ONCE = 200
-KEPT = 24 * 3600.0
-"""Seconds that an ended deployment stays readable."""
 
 
 def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> list[Action]:
@@ -78,8 +76,7 @@ def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> 
         if asked:
             return asked
     over = Deployment(status.data["status"]) in DEPLOYMENT_ENDED
-    since = float(status.data.get("ended") or stored.data["created"])
-    if over and now - since > KEPT:
+    if over and deployment in fleet.retiring:
         return _retire(fleet, deployment)
     actions = _halt(fleet, deployment, "its deployment was stopped") if wanted == "stopped" else []
     new = next_status(fleet, deployment, now)

@@ -13,7 +13,7 @@ from manager_api.http.services import Services
 from store.codec import Json, dumps, loads, read_record
 from store.errors import BadRecord, Conflict, Unsupported
 from store.faults import fault
-from store.keys import NODES
+from store.keys import NODES, NODES_STATUS
 from store.kv.projection import Projection
 from store.kv.server import Server, user_of
 from store.kv.store import Store
@@ -28,7 +28,12 @@ def listing(store: Store) -> list[Json]:
     """Every node, by id. Online is who has a heartbeat."""
     records = sorted(store.values(NODES).items())
     beats = Projection(store).beats([node for node, _ in records])
-    return [_row(node, orjson.loads(raw), beat) for (node, raw), beat in zip(records, beats, strict=True)]
+    rows = [_row(node, orjson.loads(raw), beat) for (node, raw), beat in zip(records, beats, strict=True)]
+    barred = store.values(NODES_STATUS)
+    for row in rows if barred else ():
+        if row["id"] in barred:
+            row["frozen"] = f"barred from the store: {loads(barred[row['id']])['barred']['reason']}"
+    return rows
 
 
 def _row(node: str, record: Json, raw: bytes | None) -> Json:
@@ -91,6 +96,8 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
         }
         if record == known:
             return record
+        if known.get("secret_sha256", said["secret_sha256"]) != said["secret_sha256"]:
+            Server(store.client).revoke_node(said["id"])  # whoever came in with the old one must go
         fault("api.join.before")
         try:
             store.put(NODES, said["id"], dumps(record), rev=old.rev if old else 0)
@@ -98,6 +105,19 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
             continue
         fault("api.join.after")
         return record
+
+
+def _refuse_if_barred(store: Store, said: Json) -> None:
+    record = store.get(NODES_STATUS, said["id"])
+    barred = loads(record.value).get("barred") if record else None
+    if barred and barred["secret_sha256"] == said["secret_sha256"]:
+        raise ApiError(
+            403,
+            "Node is barred",
+            f"node {said['id']!r} was barred from the store: {barred['reason']}. If its credential may have "
+            "been stolen, delete `secret` from the agent's identity.json and restart the agent: that makes "
+            "a new one. With the old one it is let in again some minutes later",
+        )
 
 
 def _refuse_if_alive(store: Store, said: Json, known: Json) -> None:
@@ -153,6 +173,7 @@ class Join:
         host = _host(req)
         now = self._services.clock.wall()
         remote = req.remote_addr or "127.0.0.1"
+        self._services.call(lambda store: _refuse_if_barred(store, said))
         self._services.call(lambda store: join(store, said, remote, now))
         store = self._services.store
         meta = store.meta()

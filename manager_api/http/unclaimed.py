@@ -37,7 +37,7 @@ def listing(store: Store) -> list[Json]:
     return [
         row
         for node, actual in said
-        for row in _rows(node, named[node], {key: _entry(raw) for key, raw in actual.items()}, claims)
+        for row in _rows(node, named[node], {key: _entry(raw) for key, raw in (actual or {}).items()}, claims)
     ]
 
 

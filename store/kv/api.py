@@ -7,6 +7,8 @@ from store.schema import Range
 
 MOST_FIELDS = 512
 MOST_BYTES = 1024 * 1024
+MOST_LOGGED = 100_000
+"""Entries of the change log: about 5 MB. Whoever watches from further back lists again."""
 
 
 @dataclass(frozen=True, slots=True)

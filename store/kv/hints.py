@@ -3,6 +3,9 @@
 from store.keys import Keys, is_node_id
 from store.kv.connection import Client, translated
 
+MOST_HEARD = 2000
+"""Messages in one go: a storm of them must not keep us from handing on any."""
+
 
 class Hints:
     """A subscription, for one thread."""
@@ -12,20 +15,26 @@ class Hints:
         self._keys = keys
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)
         self._subscribed = False
+        self.storm = False
+        """Whether the last wait ended for the number of its messages."""
 
     def wait(self, seconds: float) -> set[str]:
-        """Node ids that were named within so many seconds; all that are there at once."""
+        """Node ids that were named within so many seconds; those that are there at once, within reason."""
         with translated():
             if not self._subscribed:
                 self._pubsub.subscribe(self._keys.hints)
                 self._subscribed = True
             named: set[str] = set()
             message = self._pubsub.get_message(timeout=seconds)
-            while message is not None:
+            heard = 0
+            while message is not None and heard < MOST_HEARD:
+                heard += 1
                 if message["type"] == "message":
-                    named.add(message["data"].decode(errors="replace"))
+                    name = message["data"].decode(errors="replace")
+                    named |= {name} if is_node_id(name) else set()
                 message = self._pubsub.get_message(timeout=0)
-            return {name for name in named if is_node_id(name)}
+            self.storm = heard == MOST_HEARD
+            return named
 
     def reset(self) -> None:
         """Forget the connection; the next wait makes a new one."""

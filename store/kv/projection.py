@@ -9,6 +9,10 @@ from store.kv.lua import verdict
 from store.kv.store import Store
 
 MARKS = (b"@rev", b"@epoch", b"@node")
+MOST_BEAT = 256 * 1024
+"""Bytes of a heartbeat; a longer one counts as unreadable."""
+READ_AT_ONCE = 500
+"""Nodes in one pipeline: the server keeps its answers in memory until they are read."""
 
 
 class Desired:
@@ -84,17 +88,23 @@ class Projection:
         if not node_ids:
             return []
         with translated():
-            return list(self._store.client.mget([self._store.keys.node(node).beat for node in node_ids]))
+            raws = self._store.client.mget([self._store.keys.node(node).beat for node in node_ids])
+        return [raw if raw is None or len(raw) <= MOST_BEAT else b"too long" for raw in raws]
 
     def remaining(self, node_ids: Sequence[str]) -> list[float]:
         """Seconds that some nodes' heartbeats still have to live; 0 where there is none."""
         answers = self._pipelined(node_ids, lambda pipe, key: pipe.pttl(key.beat))
         return [max(0, left) / 1000 for left in answers]
 
-    def actual(self, node_ids: Sequence[str]) -> list[dict[str, bytes]]:
-        """What some nodes say of their allocations."""
-        answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.actual))
-        return [{field.decode(): value for field, value in raw.items()} for raw in answers]
+    def actual(self, node_ids: Sequence[str]) -> list[dict[str, bytes] | None]:
+        """What some nodes say of their allocations; None where it cannot be read: it is no hash, say."""
+        answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.actual), strict=False)
+        return [
+            {field.decode(errors="replace"): value for field, value in raw.items()}
+            if isinstance(raw, dict)
+            else None
+            for raw in answers
+        ]
 
     def actual_entries(self, wanted: Sequence[tuple[str, str]]) -> list[bytes | None]:
         """Single `actual` entries, by (node id, allocation id)."""
@@ -104,13 +114,16 @@ class Projection:
             pipe = self._store.client.pipeline(transaction=False)
             for node, alloc in wanted:
                 pipe.hget(self._store.keys.node(node).actual, alloc)
-            return list(pipe.execute())
+            answers = pipe.execute(raise_on_error=False)
+        return [raw if isinstance(raw, bytes) else None for raw in answers]
 
-    def _pipelined(self, node_ids: Sequence[str], ask: Any) -> list[Any]:
-        if not node_ids:
-            return []
-        with translated():
-            pipe = self._store.client.pipeline(transaction=False)
-            for node in node_ids:
-                ask(pipe, self._store.keys.node(node))
-            return list(pipe.execute())
+    def _pipelined(self, node_ids: Sequence[str], ask: Any, *, strict: bool = True) -> list[Any]:
+        """An answer for each node; unless `strict`, errors in their places: nodes choose what lies there."""
+        answers: list[Any] = []
+        for start in range(0, len(node_ids), READ_AT_ONCE):
+            with translated():
+                pipe = self._store.client.pipeline(transaction=False)
+                for node in node_ids[start : start + READ_AT_ONCE]:
+                    ask(pipe, self._store.keys.node(node))
+                answers += pipe.execute(raise_on_error=strict)
+        return answers

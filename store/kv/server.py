@@ -1,6 +1,6 @@
 """The server itself: what it is, snapshots, users with rights to their own keys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,11 +119,13 @@ class Server:
         Raises:
             Unsupported: the server has no ACL key patterns.
         """
+        # Only where the URL names a database; elsewhere the others are nobody's business.
+        more = ("select",) if self._client.connection_pool.connection_kwargs.get("db") else ()
         try:
             with translated():
                 pipe = self._client.pipeline(transaction=False)
                 for node_id, secret in secrets.items():
-                    pipe.execute_command("ACL", "SETUSER", *_rules(keys, node_id, secret))
+                    pipe.execute_command("ACL", "SETUSER", *_rules(keys, node_id, secret, more))
                 pipe.execute()
         except Denied:
             raise
@@ -132,6 +134,14 @@ class Server:
                 raise
             raise Unsupported(f"this server cannot limit a node to its own keys: {error}") from error
 
+    def bar_node(self, node_id: str) -> None:
+        """Turn a node's user off until it is granted anew; its connections end."""
+        with translated():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.execute_command("ACL", "SETUSER", user_of(node_id), "off")
+            pipe.execute_command("CLIENT", "KILL", "USER", user_of(node_id))
+            pipe.execute()
+
     def revoke_node(self, node_id: str) -> None:
         """Remove a node's user; its connections end."""
         with translated():
@@ -139,19 +149,19 @@ class Server:
 
 
 NODE_COMMANDS = (
-    "ping", "auth", "hello", "client|setname", "select", "multi", "exec", "discard",
-    "get", "set", "del", "hget", "hmget", "hgetall", "hset", "hdel", "xread", "xadd", "pexpire", "publish",
+    "ping", "client|setname", "multi", "exec",
+    "get", "set", "del", "hmget", "hgetall", "hset", "hdel", "xread", "xadd", "pexpire", "publish",
 )  # fmt: skip
 
 
-def _rules(keys: Keys, node_id: str, secret_sha256: str) -> list[str]:
+def _rules(keys: Keys, node_id: str, secret_sha256: str, more: Sequence[str] = ()) -> list[str]:
     node = keys.node(node_id)
     return [
         user_of(node_id), "reset", "on", f"#{secret_sha256}",
         f"%R~{glob(node.desired)}", f"%R~{glob(node.wake)}", f"%R~{glob(node.ask)}",
         f"~{glob(node.actual)}", f"~{glob(node.facts)}", f"~{glob(node.beat)}",
         f"~{glob(node.answers)}*", f"&{keys.hints}",
-        "-@all", *(f"+{command}" for command in NODE_COMMANDS),
+        "-@all", *(f"+{command}" for command in (*NODE_COMMANDS, *more)),
     ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from store.codec import loads
 from store.errors import Conflict, HistoryLost, StoreEmpty, TooLarge
 from store.keys import Keys
-from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare, Meta, Record, Snapshot
+from store.kv.api import MOST_BYTES, MOST_FIELDS, MOST_LOGGED, Change, Compare, Meta, Record, Snapshot
 from store.kv.connection import Client, translated
 from store.kv.lua import Scripts, check_history, testify, verdict
 from store.schema import FIELDS, Range
@@ -140,6 +140,7 @@ class Store:
         keys += [self.keys.lease("leader"), self.keys.fence("leader")]
         for name in names:
             keys += [self.keys.collection(name), self.keys.revisions(name)]
+        keys.append(self.keys.compacted)
         number = {name: position for position, name in enumerate(names, 1)}
         args: list[str | bytes | int] = [self._epoch, self._seen, "" if token is None else token]
         args += [len(compares), len(changes)]
@@ -148,6 +149,7 @@ class Store:
         for change in changes:
             op = "del" if change.value is None else "put"
             args += [number[change.collection], change.collection, op, change.field, change.value or b""]
+        args.append(MOST_LOGGED)
         answer = self.scripts.run("txn", keys, args)
         verdict(answer, self._epoch)
         if answer[0] == b"conflict":

@@ -11,6 +11,10 @@ _NUMBERS = {
     "ttl": 15.0, "rev": 0, "memory_total": 0, "cpus": 0, "cpu_percent": 0.0, "memory_percent": 0.0,
     "disk_percent": 0.0, "time": 0.0, "running": 0,
 }  # fmt: skip
+_TEXTS = ("state", "reason", "health", "health_reason")
+_FIGURES = ("pid", "exit_code", "restarts", "started", "ended", "oom_kills")
+MOST_TEXT = 4000
+"""Characters of a reason: one node's must not fill the status that it shares with others."""
 MOST = 2**52
 """Numbers above it are nonsense, and would not survive Lua's doubles."""
 
@@ -49,7 +53,27 @@ def actual(raw: Mapping[str, Any]) -> Json:
         isinstance(task, dict) and isinstance(task.get("name"), str) for task in tasks
     ):
         raise BadRecord("actual: tasks are not a list of named ones")
-    return {**raw, "rev": int(raw.get("rev", 0)), "generation": raw.get("generation", 0), "tasks": tasks}
+    generation = raw.get("generation", 0)
+    rows = [_task(task) for task in tasks]
+    return {**raw, "rev": int(raw.get("rev", 0)), "generation": generation, "tasks": rows}
+
+
+def _task(task: Json) -> Json:
+    """A task's row that fits a status beside those of other nodes."""
+    found = task
+    for name in _TEXTS:
+        text = task.get(name)
+        if not isinstance(text, str | None):
+            raise BadRecord(f"actual: {name} of a task is not a text")
+        if text is not None and len(text) > MOST_TEXT:
+            found = {**found, name: f"{text[:MOST_TEXT]}…"}
+    for name in _FIGURES:
+        if not isinstance(task.get(name), int | float | None):
+            raise BadRecord(f"actual: {name} of a task is not a number")
+    limits = task.get("limits")
+    if limits is not None and not (isinstance(limits, dict) and len(str(limits)) <= MOST_TEXT):
+        raise BadRecord("actual: limits of a task are no short object")
+    return found
 
 
 def _number(name: str, value: Any) -> None:

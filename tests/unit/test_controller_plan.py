@@ -4,7 +4,7 @@ import pytest
 
 from manager_api.core.actions import Collect, Place, Project, Refuse, Reorder, SetStatus
 from manager_api.core.fleet import Stored
-from manager_api.core.plan import KEPT, plan_deployments, plan_nodes
+from manager_api.core.plan import plan_deployments, plan_nodes
 from store.model.lifecycle import Deployment
 from tests.builders import GB, a_fleet, a_task, a_template, add_deployment, add_node, add_template
 
@@ -266,17 +266,18 @@ def test_stopped_before_it_began():
     assert status.status["status"] == "STOPPED"
 
 
-def test_ended_deployments_go_after_a_day():
+def test_ended_deployments_go_when_it_is_their_time():
     fleet = a_case(a_task("t0"))
     accept(fleet)
     say(fleet, "web-1", "dep.0", "completed")
     (status,) = plan_deployments(fleet, NOW, ["dep"])
     fleet.status["dep"] = Stored(status.status, 5)
-    assert plan_deployments(fleet, NOW + KEPT, ["dep"]) == []
-    (halt,) = plan_deployments(fleet, NOW + KEPT + 1, ["dep"])
+    assert plan_deployments(fleet, NOW + 1e9, ["dep"]) == [], "that is not for the plan to judge"
+    fleet.retiring = {"dep"}
+    (halt,) = plan_deployments(fleet, NOW, ["dep"])
     assert isinstance(halt, Reorder)
     fleet.drop_allocation("dep.0")
-    (collect,) = plan_deployments(fleet, NOW + KEPT + 1, ["dep"])
+    (collect,) = plan_deployments(fleet, NOW, ["dep"])
     assert [record[0] for record in collect.records] == ["deployments:status", "deployments"]
 
 

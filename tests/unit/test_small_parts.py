@@ -30,6 +30,19 @@ def test_an_identity_stays(tmp_path):
     assert oct((tmp_path / "identity.json").stat().st_mode)[-3:] == "600"
 
 
+def test_a_secret_that_was_deleted_is_made_anew_for_the_same_node(tmp_path):
+    first = identity.load(tmp_path, "web-1", "machine")
+    path = tmp_path / "identity.json"
+    record = loads(path.read_bytes())
+    del record["secret"]
+    path.write_bytes(dumps(record))
+    renewed = identity.load(tmp_path, None, "machine")
+    assert (renewed.node, renewed.uid, renewed.fresh) == (first.node, first.uid, False)
+    assert renewed.secret not in ("", first.secret)
+    assert identity.load(tmp_path, None, "machine") == renewed
+    assert oct(path.stat().st_mode)[-3:] == "600"
+
+
 def test_a_cloned_image_asks_for_a_new_uid_and_remembers_nothing(tmp_path, caplog):
     first = identity.load(tmp_path, "web-1", "machine")
     memory = Memory(tmp_path / "orders.json", first)

@@ -1,0 +1,108 @@
+"""What a leader does beside planning, so that nothing grows with time alone and nobody fills the store."""
+
+import logging
+from collections.abc import Callable
+
+from manager_api.controller.executor import Executor
+from manager_api.controller.mirror import MIRRORED, Mirror
+from manager_api.controller.police import Police
+from manager_api.controller.sweep import MOST_ANSWERS, Sweep
+from manager_api.core.retention import Retention
+from store.clock import Clock
+from store.errors import EpochChanged, Fenced, StoreEmpty, StoreError, Unavailable
+from store.keys import NODES_STATUS, TEMPLATES
+from store.kv.store import Store
+
+log = logging.getLogger("controller")
+
+GLANCE = 1.0
+"""Seconds between looks at the server's memory."""
+TURNS = 20
+"""Every node's keys are measured once in so many rounds, if nothing is suspicious."""
+
+
+class Caretaker:
+    """One leader's, with its token; `renew` keeps the lease over long looks."""
+
+    def __init__(
+        self, store: Store, mirror: Mirror, executor: Executor, clock: Clock, renew: Callable[[], object]
+    ) -> None:
+        self._mirror = mirror
+        self._executor = executor
+        self._clock = clock
+        self._renew = renew
+        self._retention = Retention()
+        self._sweep = Sweep(store, executor.token, lambda: mirror.fleet.nodes)
+        self._police = Police(store, clock, executor.token, self._secrets, self._entries, renew)
+        self._next_glance = clock.now()
+        self._passed_over = ""
+        self._police.load()
+
+    def _secrets(self) -> dict[str, str]:
+        return {node: str(each.data.get("secret_sha256")) for node, each in self._mirror.fleet.nodes.items()}
+
+    def _entries(self, node: str) -> int:
+        return len(self._mirror.fleet.on_node.get(node, ())) + len(self._mirror.fleet.states[node].desired)
+
+    def granted(self) -> None:
+        """All nodes' users were granted: those of barred nodes are turned off again."""
+        self._guarded(self._police.enforce)
+
+    def glance(self) -> None:
+        """Often: if memory grows, find out whose fault it is, now."""
+        now = self._clock.now()
+        if now >= self._next_glance:
+            self._next_glance = now + GLANCE
+            self._guarded(self._look_for_floods)
+
+    def round(self) -> None:
+        """From time to time: retention, a part of all keys, a part of all nodes."""
+        self._guarded(self._retain)
+        self._guarded(self._police.enforce)
+        self._guarded(lambda: self._police.inspect_turn(sorted(self._mirror.fleet.nodes), TURNS))
+        self._guarded(self._sweep_some)
+
+    def _retain(self) -> None:
+        fleet, now = self._mirror.fleet, self._clock.now()
+        retiring = self._retention.retire(fleet, self._clock.wall(), now)
+        self._mirror.dirty_deployments |= retiring
+        fleet.retiring = retiring
+        self._executor.perform(self._retention.collect(fleet, now))
+        self._executor.perform(self._sweep.revisions((*MIRRORED, TEMPLATES, NODES_STATUS)))
+        fleet.prune()
+
+    def _sweep_some(self) -> None:
+        for _ in range(self._sweep.steps()):
+            if self._step():
+                self._sweep.users()
+                break
+            self._renew()
+
+    def _look_for_floods(self) -> None:
+        if not self._police.alarmed():
+            return
+        log.info("the store's memory has grown: all nodes' keys are measured")
+        self._police.inspect_connections()
+        self._police.inspect(sorted(self._mirror.fleet.nodes))
+        for _ in range(self._sweep.steps() * 4):
+            if self._step():
+                break
+            self._renew()
+        self._police.calm()
+
+    def _step(self) -> bool:
+        taken, ended = self._sweep.step(self._police.barred)
+        for node in self._police.answers(taken, MOST_ANSWERS):
+            log.warning("node %s: its answers are removed", node)
+        return ended
+
+    def _guarded(self, care: Callable[[], None]) -> None:
+        """A server that does not let us do this is no reason not to lead."""
+        try:
+            care()
+        except (Unavailable, Fenced, EpochChanged, StoreEmpty):
+            raise
+        except StoreError as error:
+            if str(error) != self._passed_over:
+                self._passed_over = str(error)
+                log.warning("the store is not looked after as it should be: %s", error)
