@@ -102,6 +102,8 @@ def _obey(crew, pipe):
         try:
             verb, arguments = pipe.recv()
         except (EOFError, OSError):  # the parent is gone
+            verb = "end"
+        if verb == "end":
             crew.loop.post(crew.end)
             return
         crew.loop.post(lambda verb=verb, arguments=arguments: pipe.send(getattr(crew, verb)(*arguments)))

@@ -1,10 +1,12 @@
 """One thread that waits for thousands of connections: coroutines over epoll, with timers."""
 
 import collections
+import contextlib
 import heapq
 import itertools
 import os
 import select
+import threading
 import time
 
 
@@ -30,7 +32,8 @@ class Loop:
         self._posted = collections.deque()
         self._bell, self._rung = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN)
-        self._stopping = False
+        self._stopping = self._closed = False
+        self._lock = threading.Lock()
         self.current = None
         """The task that runs just now."""
 
@@ -61,10 +64,9 @@ class Loop:
         self._ring()
 
     def _ring(self):
-        try:
-            os.write(self._rung, b"!")
-        except BlockingIOError:
-            pass  # it rings already
+        with self._lock, contextlib.suppress(BlockingIOError):  # then it rings already
+            if not self._closed:
+                os.write(self._rung, b"!")
 
     def add(self, wire):
         """Wait for a wire."""
@@ -132,5 +134,7 @@ class Loop:
         for wire in list(self._watched.values()):
             wire.close()
         self._epoll.close()
-        os.close(self._bell)
-        os.close(self._rung)
+        with self._lock:
+            self._closed = True
+            os.close(self._bell)
+            os.close(self._rung)
