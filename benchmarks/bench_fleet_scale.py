@@ -164,10 +164,10 @@ class Bench:
         began = time.monotonic()
         os.kill(self.server, signal.SIGKILL)
         living = len(self.nodes)
-        back, deadline = 0, began + 300
+        back, deadline = 0, began + 120
         while back < living and time.monotonic() < deadline:
             time.sleep(0.25)
-            back = sum(fleet.ask("entered_since", began))
+            back = sum(fleet.ask("whole_since", began))
         after = fleet.status()
         seconds = after["last"] - began if back == living else float("inf")
         time.sleep(1.0)

@@ -93,6 +93,12 @@ class Agent:
         self._loop.cancel(self._task)
         self._fall_silent()
 
+    @property
+    def whole(self):
+        """Since when it is in and both its connections are answered (monotonic); 0 while that is not so."""
+        serves = [wire.serves for wire in self._wires] if self.entered is not None else []
+        return max(serves) if serves and all(serves) else 0.0
+
     # -- lives
 
     def _lives(self, after):

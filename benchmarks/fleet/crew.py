@@ -54,17 +54,17 @@ class Crew:
             agent.begin(ramp * place / len(agents))
 
     def status(self):
-        """Counts, and when the last of those that are in was taken in (monotonic)."""
-        entered = [agent.entered for agent in self._agents.values() if agent.entered is not None]
+        """Counts, and when the last of those that are whole became so (monotonic)."""
+        whole = [agent.whole for agent in self._agents.values() if agent.whole]
         return {
-            "in": len(entered), "last": max(entered, default=0.0), "beats": self.tally.beats,
+            "in": len(whole), "last": max(whole, default=0.0), "beats": self.tally.beats,
             "reports": self.tally.reports, "rejoins": self.tally.rejoins,
             "troubles": dict(self.tally.troubles), "cpu": time.process_time(),
         }  # fmt: skip
 
-    def entered_since(self, moment):
-        """How many were taken in after a moment (monotonic)."""
-        return sum(agent.entered is not None and agent.entered > moment for agent in self._agents.values())
+    def whole_since(self, moment):
+        """How many have both connections from after a moment (monotonic), and are answered."""
+        return sum(agent.whole > moment for agent in self._agents.values())
 
     def latencies(self):
         """See `Tally.take`."""

@@ -50,6 +50,8 @@ class Wire:
         self._failure = None
         self._fresh = False
         self.waiter = None
+        self.serves = 0.0
+        """Since when this connection is answered, by the monotonic clock; 0 while it is not."""
         self.stamp = {}
         """Of the last `xread`: when the oldest entry of each stream was written, in ms since 1970."""
 
@@ -99,7 +101,7 @@ class Wire:
     def _answered(self):
         answers, self._partial, self._expected = self._partial, [], 0
         if self._fresh:
-            self._fresh = False
+            self._fresh, self.serves = False, time.monotonic()
             hello, answers = answers[: len(self._hello)], answers[len(self._hello) :]
             answers = [*(each for each in hello if isinstance(each, Exception)), *answers]
         refused = next((each for each in answers if isinstance(each, Exception)), None)
@@ -186,6 +188,7 @@ class Wire:
             self._loop.forget(self)
             self._socket.close()
             self._socket = None
+        self.serves = 0.0
         self._out, self._partial, self._expected = b"", [], 0
 
     def set(self, key, value, px=None, nx=False, get=False):
