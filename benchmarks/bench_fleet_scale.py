@@ -74,10 +74,14 @@ class Bench:
         enrol(self.store, [Who(node) for node in self.nodes])
         enrolled = time.monotonic() - begin
         # Their commands count from here, not those of joining.
-        fleet = Fleet(self.setting, self.nodes, processes=self.asked.processes, ramp=max(5.0, self.agents / 500))
+        fleet = Fleet(
+            self.setting, self.nodes, processes=self.asked.processes, ramp=max(5.0, self.agents / 500)
+        )
         wait(lambda: fleet.status()["in"] == self.agents, 300, every=0.5)
         self.row(f"{self.agents} agents joined and up", f"{enrolled:.1f} s, {time.monotonic() - begin:.1f} s")
-        self.templates = [(n, template_on(self.store, n)) for n in random.sample(self.nodes, min(500, self.agents))]
+        self.templates = [
+            (n, template_on(self.store, n)) for n in random.sample(self.nodes, min(500, self.agents))
+        ]
         time.sleep(2 * INTERVAL)
         return fleet
 
@@ -102,7 +106,9 @@ class Bench:
         share, beats = self.busy(fleet, self.asked.seconds, 0)
         self.client.config_resetstat()
         goal = f"goal 20 %: {'met' if share['server'] <= 20 else 'MISSED'}"
-        self.row("Redis CPU, heartbeats only", f"{share['server']:.1f} % of a core at {beats:.0f} beats/s", goal)
+        self.row(
+            "Redis CPU, heartbeats only", f"{share['server']:.1f} % of a core at {beats:.0f} beats/s", goal
+        )
         share, beats = self.busy(fleet, self.asked.seconds, WRITES_PER_SECOND)
         time.sleep(2.0)
         wakes, deploys, unhinted = fleet.latencies()
@@ -153,7 +159,11 @@ class Bench:
         worst = max(late.values()) if late else float("inf")
         goal = f"goal TTL + 500 ms: {'met' if len(late) == len(last) and worst <= 500 else 'MISSED'}"
         p50 = percentile(list(late.values()), 0.5) if late else float("inf")
-        self.row(f"{len(late)} of {len(last)} deaths noticed, after TTL", f"p50 {p50:.0f}, max {worst:.0f} ms", goal)
+        self.row(
+            f"{len(late)} of {len(last)} deaths noticed, after TTL",
+            f"p50 {p50:.0f}, max {worst:.0f} ms",
+            goal,
+        )
 
     def restart(self, fleet):
         size = self.log.stat().st_size
@@ -178,9 +188,13 @@ class Bench:
         self.row(what, f"after {seconds:.1f} s, {after['rejoins'] - before['rejoins']} joined anew", goal)
         refused = self.client.info("stats")["rejected_connections"]
         said = f"{seen['shut out']} times (server: {refused}); longest gap {seen['longest']:.1f} s"
-        self.row("manager connections shut out", said, f"goal none: {'met' if not seen['shut out'] else 'MISSED'}")
+        self.row(
+            "manager connections shut out", said, f"goal none: {'met' if not seen['shut out'] else 'MISSED'}"
+        )
         dead = len(re.findall(r"node \S+ is offline", self.log.read_text()[size:]))
-        self.row("nodes called offline that were not", str(dead), f"goal none: {'met' if not dead else 'MISSED'}")
+        self.row(
+            "nodes called offline that were not", str(dead), f"goal none: {'met' if not dead else 'MISSED'}"
+        )
 
     def probe(self, stop, seen):
         """A manager's new connection, five times a second."""
@@ -218,8 +232,12 @@ class Bench:
                 f"wake p50 {percentile(wakes, 0.5) if wakes else 0:.1f}, p99 {p99:.1f} ms",
             )
             if p99 > CEILING_MS or beats < 0.8 * stands / INTERVAL:
-                why = "wake-up p99 passed 1 s" if p99 > CEILING_MS else "the simulators cannot beat faster here"
-                self.row("ended because", f"{why} ({load:.0f} % of {100 * os.cpu_count()} % used by these three)")
+                why = (
+                    "wake-up p99 passed 1 s" if p99 > CEILING_MS else "the simulators cannot beat faster here"
+                )
+                self.row(
+                    "ended because", f"{why} ({load:.0f} % of {100 * os.cpu_count()} % used by these three)"
+                )
                 break
             factor *= 1.5
         (low, some), (high, more) = points[0], points[-1]
@@ -243,9 +261,13 @@ def main():
     limit = raise_limit()
     with contextlib.ExitStack() as stack:
         bench = Bench(stack.enter_context(Rig()), asked)
-        print(f"  server {bench.store.meta().flavour}; files per process {limit}; {asked.processes} simulators")
+        print(
+            f"  server {bench.store.meta().flavour}; files per process {limit}; {asked.processes} simulators"
+        )
         if bench.agents < asked.agents:
-            print(f"  only {bench.agents} fit its maxclients; they beat every {bench.setting.interval:.2f} s instead")
+            print(
+                f"  only {bench.agents} fit its maxclients; they beat every {bench.setting.interval:.2f} s instead"
+            )
         fleet = bench.come_up()
         stack.callback(fleet.end)
         for phase in asked.only.split(","):

@@ -10,24 +10,33 @@ from urllib.parse import urlsplit
 from store.kv.connection import connect
 from store.kv.store import Store
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the benchmarks find each other by bare names
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # the benchmarks find each other by bare names
 
-from fleet.agent import Setting, Who  # noqa: E402
-from fleet.crew import Fleet  # noqa: E402
-from fleet.enrol import Door, enrol  # noqa: E402
-from rig import Rig  # noqa: E402
+from rig import Rig
+
+from fleet.agent import Setting, Who
+from fleet.crew import Fleet
+from fleet.enrol import Door, enrol
 
 
 def arguments():
     parser = argparse.ArgumentParser("python -m benchmarks.fleet", description=__doc__)
     parser.add_argument("--agents", type=int, default=1000)
-    parser.add_argument("--processes", type=int, default=2, help="each agent has two connections of its limit")
-    parser.add_argument("--interval", type=float, default=5.0, help="seconds between heartbeats; TTL is 3 times")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="each agent has two connections of its limit"
+    )
+    parser.add_argument(
+        "--interval", type=float, default=5.0, help="seconds between heartbeats; TTL is 3 times"
+    )
     parser.add_argument("--mix", default="obey", help="obey=90,lag:2=4,flap:10:5=2,lie=2,cut:60=2: shares")
     parser.add_argument("--name", default="sim", help="nodes are NAME-0, NAME-1, …")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--ramp", type=float, default=None, help="seconds over which they come up")
-    parser.add_argument("--url", help="of a manager; without it, one is started in a directory that goes away")
+    parser.add_argument(
+        "--url", help="of a manager; without it, one is started in a directory that goes away"
+    )
     return parser.parse_args()
 
 
@@ -64,7 +73,9 @@ def watch(fleet, seconds):
         while (passed := time.monotonic() - begin) < seconds:
             time.sleep(min(1.0, seconds - passed))
             now = fleet.status()
-            gained = {key: now[key] - (before or {}).get(key, 0) for key in ("beats", "reports", "rejoins", "cpu")}
+            gained = {
+                key: now[key] - (before or {}).get(key, 0) for key in ("beats", "reports", "rejoins", "cpu")
+            }
             before = now
             print(
                 f"{now['in']} in; last second: {gained['beats']} beats, {gained['reports']} reports, "

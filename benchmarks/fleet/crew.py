@@ -29,7 +29,9 @@ class Tally:
         now = time.time()
         if stamp is not None:
             self.wakes.append(max(0.0, now * 1000 - stamp - 0.5))  # stamped in whole milliseconds
-        news = [alloc_id for alloc_id in desired.entries if alloc_id not in known and alloc_id.startswith(MARK)]
+        news = [
+            alloc_id for alloc_id in desired.entries if alloc_id not in known and alloc_id.startswith(MARK)
+        ]
         self.deploys += [(now - int(each[len(MARK) :].split("-")[0]) / 1e9) * 1000 for each in news]
         self.unhinted += bool(news) and stamp is None
 

@@ -24,7 +24,7 @@ _ERRORS = {
 }
 
 
-class Later(Exception):  # noqa: N818 - not an error: the verb goes on when its answer is there
+class Later(Exception):
     """The answer is not there yet."""
 
 
@@ -221,7 +221,9 @@ class Wire:
         words = ("XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *streams, *streams.values())
         answer = self._ask(words)[0]
         self.stamp = {key.decode(): int(entries[0][0].split(b"-")[0]) for key, entries in answer or ()}
-        return [[key, [(number, _pairs(words)) for number, words in entries]] for key, entries in answer or ()]
+        return [
+            [key, [(number, _pairs(words)) for number, words in entries]] for key, entries in answer or ()
+        ]
 
     def pipeline(self, transaction):
         """As in `redis`."""
