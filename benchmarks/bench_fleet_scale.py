@@ -11,6 +11,7 @@ import os
 import random
 import re
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -259,6 +260,7 @@ def main():
     asked = arguments()
     header(f"{asked.agents} simulated agents at {INTERVAL:g} s, TTL {TTL:g} s, one manager")
     limit = raise_limit()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that nothing of it stays
     with contextlib.ExitStack() as stack:
         bench = Bench(stack.enter_context(Rig()), asked)
         print(

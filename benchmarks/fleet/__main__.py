@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,7 @@ def arguments():
 
 def main():
     asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that nothing of it stays
     with contextlib.ExitStack() as stack:
         crew = [Who(f"{asked.name}-{number}") for number in range(asked.agents)]
         manager = asked.url
