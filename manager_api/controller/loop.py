@@ -85,7 +85,7 @@ class Controller:
     def _lead(self) -> None:
         token = self._election.token
         assert token is not None
-        mirror = self.mirror = Mirror(self._store, self._clock)
+        mirror = self.mirror = Mirror(self._store, self._clock, self._election.campaign)
         rev = mirror.load()
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
         executor = Executor(self._store, mirror, token)
