@@ -58,7 +58,7 @@ def online(controller, nodes):
     return [node for node in nodes if mirror is not None and mirror.presence.online(node)]
 
 
-def test_liars_and_the_cut_off_harm_nobody_else(store, controller, fleet):
+def test_liars_and_the_cut_off_harm_nobody_else(store, controller, fleet, caplog):
     steady, cut = fleet.named("obey", "lag"), fleet.named("cut")
     everybody = [*steady, *cut, *fleet.named("flap", "lie")]
     assert len(everybody) == AGENTS
@@ -85,6 +85,9 @@ def test_liars_and_the_cut_off_harm_nobody_else(store, controller, fleet):
     assert not over & {name for name, state in statuses(store).items() if state != "STOPPED"}
     # A tombstone of a node that cannot say it has obeyed stays.
     assert all(each.entries for each in left.desired(cut).values())
+    # The controller leads again after any trouble, so only its log tells that a lie put it out.
+    troubles = [text for text in caplog.messages if text.startswith("not leading")]
+    assert [text for text in troubles if "does not answer" not in text] == []
 
 
 def test_an_order_to_stop_that_was_given_while_an_agent_was_away_is_obeyed_when_it_is_back(
