@@ -20,7 +20,7 @@ from store.kv.projection import Desired
 
 log = logging.getLogger("agent")
 
-WAKE_WAIT_MS = 2000
+WAKE_WAIT_MS = 4000
 LEAVE_WITHIN = 6.0
 UNLISTED_BEATS = 3
 REJOIN_EVERY = 15.0

@@ -95,10 +95,10 @@ class Controller:
     def _lead(self) -> None:
         token = self._election.token
         assert token is not None
-        before, mirror = self.mirror, Mirror(self._store, self._clock)
+        before, mirror = self.mirror, Mirror(self._store, self._clock, self._election.campaign)
         rev = mirror.load()
         if self._history.settle(mirror, before.fleet if before is not None else None, token):
-            mirror = Mirror(self._store, self._clock)
+            mirror = Mirror(self._store, self._clock, self._election.campaign)
             rev = mirror.load()
         self.mirror = mirror
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)

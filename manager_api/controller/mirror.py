@@ -1,7 +1,7 @@
 """Keeps a `Fleet` true: whole at first, then by the change log and the nodes' heartbeats."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from manager_api.controller.complaints import Complaints
 from manager_api.core.fleet import Fleet, Json, NodeState, Stored
@@ -25,10 +25,15 @@ MOST_AT_ONCE = 500
 
 
 class Mirror:
-    """A fleet in memory, and which parts of it moved since the last plan."""
+    """A fleet in memory, and which parts of it moved since the last plan.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    `renew` is called between parts of what takes long: a lease may live for less than a large fleet
+    takes to be read.
+    """
+
+    def __init__(self, store: Store, clock: Clock, renew: Callable[[], object] = lambda: None) -> None:
         self._store = store
+        self._renew = renew
         self._nodes = Projection(store)
         self.presence = Presence(clock)
         self._complaints = Complaints(clock)
@@ -52,11 +57,11 @@ class Mirror:
         for name in (VERSIONS, NODES, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS):
             for field, record in snapshot.collections[name].items():
                 self._apply(name, field, record)
-        nodes = sorted(self.fleet.nodes)
-        for node, desired in self._nodes.desired(nodes).items():
-            self._take_desired(node, desired)
-        self.look(nodes)
-        self._read_actual(nodes)
+        for nodes in self._parts():
+            for node, desired in self._nodes.desired(nodes).items():
+                self._take_desired(node, desired)
+            self.look(nodes)
+            self._read_actual(nodes)
         self.everything_moved()
         return snapshot.rev
 
@@ -98,13 +103,20 @@ class Mirror:
         if moved:
             log.info("%d records had moved unheard, or just now", len(moved))
             self.apply(moved, believe=True)
+        for nodes in self._parts():
+            for node, marks in zip(nodes, self._nodes.marks(nodes), strict=True):
+                state = self.fleet.states[node]
+                if marks != (state.desired_rev, state.desired_epoch, state.desired_uid):
+                    log.warning("the desired state of node %s is not as it was written", node)
+                    self._take_desired(node, self._nodes.desired([node])[node])
+                    self.dirty_nodes.add(node)
+
+    def _parts(self) -> Iterator[list[str]]:
+        """All nodes, some at a time, with a renewal before each."""
         nodes = sorted(self.fleet.nodes)
-        for node, marks in zip(nodes, self._nodes.marks(nodes), strict=True):
-            state = self.fleet.states[node]
-            if marks != (state.desired_rev, state.desired_epoch, state.desired_uid):
-                log.warning("the desired state of node %s is not as it was written", node)
-                self._take_desired(node, self._nodes.desired([node])[node])
-                self.dirty_nodes.add(node)
+        for start in range(0, len(nodes), MOST_AT_ONCE):
+            self._renew()
+            yield nodes[start : start + MOST_AT_ONCE]
 
     def wrote(self, collection: str, field: str, data: Json | None, rev: int) -> None:
         """Note our own write, so that its event need not be read back."""

@@ -14,8 +14,11 @@ from agentd.memory import Memory
 from agentd.policy import Policy
 from agentd.settings import AgentSettings
 from manager_api.controller import loop
+from manager_api.controller import mirror as mirror_module
 from manager_api.controller.loop import Controller
+from store.codec import dumps
 from store.errors import Unavailable
+from store.keys import NODES
 from tests.builders import an_alloc
 
 pytestmark = pytest.mark.unit
@@ -109,3 +112,15 @@ def test_the_log_of_a_task_that_just_starts_is_not_over(tmp_path, clock):
     entry = {"generation": 1, "tasks": [{"name": "main", "state": "completed"}]}
     assert logbook.over(entry, "d.0", "main", 1, obeyed=True)
     assert not logbook.over(entry, "d.0", "main", 2, obeyed=True)
+
+
+def test_the_lease_is_renewed_while_a_large_fleet_is_read(fake_store, clock, monkeypatch):
+    monkeypatch.setattr(mirror_module, "MOST_AT_ONCE", 2)
+    for number in range(5):
+        fake_store.put(NODES, f"web-{number}", dumps({"uid": "u"}))
+    renewals = []
+    mirror = mirror_module.Mirror(fake_store, clock, lambda: renewals.append(len(mirror.fleet.states)))
+    mirror.load()
+    assert renewals == [0, 2, 4]  # before each part, not after all of it
+    mirror.verify()
+    assert len(renewals) == 6

@@ -1,0 +1,1 @@
+"""A simulated fleet: thousands of agents in few processes, each with the real `NodeLink`."""
