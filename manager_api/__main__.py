@@ -19,7 +19,7 @@ from manager_api.settings import (
     manager_settings,
 )
 from manager_api.supervisor import Supervisor, api_child, controller_child
-from store import bootstrap, logs, snapshot
+from store import backup, bootstrap, logs, snapshot
 from store.clock import SystemClock
 from store.config import ConfigError, add_flags, resolve
 from store.embedded import EmbeddedServer
@@ -96,6 +96,7 @@ def _run(settings: ManagerSettings) -> int:
     files = settings.files
     files.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _lock(files, clock)
+    backup.clear(files)
     listener = _listen(settings, files, clock)
     if settings.store is None:
         embedded = _embedded(settings, files, lock)
@@ -106,12 +107,19 @@ def _run(settings: ManagerSettings) -> int:
             advertised_port=embedded.port,
             password_file=str(files.password.resolve()),
             holder=_holder(files),
+            home=str(files.home.resolve()),
+            server=str(embedded.binary.path),
         )
     else:
         embedded, keeper = None, None
         _external(settings.store, files, clock)
         access = StoreAccess(
-            url=settings.store, advertised_port=None, password_file=None, holder=_holder(files)
+            url=settings.store,
+            advertised_port=None,
+            password_file=None,
+            holder=_holder(files),
+            home=str(files.home.resolve()),
+            server=str(settings.store_server) if settings.store_server else None,
         )
     environment = access.environment()
     if settings.log_file:

@@ -118,6 +118,10 @@ class StoreAccess:
     password_file: str | None
     holder: str
     """Who we are in elections: the same for every life of this manager."""
+    home: str | None = None
+    """The manager's own directory."""
+    server: str | None = None
+    """The server program that was chosen, or found, for the embedded store."""
 
     def environment(self) -> dict[str, str]:
         """For the child."""
@@ -126,6 +130,8 @@ class StoreAccess:
             "MUSTER_STORE_ADVERTISED_PORT": str(self.advertised_port or ""),
             "MUSTER_STORE_PASSWORD_FILE": self.password_file or "",
             "MUSTER_HOLDER": self.holder,
+            "MUSTER_HOME": self.home or "",
+            "MUSTER_SERVER_PROGRAM": self.server or "",
         }
         return {key: value for key, value in values.items() if value}
 
@@ -138,6 +144,8 @@ class StoreAccess:
             advertised_port=int(advertised) if advertised else None,
             password_file=environ.get("MUSTER_STORE_PASSWORD_FILE"),
             holder=environ.get("MUSTER_HOLDER", "manager"),
+            home=environ.get("MUSTER_HOME"),
+            server=environ.get("MUSTER_SERVER_PROGRAM"),
         )
 
     def password(self) -> str | None:

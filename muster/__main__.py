@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from muster import context, deploying, living, output
+from muster import backup, context, deploying, living, output
 from muster.cli import NOT_FOUND, form_option, main, speaks, timeout_option, url_option, wait_option
 from muster.client import Client
 
@@ -194,7 +194,7 @@ def redis_cli(db_path: Path | None, args: tuple[str, ...]) -> None:
     os.execv(argv[0], [*argv, *args])
 
 
-COMMANDS = (living.stop, living.restart, living.limit, living.logs)
+COMMANDS = (living.stop, living.restart, living.limit, living.logs, backup.backup, backup.restore)
 """Those that stand elsewhere; naming them keeps the import honest."""
 
 if __name__ == "__main__":

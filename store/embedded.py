@@ -13,18 +13,15 @@ import subprocess
 import time
 from pathlib import Path
 
+from store import rdb, serving
 from store.binaries import Binary, find_binary
-from store.errors import StoreError, Unavailable, Unsupported
+from store.errors import Unavailable, Unsupported
 from store.home import Files
 from store.kv.connection import Client, connect
 from store.kv.server import Server
-from store.process import tied_to_parent, write_whole
+from store.process import write_whole
 
 log = logging.getLogger("store")
-
-READY_WITHIN = 60.0
-"""Seconds for the server to load its data. 1 GB of AOF took 9 s."""
-STOP_WITHIN = 20.0
 
 
 class EmbeddedServer:
@@ -72,8 +69,8 @@ class EmbeddedServer:
         """
         # Once used in this life it stays: API, controller and agents know no other.
         self.port = self.port or self._wanted_port or self._stable_port()
-        self._process = self._run(self.files.home, append_only=True, listen=self._listen, port=self.port)
-        self._wait_ready(self._process, self.client("manager"), self.files.home)
+        self._process = serving.run(self.binary, self.files.home, self._settings(), self._pass_fds)
+        serving.wait_ready(self._process, self.client("manager"), self.binary, self.files.home)
         write_whole(self.files.port, str(self.port).encode())
         write_whole(self.files.flavour, self.binary.name.encode())
         log.info("store: %s on port %d, pid %d", self.binary, self.port, self._process.pid)
@@ -85,7 +82,7 @@ class EmbeddedServer:
     def stop(self) -> None:
         """End it; its data is on disk when this returns."""
         if self._process is not None:
-            _end(self._process)
+            serving.end(self._process)
 
     def load(self, snapshot: Path) -> None:
         """Take over a snapshot file as the data; the old data is kept beside it until the next time.
@@ -111,70 +108,31 @@ class EmbeddedServer:
             shutil.rmtree(staging, ignore_errors=True)
 
     def _rewrite_as_append_only(self, snapshot: Path, staging: Path) -> None:
-        shutil.copyfile(snapshot, staging / "dump.rdb")
-        port = _free_port()
-        process = self._run(staging, append_only=False, listen="127.0.0.1", port=port)
-        client = connect(f"redis://127.0.0.1:{port}/0", name="restore", password=self._password())
         try:
-            self._wait_ready(process, client, staging)
-            if not client.exists("muster:meta"):
-                raise Unsupported(f"{snapshot} holds no Muster data")
-            server = Server(client)
-            server.begin_append_only()
-            deadline = time.monotonic() + READY_WITHIN
-            while not server.append_only_ready():
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"{snapshot} took too long to load")
-                time.sleep(0.02)
-        except Unavailable as error:
+            found = rdb.head(snapshot)
+            if why := rdb.refusal(found, self.binary.name, self.binary.version):
+                raise Unsupported(why)
+            shutil.copyfile(snapshot, staging / "dump.rdb")
+            with serving.scratch(self.binary, staging) as client:
+                _write_append_only(client, snapshot)
+        except (Unavailable, Unsupported) as error:
             raise Unsupported(
                 f"{snapshot} is not a snapshot that {self.binary} can load ({error}). "
                 "The data in use until now was not touched: move the file away to go on with it"
             ) from error
-        finally:
-            client.close()
-            _end(process)
 
-    def _run(self, home: Path, *, append_only: bool, listen: str, port: int) -> subprocess.Popen[bytes]:
-        conf = home / "server.conf"
-        lines = {
-            "bind": listen,
-            "port": port,
-            "dir": _quoted(str(home.resolve())),
+    def _settings(self) -> dict[str, str | int]:
+        return {
+            "bind": self._listen,
+            "port": self.port,
             "requirepass": self._password(),
-            "appendonly": "yes" if append_only else "no",
+            "appendonly": "yes",
             "appendfsync": self._fsync,
-            "save": '""',
-            "maxmemory-policy": "noeviction",
             "maxclients": 20000,
             "tcp-keepalive": 60,
-            "logfile": "server.log",
+            "repl-diskless-sync": "yes",  # a backup is taken as a replica is: at once, and by no file
+            "repl-diskless-sync-delay": 0,
         }
-        write_whole(conf, "".join(f"{key} {value}\n" for key, value in lines.items()).encode())
-        (home / "server.log").unlink(missing_ok=True)  # so that its end is this start's
-        return subprocess.Popen(
-            tied_to_parent([str(self.binary.path), str(conf)]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=self._pass_fds,
-            start_new_session=True,  # a Ctrl-C at the terminal is for the manager to pass on
-            umask=0o077,
-        )
-
-    def _wait_ready(self, process: subprocess.Popen[bytes], client: Client, home: Path) -> None:
-        deadline = time.monotonic() + READY_WITHIN
-        while True:
-            if process.poll() is not None:
-                raise Unavailable(f"{self.binary} ended at once: {_reason(home)}")
-            try:
-                Server(client).ping()
-                return
-            except StoreError as error:
-                if time.monotonic() > deadline:
-                    _end(process)
-                    raise Unavailable(f"{self.binary} did not come up: {error}") from error
-            time.sleep(0.01)
 
     def _password(self) -> str:
         path = self.files.password
@@ -202,32 +160,16 @@ def _binary_for(files: Files, named: Path | None) -> Binary:
     return find_binary(named, wrote=recorded)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_WITHIN)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _reason(home: Path) -> str:
-    try:
-        lines = (home / "server.log").read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return "it wrote no log"
-    telling = [line for line in lines if " # " in line] or lines or ["it wrote no log"]
-    return "; ".join(line.split(" # ")[-1].strip() for line in telling[-3:])
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _write_append_only(client: Client, snapshot: Path) -> None:
+    if not client.exists("muster:meta"):
+        raise Unsupported(f"{snapshot} holds no Muster data")
+    server = Server(client)
+    server.begin_append_only()
+    deadline = time.monotonic() + serving.READY_WITHIN
+    while not server.append_only_ready():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{snapshot} took too long to load")
+        time.sleep(0.02)
 
 
 def _quiet_port(host: str) -> int:
@@ -240,7 +182,7 @@ def _quiet_port(host: str) -> int:
         port = random.randrange(10_000, lowest) if lowest > 10_000 else 0
         if port and _is_free(host, port):
             return port
-    return _free_port()
+    return serving.free_port()
 
 
 def _is_free(host: str, port: int) -> bool:

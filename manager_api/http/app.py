@@ -2,7 +2,7 @@
 
 import falcon
 
-from manager_api.http import changes, deployments, health, logs, nodes, templates
+from manager_api.http import backup, changes, deployments, health, logs, nodes, templates
 from manager_api.http.errors import (
     ApiError,
     handle_api_error,
@@ -57,6 +57,8 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/v1/templates", templates.Templates(services))
     app.add_route("/v1/nodes", nodes.Listing(services, "data"))
     app.add_route("/v1/nodes/join", nodes.Join(services))
+    app.add_route("/v1/backup", backup.Backup(services))
+    app.add_route("/v1/restore", backup.Restore(services))
     return app
 
 
