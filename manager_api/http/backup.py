@@ -145,7 +145,7 @@ class Restore:
         if binary is None:
             raise Unsupported(
                 f"a {flavour.name}-server of 7.0 or later must be on the manager's machine to read it with. "
-                "By hand: stop all managers and the store's server, put the file in the place of its dump.rdb "
+                "By hand: stop all managers and the store's server, put the file in place of its dump.rdb "
                 "(no append-only file beside it), start the server, then the managers"
             )
         with backup.opened(path, binary) as file:
