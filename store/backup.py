@@ -21,7 +21,7 @@ from store.kv.connection import Client, translated
 from store.kv.dump import dump
 from store.kv.server import Flavour, Server
 from store.kv.store import Store
-from store.kv.swap import Order, Swap
+from store.kv.swap import Order, Swap, reconnect
 from store.model.epoch import epoch_number
 from store.process import Lock
 from store.snapshot import record, recorded
@@ -94,7 +94,9 @@ def take(client: Client, where: Path) -> tuple[Path, str]:
     return path, digest.hexdigest()
 
 
-def check(path: Path, binary: Binary | None, flavour: Flavour) -> tuple[Contents | None, str]:
+def check(
+    path: Path, binary: Binary | None, flavour: Flavour, database: int = 0
+) -> tuple[Contents | None, str]:
     """Make sure that a backup is whole: what is in it, and how that was found out.
 
     A server of its own loads it, if one is here that reads such files; else its checksum is computed.
@@ -106,13 +108,15 @@ def check(path: Path, binary: Binary | None, flavour: Flavour) -> tuple[Contents
     if binary is None or rdb.refusal(found, binary.name, binary.version):
         rdb.check_sum(path)
         return None, f"by its end mark and checksum only: no {flavour.name}-server here that could load it"
-    with opened(path, binary) as store:
+    with opened(path, binary, database) as store:
         return contents(store), f"loaded by {binary.name} {'.'.join(map(str, binary.version))}"
 
 
 @contextlib.contextmanager
-def opened(path: Path, binary: Binary) -> Iterator[Store]:
+def opened(path: Path, binary: Binary, database: int = 0) -> Iterator[Store]:
     """The state in a snapshot file, which must be named dump.rdb, as a store to read.
+
+    `database` is the one to look in first; a server that others use, too, may have several.
 
     Raises:
         Unsupported: it cannot be loaded, or holds nothing of ours; with the reason.
@@ -127,10 +131,17 @@ def opened(path: Path, binary: Binary) -> Iterator[Store]:
             raise Unsupported(f"{binary.name} cannot load it: {error}") from error
         store = Store(client)
         try:
+            with translated():
+                serving.bring_forward(client, store.keys.meta, database)
             store.attach()
         except StoreEmpty:
             raise Unsupported("it holds no Muster data") from None
         yield store
+
+
+def database(client: Client) -> int:
+    """The number of the database that a client uses."""
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
 
 
 def contents(store: Store) -> Contents:
@@ -249,7 +260,10 @@ def put_in_place(
     store = Store(client)
     meta = store.attach()
     record(files, meta)
-    _revoke(client, before, store.values(NODES))
+    after = store.values(NODES)
+    if alive is None:
+        reconnect(client, after)  # what they had reported is gone as well
+    _revoke(client, before, after)
     return meta
 
 

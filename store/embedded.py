@@ -17,6 +17,7 @@ from store import rdb, serving
 from store.binaries import Binary, find_binary
 from store.errors import Unavailable, Unsupported
 from store.home import Files
+from store.keys import Keys
 from store.kv.connection import Client, connect
 from store.kv.server import Server
 from store.process import write_whole
@@ -161,7 +162,7 @@ def _binary_for(files: Files, named: Path | None) -> Binary:
 
 
 def _write_append_only(client: Client, snapshot: Path) -> None:
-    if not client.exists("muster:meta"):
+    if not serving.bring_forward(client, Keys().meta):
         raise Unsupported(f"{snapshot} holds no Muster data")
     server = Server(client)
     server.begin_append_only()

@@ -88,6 +88,20 @@ def scratch(binary: Binary, home: Path) -> Iterator[Client]:
         end(process)
 
 
+def bring_forward(client: Client, key: str, first: int = 0) -> bool:
+    """Make the database of a scratch server that holds `key` number 0; whether there is one.
+
+    `first` is looked at first: a server that others use, too, may have several.
+    """
+    used = [int(name.removeprefix("db")) for name in client.info("keyspace")]
+    for number in sorted(used, key=lambda each: (each != first, each)):
+        client.swapdb(0, number)
+        if client.exists(key):
+            return True
+        client.swapdb(0, number)
+    return False
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM, then SIGKILL."""
     process.terminate()

@@ -85,7 +85,7 @@ class Backup:
             flavour = Server(client).flavour()
             path, digest = backup.take(client, where)
             fault("backup.check.before")
-            found, how = _checked(path, self._desk.reader(flavour), flavour)
+            found, how = _checked(path, self._desk.reader(flavour), flavour, backup.database(client))
             size = path.stat().st_size
             file = path.open(
                 "rb"
@@ -97,9 +97,11 @@ class Backup:
         resp.set_stream(file, size)
 
 
-def _checked(path: Path, binary: Binary | None, flavour: Flavour) -> tuple[Contents | None, str]:
+def _checked(
+    path: Path, binary: Binary | None, flavour: Flavour, database: int
+) -> tuple[Contents | None, str]:
     try:
-        return backup.check(path, binary, flavour)
+        return backup.check(path, binary, flavour, database)
     except Unsupported as error:
         raise ApiError(
             500, "The backup is no good", f"the snapshot that the server gave is no good: {error}"
@@ -148,7 +150,7 @@ class Restore:
                 "By hand: stop all managers and the store's server, put the file in place of its dump.rdb "
                 "(no append-only file beside it), start the server, then the managers"
             )
-        with backup.opened(path, binary) as file:
+        with backup.opened(path, binary, backup.database(client)) as file:
             alive = backup.living(client)
             backup.refuse_stranger(file, alive, files)
             answer: Json = {

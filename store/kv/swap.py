@@ -1,7 +1,7 @@
 """Puts a restored state in the place of the living one: staged key by key, then swapped in one step."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +10,7 @@ from store.errors import Busy, EpochChanged, Unavailable
 from store.keys import Keys
 from store.kv.connection import Client, translated
 from store.kv.lua import Scripts
-from store.kv.server import glob
+from store.kv.server import glob, user_of
 
 BATCH = 200
 TURN_MS = 60_000
@@ -106,7 +106,7 @@ class Swap:
         """
         keys = self._keys
         with translated():
-            self._client.set(keys.restoring, self._token, xx=True, px=TURN_MS)
+            self._client.pexpire(keys.restoring, TURN_MS)
         kept = self._kept()
         args: list[str | bytes | int] = [order.expected, order.epoch, order.above, order.leap]
         args += [
@@ -129,6 +129,15 @@ class Swap:
         if answer[0] == b"lost":
             raise Unavailable("what was staged for the restore is gone: nothing was changed")
         return int(answer[2])
+
+
+def reconnect(client: Client, nodes: Iterable[str]) -> None:
+    """End the connections of some nodes: their agents come back, and say all that they know."""
+    with translated():
+        pipe = client.pipeline(transaction=False)
+        for node in nodes:
+            pipe.execute_command("CLIENT", "KILL", "USER", user_of(node))
+        pipe.execute(raise_on_error=False)  # a server may not know the user
 
 
 def _batches(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
