@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 
 import psutil
 import pytest
@@ -186,6 +188,11 @@ def test_a_damaged_file_is_not_restored(cluster, tmp_path):
         assert words in done.stderr, done.stderr
         assert "Nothing was changed" in done.stderr
         assert not (home_of(cluster) / "spool").exists()
+    request = urllib.request.Request(f"{cluster.url}/v1/restore?sha256=00", data=data, method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=40)
+    assert refused.value.code == 400
+    assert "did not arrive whole" in json.load(refused.value)["detail"]
     assert names(cluster) == {"kept"}
 
 
