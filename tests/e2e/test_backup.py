@@ -386,3 +386,23 @@ def test_a_killed_client_leaves_no_file_that_looks_whole(running, tmp_path):
     # The manager notices only when it is done with the snapshot.
     eventually(lambda: running.muster("backup", str(file), "--force").returncode == 0, 40)
     assert list(tmp_path.glob("*.part")) == []
+
+
+def test_what_was_stopped_since_runs_again(running, tmp_path):
+    """The dry run says so, and so it comes: as a new process, not as a row about one that is gone."""
+    old = running.deploy(running.post("old", SLEEP))
+    before = pid_and_start(running.wait(old, "RUNNING")["tasks"][0])
+    file = str(tmp_path / "backup")
+    good(running.muster("backup", file))
+    running.stop(old)
+    running.wait(old, "STOPPED")
+    assert f"1 deployments would run again, stopped since: {old} (old)" in good(
+        running.muster("restore", file)
+    )
+    good(running.muster("restore", file, "--yes"))
+
+    def runs_anew():
+        tasks = running.deployment(old)["tasks"]
+        return tasks and tasks[0]["pid"] not in (None, before[0]) and psutil.pid_exists(tasks[0]["pid"])
+
+    eventually(runs_anew, 40)
