@@ -19,7 +19,7 @@ from manager_api.settings import (
     manager_settings,
 )
 from manager_api.supervisor import Supervisor, api_child, controller_child
-from store import bootstrap, highest, logs, snapshot
+from store import backup, bootstrap, highest, logs, snapshot
 from store.clock import SystemClock
 from store.config import ConfigError, add_flags, resolve
 from store.embedded import EmbeddedServer
@@ -100,6 +100,7 @@ def _run(settings: ManagerSettings) -> int:
     files = settings.files
     files.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _lock(files, clock)
+    backup.clear(files)
     listener = _listen(settings, files, clock)
     if settings.store is None:
         embedded = _embedded(settings, files, lock)
@@ -107,21 +108,23 @@ def _run(settings: ManagerSettings) -> int:
         tell(preflight(store.client, clock.wall, embedded=True)[0])
         keeper = snapshot.SnapshotKeeper(embedded, store, settings.db_path, clock)
         access = StoreAccess(
-            home=files.home,
             url=embedded.local_url,
             advertised_port=embedded.port,
             password_file=str(files.password.resolve()),
             holder=_holder(files),
+            home=files.home,
+            server=str(embedded.binary.path),
         )
     else:
         embedded, keeper = None, None
         _external(settings.store, files, clock)
         access = StoreAccess(
-            home=files.home,
             url=settings.store,
             advertised_port=None,
             password_file=None,
             holder=_holder(files),
+            home=files.home,
+            server=str(settings.store_server) if settings.store_server else None,
         )
     environment = access.environment()
     if settings.log_file:

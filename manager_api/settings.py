@@ -124,6 +124,8 @@ class StoreAccess:
     """Who we are in elections: the same for every life of this manager."""
     home: Path | None = None
     """The manager's own directory."""
+    server: str | None = None
+    """The server program that was chosen, or found, for the embedded store."""
 
     def environment(self) -> dict[str, str]:
         """For the child."""
@@ -133,6 +135,7 @@ class StoreAccess:
             "MUSTER_STORE_PASSWORD_FILE": self.password_file or "",
             "MUSTER_HOLDER": self.holder,
             "MUSTER_MANAGER_HOME": str(self.home.resolve()) if self.home else "",
+            "MUSTER_SERVER_PROGRAM": self.server or "",
         }
         return {key: value for key, value in values.items() if value}
 
@@ -146,6 +149,7 @@ class StoreAccess:
             password_file=environ.get("MUSTER_STORE_PASSWORD_FILE"),
             holder=environ.get("MUSTER_HOLDER", "manager"),
             home=Path(environ["MUSTER_MANAGER_HOME"]) if environ.get("MUSTER_MANAGER_HOME") else None,
+            server=environ.get("MUSTER_SERVER_PROGRAM"),
         )
 
     @property

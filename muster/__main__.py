@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from muster import context, deploying, doctor, living, output
+from muster import backup, context, deploying, doctor, living, output
 from muster.cli import NOT_FOUND, form_option, main, speaks, timeout_option, url_option, wait_option
 from muster.client import Client
 
@@ -198,7 +198,15 @@ def redis_cli(db_path: Path | None, args: tuple[str, ...]) -> None:
     os.execv(argv[0], [*argv, *args])
 
 
-COMMANDS = (living.stop, living.restart, living.limit, living.logs, doctor.doctor)
+COMMANDS = (
+    living.stop,
+    living.restart,
+    living.limit,
+    living.logs,
+    doctor.doctor,
+    backup.backup,
+    backup.restore,
+)
 """Those that stand elsewhere; naming them keeps the import honest."""
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """Calls to a manager's API."""
 
+import contextlib
 import http.client
 import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 ANSWER_WITHIN = 30.0
+STREAM_WITHIN = 600.0
+"""Seconds that a manager may work on a whole store before it says a word."""
 
 
 class Unreachable(Exception):
@@ -59,6 +62,26 @@ class Client:
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise Unreachable(f"no manager answers at {self.url}: {reason}") from error
+
+    @contextlib.contextmanager
+    def stream(self, path: str, body: IO[bytes] | None = None, size: int = 0) -> Iterator[Any]:
+        """The answer of a POST as it comes, with `headers` and `read`; `body` is sent as it is read.
+
+        Raises:
+            Unreachable, Refused: as named, also in the middle.
+        """
+        head = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        try:
+            request = urllib.request.Request(  # noqa: S310 - the URL is its user's own
+                self.url + path, data=body or b"", method="POST", headers=head
+            )
+            with urllib.request.urlopen(request, timeout=STREAM_WITHIN) as answer:  # noqa: S310
+                yield answer
+        except urllib.error.HTTPError as error:
+            raise Refused(error.code, _body(error)) from error
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            reason = getattr(error, "reason", error)
+            raise Unreachable(f"the manager at {self.url} does not answer, or broke off: {reason}") from error
 
     def _call(self, method: str, path: str, body: Any) -> Any:
         data = None if body is None else json.dumps(body).encode()

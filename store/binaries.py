@@ -55,6 +55,18 @@ def find_binary(named: Path | None = None, *, wrote: str | None = None) -> Binar
     )
 
 
+def find_kind(kind: str, named: Path | None = None) -> Binary | None:
+    """A server program of one kind, `redis` or `valkey`, to read its data with; None if there is none."""
+    for path in [named] if named else _candidates():
+        try:
+            binary = examine(path)
+        except Unsupported:
+            continue
+        if binary.name == kind and binary.version >= OLDEST:
+            return binary
+    return None
+
+
 def examine(path: Path) -> Binary:
     """What a program says it is.
 

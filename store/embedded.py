@@ -14,20 +14,19 @@ import subprocess
 import time
 from pathlib import Path
 
+from store import rdb, serving
 from store.binaries import Binary, find_binary
-from store.errors import StoreError, Unavailable, Unsupported, WrongRelease
+from store.errors import Unavailable, Unsupported, WrongRelease
 from store.home import Files
+from store.keys import Keys
 from store.kv.connection import Client, connect
 from store.kv.server import Server
 from store.kv.store import Store
-from store.process import tied_to_parent, write_whole
+from store.process import write_whole
 from store.syncer import Syncer
 
 log = logging.getLogger("store")
 
-READY_WITHIN = 60.0
-"""Seconds for the server to load its data. 1 GB of AOF took 9 s."""
-STOP_WITHIN = 20.0
 LEAST_CLIENTS, MOST_CLIENTS = 20_000, 100_200
 """Connections asked for: two for each of 50,000 agents, and 200 for managers, is what one store is for.
 The server lowers it by itself to what its file limit allows."""
@@ -80,10 +79,10 @@ class EmbeddedServer:
         """
         # Once used in this life it stays: API, controller and agents know no other.
         self.port = self.port or self._wanted_port or self._stable_port()
-        self._process = self._run(self.files.home, append_only=True, listen=self._listen, port=self.port)
+        self._process = serving.run(self.binary, self.files.home, self._settings(), self._pass_fds)
         if self._fsync == "everysec" and self._syncer is None:
             self._syncer = Syncer(self.files.append_only)
-        self._wait_ready(self._process, self.client("manager"), self.files.home)
+        serving.wait_ready(self._process, self.client("manager"), self.binary, self.files.home)
         write_whole(self.files.port, str(self.port).encode())
         write_whole(self.files.flavour, self.binary.name.encode())
         log.info("store: %s on port %d, pid %d", self.binary, self.port, self._process.pid)
@@ -98,7 +97,7 @@ class EmbeddedServer:
             self._syncer.stop()
             self._syncer = None
         if self._process is not None:
-            _end(self._process)
+            serving.end(self._process)
 
     def load(self, snapshot: Path) -> None:
         """Take over a snapshot file as the data; the old data is kept beside it until the next time.
@@ -125,78 +124,38 @@ class EmbeddedServer:
             shutil.rmtree(staging, ignore_errors=True)
 
     def _rewrite_as_append_only(self, snapshot: Path, staging: Path) -> None:
-        shutil.copyfile(snapshot, staging / "dump.rdb")
-        port = _free_port()
-        process = self._run(staging, append_only=False, listen="127.0.0.1", port=port)
-        client = connect(f"redis://127.0.0.1:{port}/0", name="restore", password=self._password())
         try:
-            self._wait_ready(process, client, staging)
-            if not client.exists("muster:meta"):
-                raise Unsupported(f"{snapshot} holds no Muster data")
-            Store(client).meta().schema.check()
-            server = Server(client)
-            server.begin_append_only()
-            deadline = time.monotonic() + READY_WITHIN
-            while not server.append_only_ready():
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"{snapshot} took too long to load")
-                time.sleep(0.02)
-        except Unavailable as error:
+            found = rdb.head(snapshot)
+            if why := rdb.refusal(found, self.binary.name, self.binary.version):
+                raise Unsupported(why)
+            shutil.copyfile(snapshot, staging / "dump.rdb")
+            with serving.scratch(self.binary, staging) as client:
+                _write_append_only(client, snapshot)
+        except (Unavailable, Unsupported) as error:
             raise Unsupported(
                 f"{snapshot} is not a snapshot that {self.binary} can load ({error}). "
                 "The data in use until now was not touched: move the file away to go on with it"
             ) from error
         except WrongRelease as error:
             raise WrongRelease(f"{snapshot}: {error}, or move the file away to go on without it") from None
-        finally:
-            client.close()
-            _end(process)
 
-    def _run(self, home: Path, *, append_only: bool, listen: str, port: int) -> subprocess.Popen[bytes]:
-        conf = home / "server.conf"
-        lines = {
-            "bind": listen,
-            "port": port,
-            "dir": _quoted(str(home.resolve())),
+    def _settings(self) -> dict[str, str | int]:
+        return {
+            "bind": self._listen,
+            "port": self.port,
             "requirepass": self._password(),
-            "appendonly": "yes" if append_only else "no",
+            "appendonly": "yes",
             # Every second it is synced by us: see `store.syncer`.
             "appendfsync": "no" if self._fsync == "everysec" else self._fsync,
-            "save": '""',
-            "maxmemory-policy": "noeviction",
             "maxclients": _most_clients(),
             "databases": 1,
             # Below what a manager asks for at once, and bounds for a client that sends or reads nothing.
             "client-query-buffer-limit": "64mb",
             "client-output-buffer-limit": "normal 1gb 512mb 60",
             "tcp-keepalive": 60,
-            "logfile": "server.log",
+            "repl-diskless-sync": "yes",  # a backup is taken as a replica is: at once, and by no file
+            "repl-diskless-sync-delay": 0,
         }
-        write_whole(conf, "".join(f"{key} {value}\n" for key, value in lines.items()).encode())
-        (home / "server.log").unlink(missing_ok=True)  # so that its end is this start's
-        return subprocess.Popen(
-            tied_to_parent([str(self.binary.path), str(conf)]),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=self._pass_fds,
-            start_new_session=True,  # a Ctrl-C at the terminal is for the manager to pass on
-            umask=0o077,
-        )
-
-    def _wait_ready(self, process: subprocess.Popen[bytes], client: Client, home: Path) -> None:
-        deadline = time.monotonic() + READY_WITHIN
-        while True:
-            if process.poll() is not None:
-                raise Unavailable(f"{self.binary} ended at once: {_reason(home)}")
-            try:
-                Server(client).ping()
-                return
-            except StoreError as error:
-                if time.monotonic() > deadline:
-                    _end(process)
-                    raise Unavailable(f"{self.binary} did not come up: {error}") from error
-            time.sleep(0.01)
 
     def _password(self) -> str:
         path = self.files.password
@@ -232,32 +191,17 @@ def _most_clients() -> int:
     return min(MOST_CLIENTS, max(LEAST_CLIENTS, hard - FILES_OF_ITS_OWN))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_WITHIN)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _reason(home: Path) -> str:
-    try:
-        lines = (home / "server.log").read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return "it wrote no log"
-    telling = [line for line in lines if " # " in line] or lines or ["it wrote no log"]
-    return "; ".join(line.split(" # ")[-1].strip() for line in telling[-3:])
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _write_append_only(client: Client, snapshot: Path) -> None:
+    if not serving.bring_forward(client, Keys().meta):
+        raise Unsupported(f"{snapshot} holds no Muster data")
+    Store(client).meta().schema.check()
+    server = Server(client)
+    server.begin_append_only()
+    deadline = time.monotonic() + serving.READY_WITHIN
+    while not server.append_only_ready():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{snapshot} took too long to load")
+        time.sleep(0.02)
 
 
 def _quiet_port(host: str) -> int:
@@ -270,7 +214,7 @@ def _quiet_port(host: str) -> int:
         port = random.randrange(10_000, lowest) if lowest > 10_000 else 0
         if port and _is_free(host, port):
             return port
-    return _free_port()
+    return serving.free_port()
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -9,6 +9,7 @@ StoreError
 ├── Fenced               not the leader any more: stop leading
 ├── Compacted            the log no longer reaches back so far: list again
 ├── Claimed              another agent holds this node id: give up
+├── Busy                 another restore is under way: try again later
 ├── Denied               wrong password or no right to this key: join again
 ├── TooLarge             more than one transaction may carry: split it
 ├── BadRecord            what lies there cannot be read: leave it alone, say so
@@ -62,6 +63,10 @@ class Compacted(StoreError):
 
 class Claimed(StoreError):
     """Another living agent holds the node id."""
+
+
+class Busy(StoreError):
+    """Somebody else is at it."""
 
 
 class Denied(StoreError):

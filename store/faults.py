@@ -39,6 +39,8 @@ POINTS = frozenset(
         "keeper.spawn",
         "keeper.journal",
         "embedded.snapshot",
+        "backup.check",
+        "restore.swap",
     )
     for when in ("before", "after")
 )

@@ -54,3 +54,13 @@ class Files:
     def staging(self) -> Path:
         """Where a restore is tried before it replaces anything."""
         return self.home / "staging"
+
+    @property
+    def spool(self) -> Path:
+        """Where backups and uploads lie while they are checked; nothing in it outlives a request."""
+        return self.home / "spool"
+
+    @property
+    def spooling(self) -> Path:
+        """The lock of who uses `spool`."""
+        return self.home / "spool.lock"

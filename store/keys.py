@@ -78,6 +78,11 @@ class Keys:
         return f"{self.prefix}log"
 
     @property
+    def restoring(self) -> str:
+        """Whose turn it is to restore, PX; and the beginning of what is staged for it."""
+        return f"{self.prefix}restoring"
+
+    @property
     def hints(self) -> str:
         """Channel on which agents say "my actual moved": lossy, forgeable, only ever a hint."""
         return f"{self.prefix}hints"

@@ -3,6 +3,7 @@
 import falcon
 
 from manager_api.http import (
+    backup,
     changes,
     deployments,
     doctor,
@@ -72,6 +73,8 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/v1/templates", templates.Templates(services))
     app.add_route("/v1/nodes", nodes.Listing(services, "data"))
     app.add_route("/v1/nodes/join", nodes.Join(services))
+    app.add_route("/v1/backup", backup.Backup(services))
+    app.add_route("/v1/restore", backup.Restore(services))
     return app
 
 

@@ -1,0 +1,151 @@
+"""Puts a restored state in the place of the living one: staged key by key, then swapped in one step."""
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from store.codec import dumps
+from store.errors import Busy, EpochChanged, Unavailable
+from store.keys import Keys
+from store.kv.connection import Client, translated
+from store.kv.lua import Scripts
+from store.kv.server import glob, user_of
+
+BATCH = 200
+TURN_MS = 60_000
+"""A restore that was killed blocks the next one for so long."""
+STAGED_MS = 900_000
+"""What a killed restore staged goes away by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the swap does: from which epoch to which, above which revision, why."""
+
+    expected: str
+    epoch: str
+    above: int
+    leap: int
+    wall: float
+    reason: str
+    meta: Mapping[str, str]
+
+
+class Swap:
+    """One restore. Use as a context: what it staged is gone afterwards, whatever happened.
+
+    Raises:
+        Busy: another restore is under way.
+    """
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._token = secrets.token_hex(8)
+        self._staging = f"{keys.restoring}:{self._token}:"
+        self._staged: set[str] = set()
+
+    def __enter__(self) -> Self:
+        with translated():
+            if not self._client.set(self._keys.restoring, self._token, nx=True, px=TURN_MS):
+                raise Busy("another restore is under way; if it was broken off, try again in a minute")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind; what cannot be removed now runs out."""
+        with translated():
+            for batch in _batches(self._client.scan_iter(f"{glob(self._staging)}*", count=1000)):
+                self._client.unlink(*batch)
+            if self._client.get(self._keys.restoring) == self._token.encode():
+                self._client.delete(self._keys.restoring)
+
+    def stage(self, source: Client, *, epochs: bool) -> None:
+        """Copy what is to be restored from another server of the same kind; nobody sees it yet.
+
+        `epochs`: the list of epochs too, for a store that has none.
+        """
+        with translated():
+            for batch in _batches(source.scan_iter(f"{glob(self._keys.prefix)}*", count=1000)):
+                wanted = [key for key in batch if self._is_state(key.decode(), epochs=epochs)]
+                if wanted:
+                    self._copy(source, wanted)
+
+    def _copy(self, source: Client, wanted: Sequence[bytes]) -> None:
+        ask = source.pipeline(transaction=False)
+        for key in wanted:
+            ask.dump(key)
+        pairs = [(key, raw) for key, raw in zip(wanted, ask.execute(), strict=True) if raw is not None]
+        put = self._client.pipeline(transaction=False)
+        for key, raw in pairs:
+            name = key.decode().removeprefix(self._keys.prefix)
+            put.restore(self._staging + name, STAGED_MS, raw, replace=True)  # a scan may give a key twice
+            self._staged.add(name)
+        put.pexpire(self._keys.restoring, TURN_MS)
+        put.execute()
+
+    def _is_state(self, key: str, *, epochs: bool) -> bool:
+        """Whether a key of a snapshot is restored; `swap.lua` says the same of the living ones."""
+        name = key.removeprefix(self._keys.prefix)
+        if name.startswith("n:{"):
+            return name.endswith("}:desired")
+        if key == self._keys.epochs:
+            return epochs
+        return key not in self._kept() and name.partition(":")[0] not in ("fence", "restoring")
+
+    def _kept(self) -> list[str]:
+        keys = self._keys
+        return [keys.meta, keys.rev, keys.lease("leader"), keys.epochs]
+
+    def swap(self, order: Order) -> int:
+        """Make it so; the revision that the new epoch begins at. All or nothing.
+
+        Raises:
+            EpochChanged: the store is in another epoch by now.
+            Unavailable: what was staged is not all there any more.
+        """
+        keys = self._keys
+        with translated():
+            self._client.pexpire(keys.restoring, TURN_MS)
+        kept = self._kept()
+        args: list[str | bytes | int] = [order.expected, order.epoch, order.above, order.leap]
+        args += [
+            keys.prefix,
+            self._staging,
+            len(self._staged),
+            self._token,
+            f"{order.wall:.3f}",
+            dumps(order.reason),
+        ]
+        args += [len(kept), *kept]
+        for field, value in order.meta.items():
+            args += [field, value]
+        names = [keys.meta, keys.rev, keys.epochs, keys.lease("leader"), keys.restoring]
+        answer = Scripts(self._client).run("swap", names, args)
+        if answer[0] == b"epoch":
+            raise EpochChanged(
+                f"the store is in epoch {answer[1].decode() or 'none'} by now, not {order.expected}"
+            )
+        if answer[0] == b"lost":
+            raise Unavailable("what was staged for the restore is gone: nothing was changed")
+        return int(answer[2])
+
+
+def reconnect(client: Client, nodes: Iterable[str]) -> None:
+    """End the connections of some nodes: their agents come back, and say all that they know."""
+    with translated():
+        pipe = client.pipeline(transaction=False)
+        for node in nodes:
+            pipe.execute_command("CLIENT", "KILL", "USER", user_of(node))
+        pipe.execute(raise_on_error=False)  # a server may not know the user
+
+
+def _batches(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    for key in keys:
+        batch.append(key)
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
