@@ -240,12 +240,12 @@ def put_in_place(
             f"the store is in epoch {alive.epoch if alive else 'none'} by now, not {expected or 'none'}"
         )
     old, (number, rev) = file.meta(), highest.recorded(files)
-    highest = max(epoch_number(old.epoch), epoch_number(expected), number)
+    last = max(epoch_number(old.epoch), epoch_number(expected), number)
     with Swap(client, file.keys) as swap:
         swap.stage(file.client, epochs=alive is None)
         order = Order(
             expected=expected,
-            epoch=f"{highest + 1}-{secrets.token_hex(4)}",
+            epoch=f"{last + 1}-{secrets.token_hex(4)}",
             above=max(old.rev, rev),
             leap=LEAP,
             wall=wall,

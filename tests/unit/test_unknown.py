@@ -11,7 +11,7 @@ from agentd.report import unread
 from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import Reorder
-from manager_api.core.plan import KEPT, plan_deployments, plan_nodes
+from manager_api.core.plan import plan_deployments, plan_nodes
 from manager_api.http import changes, deployments, nodes, templates, views
 from manager_api.http.errors import ApiError
 from store.codec import dumps
@@ -229,7 +229,9 @@ def test_the_tombstone_of_what_cannot_be_read_stays(world):
 
 def test_a_deployment_is_not_collected_before_its_allocations_can_be_read(world, clock):
     over(world)
-    assert plan_deployments(led(world, clock).fleet, NOW + 2 * KEPT, ["d"]) == []
+    fleet = led(world, clock).fleet
+    fleet.retiring = {"d"}
+    assert plan_deployments(fleet, NOW, ["d"]) == []
 
 
 def test_what_has_ended_is_not_begun_again_while_its_allocations_cannot_be_read(world):
