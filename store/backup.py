@@ -155,10 +155,10 @@ def contents(store: Store) -> Contents:
 
 
 def living(client: Client) -> Store | None:
-    """A view of its own of the living store; None if that is empty."""
+    """A view of its own of the living store, also of one that lost history; None if that is empty."""
     store = Store(client)
     try:
-        store.attach()
+        store.enter(store.meta())
     except StoreEmpty:
         return None
     return store

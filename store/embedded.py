@@ -148,7 +148,6 @@ class EmbeddedServer:
             # Every second it is synced by us: see `store.syncer`.
             "appendfsync": "no" if self._fsync == "everysec" else self._fsync,
             "maxclients": _most_clients(),
-            "databases": 1,
             # Below what a manager asks for at once, and bounds for a client that sends or reads nothing.
             "client-query-buffer-limit": "64mb",
             "client-output-buffer-limit": "normal 1gb 512mb 60",

@@ -22,8 +22,6 @@ from store.model.epoch import Seen, above, contradicts, credible, epoch_number
 
 log = logging.getLogger("controller")
 
-NOBODY = "0" * 40
-"""The second replication id of a server that was never a replica."""
 DOUBTED_FOR = 3600.0
 """Seconds in which a node alone cannot make us begin a second epoch."""
 MOST_NAMED = 50
@@ -119,7 +117,7 @@ class History:
     def _server(self, meta: Meta) -> tuple[str, str]:
         """The server's replication id, and why its history is in doubt."""
         own, former = Server(self._store.client).lineage()
-        if not meta.replid or own == meta.replid or former in ("", NOBODY):
+        if not meta.replid or own == meta.replid or not former:
             return own, ""
         return own, "a replica was promoted: it may lack what it had not received"
 

@@ -68,13 +68,14 @@ class Server:
             return str(self._client.info("server")["run_id"])
 
     def lineage(self) -> tuple[str, str]:
-        """Replication ids: of the history it goes on with, and of the one it took over (zeros: none).
+        """Replication ids: of the history it goes on with, and of the one it took over; '' for none.
 
         A server that was a replica and was promoted has the second one.
         """
         with translated():
             info = self._client.info("replication")
-        return str(info.get("master_replid", "")), str(info.get("master_replid2", ""))
+        former = str(info.get("master_replid2", ""))
+        return str(info.get("master_replid", "")), former if former.strip("0") else ""
 
     def save_in_background(self) -> bool:
         """Begin an RDB snapshot of this moment; whether it did (another child may be busy)."""

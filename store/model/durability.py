@@ -30,6 +30,8 @@ def persistence(facts: ServerFacts, use: Use) -> Iterator[Finding]:
 
 def _append_only(facts: ServerFacts, use: Use) -> Iterator[Finding]:
     policy = facts.setting("appendfsync")
+    if use.embedded and policy == "no":
+        policy = "everysec"  # its manager sees to that, see `store.syncer`
     if policy is None:
         yield Finding("appendfsync", Severity.OK, "the append-only file is on; how it is synced is not known")
     elif policy not in _ON_POWER_LOSS:
@@ -41,7 +43,10 @@ def _append_only(facts: ServerFacts, use: Use) -> Iterator[Finding]:
         )
         yield Finding("appendfsync", Severity.WARN, text, use.set("no-appendfsync-on-rewrite", "no"))
     else:
-        yield Finding("appendfsync", Severity.OK, f"appendfsync is {policy}: {_ON_POWER_LOSS[policy]}")
+        text = f"appendfsync is {policy}: {_ON_POWER_LOSS[policy]}"
+        if policy == "everysec" and not use.embedded:
+            text += "; so may killing the server while its disk is slow, by up to 2 seconds"
+        yield Finding("appendfsync", Severity.OK, text)
 
 
 def _snapshots_only(facts: ServerFacts, use: Use) -> Iterator[Finding]:

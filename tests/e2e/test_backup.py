@@ -273,7 +273,17 @@ def external(tmp_path):
     port = free_port()
     (tmp_path / "server").mkdir()
     process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--dir", str(tmp_path / "server"), "--save", ""],
+        [
+            "redis-server",
+            "--port",
+            str(port),
+            "--dir",
+            str(tmp_path / "server"),
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+        ],
         stdout=subprocess.DEVNULL,
     )
     client = connect(f"redis://127.0.0.1:{port}/0", name="test")

@@ -181,7 +181,6 @@ def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
     site.client.set(node.beat, "alive", px=600_000)
     site.client.set(keys.fence("leader"), "77")
     site.client.set("theirs", "untouched")
-    site.client.hset(keys.meta, "lost", "everything")
     before, everything = store.meta(), site.everything()
 
     with backup.opened(path, site.binary) as file:
@@ -193,8 +192,9 @@ def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
     assert found[NODES]["made"] == {"count": 1, "names": ["web-2"]}
     assert site.everything() == everything, "looking changes nothing"
 
+    site.client.hset(keys.meta, "lost", "everything")
     meta = site.restore(path)
-    assert (meta.cluster, meta.epoch.split("-")[0]) == (before.cluster, "2")
+    assert (meta.cluster, meta.lost, meta.epoch.split("-")[0]) == (before.cluster, "", "2")
     assert meta.rev >= before.rev + bootstrap.LEAP
     assert store.values(TEMPLATES) == {"old": b'{"v":1}', "same": b'{"v":1}'}
     assert site.client.hgetall(node.desired) == {b"@epoch": b"old"}

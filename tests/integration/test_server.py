@@ -138,3 +138,8 @@ def test_our_own_redis_cli_prints_as_theirs(server, store):
     wrong = cli("NOPE")
     assert wrong.returncode == 1
     assert "(error)" in wrong.stdout
+
+
+def test_a_server_that_was_never_a_replica_took_over_nobodys_history(server):
+    own, former = Server(server.client("test")).lineage()
+    assert (len(own), former) == (40, "")
