@@ -111,7 +111,11 @@ def _run(settings: ManagerSettings) -> int:
         embedded, keeper = None, None
         _external(settings.store, files, clock)
         access = StoreAccess(
-            url=settings.store, advertised_port=None, password_file=None, holder=_holder(files)
+            url=settings.store,
+            advertised_port=None,
+            password_file=None,
+            holder=_holder(files),
+            durability=settings.durability,
         )
     environment = access.environment()
     if settings.log_file:

@@ -6,6 +6,7 @@ import falcon
 import orjson
 
 from manager_api.http import bodies
+from manager_api.http.durability import writes
 from manager_api.http.errors import NO_TEMPLATE, ApiError, invalid
 from manager_api.http.schemas import NameSchema, TemplateSchema
 from manager_api.http.services import Services
@@ -55,6 +56,7 @@ def find(store: Store, name: str) -> Json:
     return loads(record.value)
 
 
+@writes
 class TaskGroup:
     """`POST /api/task/task_group`."""
 

@@ -7,6 +7,7 @@ from store.errors import Conflict, HistoryLost, StoreEmpty, TooLarge
 from store.keys import Keys
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare, Meta, Record, Snapshot
 from store.kv.connection import Client, translated
+from store.kv.durability import WAIT_MS
 from store.kv.lua import Scripts, check_epoch, verdict
 
 
@@ -152,6 +153,23 @@ class Store:
         answer = self.scripts.run("compact", keys, [self._epoch, upto])
         verdict(answer, self._epoch)
         return int(answer[1])
+
+    def confirm(self, replicas: int) -> bool:
+        """Whether so many replicas have all that was ever read here; for calls that wrote nothing.
+
+        Raises:
+            StoreEmpty, EpochChanged, HistoryLost, Unavailable: it is not even here.
+        """
+        with translated():  # WAIT looks at where the connection's last command found the server
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hget(self.keys.meta, "epoch")
+            pipe.get(self.keys.rev)
+            pipe.execute_command("WAIT", replicas, WAIT_MS)
+            epoch, rev, confirmed = pipe.execute()
+        check_epoch(epoch, self._epoch)
+        if int(rev or 0) < self._seen:
+            raise HistoryLost(f"the store fell back to revision {int(rev or 0)} in epoch {self._epoch}")
+        return int(confirmed) >= replicas
 
     def saw(self, rev: int) -> int:
         """Note a revision that an answer carried, and hand it back."""
