@@ -37,7 +37,7 @@ class Scripts:
                 answer = script(keys=keys, args=args)
             else:
                 answer = run_and_wait(self._client, durable, script, keys, args)
-            doubt(self._client, monotonic() - began)
+            doubt(self._client, began)
         return answer
 
 

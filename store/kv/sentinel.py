@@ -78,8 +78,7 @@ class Sentinels:
             username=self._url.sentinel_user,
             password=self._url.sentinel_password,
             protocol=2,
-            lib_name=None,
-            lib_version=None,
+            driver_info=None,
             socket_timeout=ASK_WITHIN,
             socket_connect_timeout=ASK_WITHIN,
             retry=Retry(NoBackoff(), 0),
@@ -106,7 +105,7 @@ class SentinelPool(redis.ConnectionPool):
         self._recheck = recheck
         self._asking = threading.Lock()
         self._known: Address | None = None
-        self._asked_at = 0.0
+        self._asked_at = self._moved_at = 0.0
         super().__init__(
             connection_class=PrimaryConnection, db=url.db, redis_connect_func=_greet, pool=self, **options
         )
@@ -128,24 +127,37 @@ class SentinelPool(redis.ConnectionPool):
         return super().get_connection(*args, **kwargs)
 
     def look(self) -> None:
-        """Ask the Sentinels; if none answers, all stays as it was.
+        """Ask the Sentinels, unless somebody is just asking; if none answers, all stays as it was.
 
         Raises:
             redis.ConnectionError: the primary is another one.
         """
-        if not self._asking.acquire(blocking=False):
-            return
-        try:
-            self._asked_at = monotonic()
-            address = None
+        if self._asking.acquire(blocking=False):
             try:
-                address = self._sentinels.primary()
-            except redis.RedisError as error:
-                log.debug("the primary is taken to be the same: %s", error)
-            if address is not None:
-                self._settle(address)
-        finally:
-            self._asking.release()
+                self._look()
+            finally:
+                self._asking.release()
+
+    def doubt(self, began: float) -> None:
+        """Ask whether what was asked at `began` was answered by a server that still is the primary.
+
+        Raises:
+            redis.ConnectionError: it was not.
+        """
+        with self._asking:
+            if self._moved_at < began:
+                self._look()
+            if self._moved_at >= began:  # another thread was told
+                raise redis.ConnectionError("the primary was replaced before it answered")
+
+    def _look(self) -> None:
+        self._asked_at = monotonic()
+        try:
+            address = self._sentinels.primary()
+        except redis.RedisError as error:
+            log.debug("the primary is taken to be the same: %s", error)
+            return
+        self._settle(address)
 
     def find(self) -> Address:
         """Where to connect to.
@@ -163,6 +175,7 @@ class SentinelPool(redis.ConnectionPool):
         if known in (None, address):
             return
         assert known is not None
+        self._moved_at = monotonic()
         self.disconnect(inuse_connections=False)
         raise redis.ConnectionError(
             f"the primary is now {address[0]}:{address[1]}, no longer {known[0]}:{known[1]}"
@@ -191,15 +204,15 @@ class PrimaryConnection(redis.Connection):
             raise redis.ConnectionError("the primary has become a replica") from None
 
 
-def doubt(client: Any, took: float) -> None:
-    """Ask whether the server that answered after so many seconds is still the primary.
+def doubt(client: Any, began: float) -> None:
+    """See that an answer to what was asked at `began` (monotonic) counts, if it took long.
 
     Raises:
-        redis.ConnectionError: it is not; what it answered counts for nothing.
+        redis.ConnectionError: the server that gave it is not the primary any more.
     """
     pool = client.connection_pool
-    if took > LATE and isinstance(pool, SentinelPool):
-        pool.look()
+    if isinstance(pool, SentinelPool) and monotonic() - began > LATE:
+        pool.doubt(began)
 
 
 def _greet(connection: Any) -> None:
