@@ -1,16 +1,22 @@
 """A store under Sentinel, of real processes: one primary, two replicas, three Sentinels."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import redis
 
+from store import bootstrap
 from store.embedded import _quiet_port
+from store.errors import EpochChanged, StoreError, Unavailable
 from store.kv.connection import connect
+from store.kv.durability import replicated
+from store.kv.store import Store
 from store.process import tied_to_parent
 from tests.conftest import eventually, need
 
@@ -115,6 +121,11 @@ class SentinelStore:
         """Wait until every Sentinel names another server than the old primary; its number."""
         return eventually(lambda: self._agreed(old), 40)[0]
 
+    def fail_over(self):
+        """Have a Sentinel promote a replica although the primary lives."""
+        asked = redis.Redis(port=self.sentinel_ports[0], password=SENTINEL_PASSWORD, socket_timeout=2)
+        asked.execute_command("SENTINEL", "FAILOVER", NAME)
+
     def cut(self):
         """Replicas lose their primary and cannot come back to it: what is written now, it alone has."""
         for number in (1, 2):
@@ -164,3 +175,71 @@ class SentinelStore:
         with contextlib.suppress(redis.RedisError):
             return client.ping()
         return False
+
+
+def view_of(sentinels, **more):
+    view = Store(sentinels.client(recheck=True, **more))
+    bootstrap.begin(view, None)
+    return view
+
+
+class Writer(threading.Thread):
+    """Puts its own numbered fields until told to stop; remembers what was said of each."""
+
+    def __init__(self, sentinels, name, *, durable=False):
+        super().__init__(daemon=True)
+        self._sentinels, self._name, self._durable = sentinels, name, durable
+        self._ending = threading.Event()
+        self.acknowledged, self.confirmed, self.refused = {}, {}, []
+        self.began, self.lost = threading.Event(), False
+
+    def run(self):
+        view = Store(self._sentinels.client(recheck=True))
+        for number in itertools.count():
+            if self._ending.is_set():
+                return
+            field, value = f"{self._name}.{number}", b"%d" % number
+            try:
+                if not view.epoch:
+                    view.attach()
+                self.began.set()
+                with replicated() if self._durable else contextlib.nullcontext() as durable:
+                    view.put("w", field, value)
+                self.acknowledged[field] = value
+                if durable is not None and durable.held:
+                    self.confirmed[field] = value
+            except EpochChanged:
+                self.lost = True
+                view = Store(view.client)
+            except StoreError as error:
+                self.refused.append(error)
+                self._ending.wait(0.01)
+
+    def end(self):
+        self._ending.set()
+        self.join(20)
+        assert not self.is_alive(), "a writer hangs"
+
+
+def start_writers(sentinels, count, **how):
+    writers = [Writer(sentinels, f"w{number}", **how) for number in range(count)]
+    for writer in writers:
+        writer.start()
+    return writers
+
+
+def settled(view, read):
+    """What `read` gives once the store answers again; a lost history shows through."""
+
+    def attempt():
+        try:
+            return (read(),)
+        except Unavailable:
+            return None
+
+    return eventually(attempt, 40)[0]
+
+
+def where(view):
+    """The port of the server that a view speaks to."""
+    return int(view.client.config_get("port")["port"])

@@ -11,7 +11,6 @@ from manager_api.settings import REPLICATED, durability
 from store.kv.durability import Replicated, replicated
 
 ASKED, HELD = "Muster-Durability", "Muster-Replicated"
-REPLICAS = 1
 
 
 def writes(resource: Any) -> Any:
@@ -42,7 +41,7 @@ class DurabilityHeaders:
             raise invalid(f"{ASKED}: {error}") from None
         if word == REPLICATED:
             stack = ExitStack()
-            req.context.durable = stack.enter_context(replicated(REPLICAS))
+            req.context.durable = stack.enter_context(replicated())
             req.context.durable_ends = stack.close
 
     def process_response(

@@ -13,6 +13,7 @@ import redis
 
 from store.errors import Unavailable
 from store.kv.connection import Client
+from store.kv.sentinel import could_take_over
 
 WAIT_MS = 1000
 """Milliseconds that a write waits for its replicas."""
@@ -21,13 +22,13 @@ WAIT_MS = 1000
 class Replicated:
     """What became of the writes of one block. `held` is None as long as there were none."""
 
-    def __init__(self, replicas: int) -> None:
+    def __init__(self, replicas: int | None) -> None:
         self.replicas = replicas
         self.held: bool | None = None
 
-    def note(self, confirmed: int) -> None:
-        """One more write, confirmed by so many replicas."""
-        self.held = self.held is not False and confirmed >= self.replicas
+    def note(self, *, held: bool) -> None:
+        """One more write, confirmed or not."""
+        self.held = self.held is not False and held
 
 
 _ASKED: ContextVar[Replicated | None] = ContextVar("replicated", default=None)
@@ -39,8 +40,8 @@ def asked() -> Replicated | None:
 
 
 @contextmanager
-def replicated(replicas: int = 1) -> Iterator[Replicated]:
-    """Have every write in this block wait for so many replicas."""
+def replicated(replicas: int | None = None) -> Iterator[Replicated]:
+    """Have every write in this block wait for so many replicas; None: for all that could take over."""
     durable = Replicated(replicas)
     before = _ASKED.set(durable)
     try:
@@ -57,10 +58,11 @@ def run_and_wait(
     Raises:
         redis.RedisError: the script's.
     """
+    wanted = durable.replicas or could_take_over(client)
     for _ in range(3):
         pipe = client.pipeline(transaction=False)
         pipe.execute_command("EVALSHA", script.sha, len(keys), *keys, *args)
-        pipe.execute_command("WAIT", durable.replicas, WAIT_MS)
+        pipe.execute_command("WAIT", wanted, WAIT_MS)
         answer, confirmed = pipe.execute(raise_on_error=False)
         if not isinstance(answer, redis.exceptions.NoScriptError):
             break
@@ -69,5 +71,5 @@ def run_and_wait(
         raise Unavailable("the store forgets its scripts: it is being replaced just now")
     if isinstance(answer, redis.RedisError):
         raise answer
-    durable.note(0 if isinstance(confirmed, redis.RedisError) else int(confirmed))
+    durable.note(held=not isinstance(confirmed, redis.RedisError) and int(confirmed) >= wanted)
     return answer

@@ -27,6 +27,8 @@ ASK_WITHIN = 1.0
 """Seconds that one Sentinel has to answer."""
 RECHECK = 1.0
 """Seconds between two questions who the primary is, for those who recheck."""
+UNKNOWN = 1000
+"""A number of replicas that no store has."""
 LATE = 1.5
 """Seconds after which an answer may come from a server that was replaced meanwhile."""
 
@@ -70,7 +72,36 @@ class Sentinels:
             raise redis.ConnectionError("the Sentinels do not agree which server is the primary")
         return first[0][0]
 
+    def replicas(self) -> int | None:
+        """How many servers could take over: all replicas but those that most Sentinels call down.
+
+        None if fewer than most Sentinels answer: the others may just be promoting one.
+        """
+        known: set[Address] = set()
+        down: Counter[Address] = Counter()
+        heard = 0
+        for sentinel in self._url.sentinels:
+            try:
+                rows = self._say(sentinel, "REPLICAS")
+            except redis.RedisError:
+                continue
+            heard += 1
+            for row in rows:
+                about = dict(zip(row[::2], row[1::2], strict=True))
+                address = about[b"ip"].decode(), int(about[b"port"])
+                known.add(address)
+                down[address] += b"s_down" in about[b"flags"].split(b",")
+        most = len(self._url.sentinels) // 2 + 1
+        return None if heard < most else sum(down[each] < most for each in known)
+
     def _ask(self, sentinel: Address) -> Address:
+        answer = self._say(sentinel, "GET-MASTER-ADDR-BY-NAME")
+        if answer is None:
+            where = f"Sentinel {sentinel[0]}:{sentinel[1]}"
+            raise redis.ConnectionError(f"{where} knows no primary named {self._url.name!r}")
+        return answer[0].decode(), int(answer[1])
+
+    def _say(self, sentinel: Address, word: str) -> Any:
         where = f"Sentinel {sentinel[0]}:{sentinel[1]}"
         connection: Any = redis.Connection(  # type: ignore[no-untyped-call]
             host=sentinel[0],
@@ -84,17 +115,14 @@ class Sentinels:
             retry=Retry(NoBackoff(), 0),
         )
         try:
-            connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._url.name)
-            answer: Any = connection.read_response()
+            connection.send_command("SENTINEL", word, self._url.name)
+            return connection.read_response()
         except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
             raise redis.AuthenticationError(f"{where}: {error}") from error
         except redis.RedisError as error:
             raise redis.ConnectionError(f"{where}: {error}") from error
         finally:
             connection.disconnect()
-        if answer is None:
-            raise redis.ConnectionError(f"{where} knows no primary named {self._url.name!r}")
-        return answer[0].decode(), int(answer[1])
 
 
 class SentinelPool(redis.ConnectionPool):
@@ -105,7 +133,8 @@ class SentinelPool(redis.ConnectionPool):
         self._recheck = recheck
         self._asking = threading.Lock()
         self._known: Address | None = None
-        self._asked_at = self._moved_at = 0.0
+        self._asked_at = self._moved_at = self._counted_at = 0.0
+        self._replicas = UNKNOWN
         super().__init__(
             connection_class=PrimaryConnection, db=url.db, redis_connect_func=_greet, pool=self, **options
         )
@@ -150,6 +179,15 @@ class SentinelPool(redis.ConnectionPool):
             if self._moved_at >= began:  # another thread was told
                 raise redis.ConnectionError("the primary was replaced before it answered")
 
+    def replicas(self) -> int:
+        """How many replicas could take over, as of a second ago at most; `UNKNOWN` if nobody can say."""
+        with self._asking:
+            if monotonic() - self._counted_at > RECHECK:
+                found = self._sentinels.replicas()
+                self._replicas = UNKNOWN if found is None else max(1, found)
+                self._counted_at = monotonic()
+            return self._replicas
+
     def _look(self) -> None:
         self._asked_at = monotonic()
         try:
@@ -175,7 +213,7 @@ class SentinelPool(redis.ConnectionPool):
         if known in (None, address):
             return
         assert known is not None
-        self._moved_at = monotonic()
+        self._moved_at, self._counted_at = monotonic(), 0.0
         self.disconnect(inuse_connections=False)
         raise redis.ConnectionError(
             f"the primary is now {address[0]}:{address[1]}, no longer {known[0]}:{known[1]}"
@@ -202,6 +240,16 @@ class PrimaryConnection(redis.Connection):
         except redis.ReadOnlyError:
             self.disconnect()  # type: ignore[no-untyped-call]
             raise redis.ConnectionError("the primary has become a replica") from None
+
+
+def could_take_over(client: Any) -> int:
+    """How many replicas must have a write for it to survive any fail-over. Without Sentinels: one.
+
+    One of several is not enough: while Sentinel promotes one replica, the others still follow the
+    old primary, and confirm what it takes.
+    """
+    pool = client.connection_pool
+    return pool.replicas() if isinstance(pool, SentinelPool) else 1
 
 
 def doubt(client: Any, began: float) -> None:

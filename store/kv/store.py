@@ -9,6 +9,7 @@ from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare, Meta, Record,
 from store.kv.connection import Client, translated
 from store.kv.durability import WAIT_MS
 from store.kv.lua import Scripts, check_epoch, verdict
+from store.kv.sentinel import could_take_over
 
 
 class Store:
@@ -154,22 +155,25 @@ class Store:
         verdict(answer, self._epoch)
         return int(answer[1])
 
-    def confirm(self, replicas: int) -> bool:
+    def confirm(self, replicas: int | None = None) -> bool:
         """Whether so many replicas have all that was ever read here; for calls that wrote nothing.
+
+        None: all that could take over.
 
         Raises:
             StoreEmpty, EpochChanged, HistoryLost, Unavailable: it is not even here.
         """
+        wanted = replicas or could_take_over(self.client)
         with translated():  # WAIT looks at where the connection's last command found the server
             pipe = self.client.pipeline(transaction=False)
             pipe.hget(self.keys.meta, "epoch")
             pipe.get(self.keys.rev)
-            pipe.execute_command("WAIT", replicas, WAIT_MS)
+            pipe.execute_command("WAIT", wanted, WAIT_MS)
             epoch, rev, confirmed = pipe.execute()
         check_epoch(epoch, self._epoch)
         if int(rev or 0) < self._seen:
             raise HistoryLost(f"the store fell back to revision {int(rev or 0)} in epoch {self._epoch}")
-        return int(confirmed) >= replicas
+        return int(confirmed) >= wanted
 
     def saw(self, rev: int) -> int:
         """Note a revision that an answer carried, and hand it back."""
