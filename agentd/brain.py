@@ -246,7 +246,7 @@ class Brain:
             self.uplink.beat_soon()
 
     def _report(self, planned: Plan) -> None:
-        self._entries = self._reporter.entries(planned, self._desired, self._orders.epoch, self._oddities)
+        self._entries = self._reporter.entries(planned, self._desired, self._orders, self._oddities)
         if self.uplink is not None:
             self.uplink.publish(self._outbox.changes(self._entries))
 

@@ -10,8 +10,19 @@ from store.model.spec import AllocSpec
 Json = dict[str, Any]
 
 
-def entry(alloc: AllocSpec, tasks: Sequence[Json], *, epoch: str, uid: str, oddity: str | None) -> Json:
-    """The `actual` entry of one allocation; `rev` is that of the desired entry it obeys."""
+def entry(
+    alloc: AllocSpec,
+    tasks: Sequence[Json],
+    *,
+    epoch: str,
+    uid: str,
+    oddity: str | None,
+    order: Mapping[str, Any] | None = None,
+) -> Json:
+    """The `actual` entry of one allocation; `rev` is that of the desired entry it obeys.
+
+    `order` is that entry itself where nobody but this node knows it any more: unclaimed work.
+    """
     record: Json = {
         "v": 1,
         "generation": alloc.generation,
@@ -23,6 +34,8 @@ def entry(alloc: AllocSpec, tasks: Sequence[Json], *, epoch: str, uid: str, oddi
     }
     if oddity:
         record["note"] = oddity
+    if order is not None:
+        record["order"] = order
     return record
 
 

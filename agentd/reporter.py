@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from agentd.containers.outcome import explain
+from agentd.core.obey import UNCLAIMED, Orders
 from agentd.core.plan import Plan
 from agentd.core.runs import MAIN, TaskView, run_id
 from agentd.executor import Executor
@@ -22,17 +23,19 @@ class Reporter:
         self._rows: dict[tuple[str, str], tuple[TaskView, Json]] = {}
 
     def entries(
-        self, planned: Plan, desired: Mapping[str, AllocSpec], epoch: str, oddities: Mapping[str, str]
+        self, planned: Plan, desired: Mapping[str, AllocSpec], orders: Orders, oddities: Mapping[str, str]
     ) -> dict[str, Json]:
         """By allocation; `oddities` are orders that are not obeyed, with the reason."""
+        only_here = {key: orders.entries[key] for key, why in oddities.items() if why == UNCLAIMED}
         self._rows = {key: known for key, known in self._rows.items() if key[0] in desired}
         return {
             alloc_id: entry(
                 alloc,
                 [self._row(alloc, view) for view in planned.views[alloc_id]],
-                epoch=epoch,
+                epoch=orders.epoch,
                 uid=self._identity.uid,
                 oddity=oddities.get(alloc_id),
+                order=only_here.get(alloc_id),
             )
             for alloc_id, alloc in desired.items()
         }

@@ -22,6 +22,8 @@ log = logging.getLogger("agent")
 
 WAKE_WAIT_MS = 2000
 LEAVE_WITHIN = 6.0
+UNLISTED_BEATS = 3
+REJOIN_EVERY = 15.0
 RETRY = Backoff(first=0.2, most=5.0, jitter=0.5)
 
 
@@ -67,6 +69,8 @@ class Uplink:
         self._seq = 0
         self._seen: tuple[str, int, str] | None = None
         self._standby = False
+        self._unlisted = 0
+        self._rejoin_at = 0.0
         self._met = False
         """Whether this life has ever been taken in: before that, a taken node id ends it."""
         self._said: dict[str, Any] = {}
@@ -227,6 +231,7 @@ class Uplink:
             if outbox or self._seen is None:
                 link.hint()
             self._look(link, pulse)
+            self._check_listed(pulse)
         self.trouble = None
 
     def _check_twin(self, pulse: Pulse) -> None:
@@ -242,6 +247,15 @@ class Uplink:
         if float(str(previous.get("started") or 0)) < mine["started"] and self._seen is not None:
             self._standby = True
             raise Claimed("another agent with this identity is alive; waiting for it to go")
+
+    def _check_listed(self, pulse: Pulse) -> None:
+        """A store that says nothing at all to this node may have lost its record: join anew, now and then."""
+        self._unlisted = 0 if pulse.epoch else self._unlisted + 1
+        now = self._clock.now()
+        if self._unlisted >= UNLISTED_BEATS and now >= self._rejoin_at:
+            self._unlisted = 0
+            self._rejoin_at = now + random.uniform(1, 2) * REJOIN_EVERY
+            raise Denied("the store does not list this node: joining anew")
 
     def _look(self, link: NodeLink, pulse: Pulse) -> None:
         where = (pulse.epoch, pulse.rev, pulse.uid)

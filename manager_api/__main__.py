@@ -19,20 +19,24 @@ from manager_api.settings import (
     manager_settings,
 )
 from manager_api.supervisor import Supervisor, api_child, controller_child
-from store import bootstrap, logs, snapshot
+from store import bootstrap, highest, logs, snapshot
 from store.clock import SystemClock
 from store.config import ConfigError, add_flags, resolve
 from store.embedded import EmbeddedServer
-from store.errors import StoreError, Unavailable
+from store.errors import StoreEmpty, StoreError, Unavailable
 from store.home import Files
 from store.kv.connection import connect, redacted
-from store.kv.server import Server
 from store.kv.store import Store
+from store.preflight import insist, preflight, tell
 from store.process import Lock, write_whole
 from store.version import VERSION
 
 log = logging.getLogger("manager")
 
+EMPTY = (
+    "Nothing is begun anew by itself, and nodes keep what they run. Restore a backup (`muster restore FILE`, "
+    "or put it at --db-path and start again); or `muster recover`, which begins with what the nodes run"
+)
 EXTERNAL_SAID_EVERY = 10.0
 LOCK_WITHIN = 30.0
 """Seconds to wait for the store of a manager that has just died."""
@@ -100,8 +104,10 @@ def _run(settings: ManagerSettings) -> int:
     if settings.store is None:
         embedded = _embedded(settings, files, lock)
         store = Store(embedded.client("manager"))
+        tell(preflight(store.client, clock.wall, embedded=True)[0])
         keeper = snapshot.SnapshotKeeper(embedded, store, settings.db_path, clock)
         access = StoreAccess(
+            home=files.home,
             url=embedded.local_url,
             advertised_port=embedded.port,
             password_file=str(files.password.resolve()),
@@ -111,6 +117,7 @@ def _run(settings: ManagerSettings) -> int:
         embedded, keeper = None, None
         _external(settings.store, files, clock)
         access = StoreAccess(
+            home=files.home,
             url=settings.store,
             advertised_port=None,
             password_file=None,
@@ -203,17 +210,16 @@ def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedSe
         known = files.cluster.read_text() if files.cluster.exists() and not restoring else None
         meta = bootstrap.begin(store, known)
         if restoring:
-            meta = bootstrap.mint(store, above=snapshot.recorded(files))
-            snapshot.record(files, meta)
+            meta = bootstrap.mint(store, above=highest.recorded(files))
+            highest.record(files, meta)
             snapshot.accept(files, settings.db_path)
             log.warning("restored: epoch %s begins at revision %d", meta.epoch, meta.rev)
-    except StoreError as error:
+        write_whole(files.cluster, meta.cluster.encode())
+    except StoreEmpty as error:
+        log.error("%s. %s", error, EMPTY)
+    except StoreError:
         embedded.stop()
-        raise StoreError(
-            f"{error}. To go back to the snapshot at {settings.db_path}, move {files.home} away and start "
-            f"again; to begin anew, move both away"
-        ) from error
-    write_whole(files.cluster, meta.cluster.encode())
+        raise
     return embedded
 
 
@@ -224,9 +230,14 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
     try:
         while True:
             try:
-                flavour = Server(client).flavour()
+                findings, _ = preflight(client, clock.wall, sentinel=url.startswith("sentinel"))
+                insist(findings)
                 known = files.cluster.read_text() if files.cluster.exists() else None
                 meta = bootstrap.begin(Store(client), known)
+                write_whole(files.cluster, meta.cluster.encode())
+                break
+            except StoreEmpty as error:
+                log.error("%s. %s", error, EMPTY)
                 break
             except Unavailable as error:
                 if clock.now() - said >= EXTERNAL_SAID_EVERY:
@@ -235,10 +246,8 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
                 _pause(0.5)
     finally:
         client.close()
-    log.info("store: %s at %s", flavour, redacted(url))
-    if not flavour.has_key_patterns:
-        log.warning("%s has no ACL key patterns: every node can read and write every key", flavour)
-    write_whole(files.cluster, meta.cluster.encode())
+    log.info("using the store at %s", redacted(url))
+    tell(findings)
 
 
 def _holder(files: Files) -> str:

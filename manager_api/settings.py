@@ -93,6 +93,10 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
         _check_sftp(settings.sftp_host)
     if settings.store is not None:
         _check_store(settings.store)
+        if settings.fsync == "always":
+            raise ConfigError(
+                "--fsync is for the embedded store: set appendfsync always on the server at --store"
+            )
     elif settings.durability != LOCAL:
         raise ConfigError("--durability replicated needs an external store with replicas: see --store")
     if not settings.db_path.name or settings.db_path.is_dir():
@@ -132,6 +136,8 @@ class StoreAccess:
     """Who we are in elections: the same for every life of this manager."""
     durability: str = LOCAL
     """What a call's writes wait for unless it says otherwise: `local` or `replicated`."""
+    home: Path | None = None
+    """The manager's own directory."""
 
     def environment(self) -> dict[str, str]:
         """For the child."""
@@ -141,6 +147,7 @@ class StoreAccess:
             "MUSTER_STORE_PASSWORD_FILE": self.password_file or "",
             "MUSTER_HOLDER": self.holder,
             "MUSTER_DURABILITY": self.durability,
+            "MUSTER_MANAGER_HOME": str(self.home.resolve()) if self.home else "",
         }
         return {key: value for key, value in values.items() if value}
 
@@ -154,7 +161,13 @@ class StoreAccess:
             password_file=environ.get("MUSTER_STORE_PASSWORD_FILE"),
             holder=environ.get("MUSTER_HOLDER", "manager"),
             durability=environ.get("MUSTER_DURABILITY", LOCAL),
+            home=Path(environ["MUSTER_MANAGER_HOME"]) if environ.get("MUSTER_MANAGER_HOME") else None,
         )
+
+    @property
+    def files(self) -> Files | None:
+        """What lies in the manager's directory."""
+        return Files(self.home) if self.home else None
 
     def password(self) -> str | None:
         """The administrator's password, if the URL does not carry it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from muster import context, deploying, living, output
+from muster import context, deploying, doctor, living, output
 from muster.cli import (
     NOT_FOUND,
     form_option,
@@ -136,11 +136,15 @@ def deploy(what: str, url: str | None, form: str, wait: bool, timeout: float, re
 @speaks
 def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
     """List deployments with their tasks."""
-    found = Client(context.manager_url(url)).get("/v1/deployments")["data"]
+    client = Client(context.manager_url(url))
+    found = client.get("/v1/deployments")["data"]
     shown = [row for row in found if everything or row["status"] not in OVER]
     if form == "json":
         output.as_json(shown)
         return
+    lost = client.get("/v1/unclaimed")["total"]
+    if lost:
+        output.note(f"{lost} allocations run unclaimed: see `muster unclaimed`, then adopt or stop them")
     rows = [
         (
             row["id"][:8],
@@ -206,7 +210,7 @@ def redis_cli(db_path: Path | None, args: tuple[str, ...]) -> None:
     os.execv(argv[0], [*argv, *args])
 
 
-COMMANDS = (living.stop, living.restart, living.limit, living.logs)
+COMMANDS = (living.stop, living.restart, living.limit, living.logs, doctor.doctor)
 """Those that stand elsewhere; naming them keeps the import honest."""
 
 if __name__ == "__main__":

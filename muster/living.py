@@ -13,18 +13,30 @@ from muster.cli import (
     warn_unconfirmed,
 )
 from muster.client import Client
+from muster.unclaimed import claim
 
 
 @main.command()
 @click.argument("deployment", metavar="ID")
+@click.option("--unclaimed", is_flag=True, help="Stop only what runs of it unclaimed.")
 @url_option
 @wait_option
 @timeout_option
 @replicated_option
 @speaks
-def stop(deployment: str, url: str | None, wait: bool, timeout: float, replicated: bool) -> None:  # noqa: FBT001
+def stop(
+    deployment: str,
+    unclaimed: bool,  # noqa: FBT001
+    url: str | None,
+    wait: bool,  # noqa: FBT001
+    timeout: float,
+    replicated: bool,  # noqa: FBT001
+) -> None:
     """Stop a deployment; the beginning of its id is enough."""
     client = Client(context.manager_url(url), replicated=replicated)
+    if unclaimed:
+        claim(client, (_given(deployment),), "stop", wait=wait, timeout=timeout)
+        return
     found = deploying.find(client, _given(deployment))
     client.post("/api/task/task_group/stop", {"id": found})
     warn_unconfirmed(client)

@@ -1,8 +1,11 @@
 """The beginning of a store, and of each of its epochs."""
 
 import secrets
+from typing import Literal
 
-from store.errors import EpochChanged, StoreEmpty
+from store.codec import dumps
+from store.errors import EpochChanged, StoreEmpty, StoreError
+from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, TEMPLATES
 from store.kv.api import Meta
 from store.kv.connection import translated
 from store.kv.lua import verdict
@@ -13,6 +16,12 @@ from store.version import SCHEMA
 
 LEAP = 1_000_000
 """Revisions that a new epoch skips: what was lost is unknown, and no revision may be used twice."""
+EPOCHS_KEPT = 20
+KEPT = (TEMPLATES, DEPLOYMENTS, NODES, ALLOCATIONS)
+"""Where these are empty, nothing is lost."""
+Kind = Literal["begun", "lost", "restored", "recovered"]
+"""Why an epoch began: a new store; history was lost by accident; a backup was put in place on purpose;
+an empty store was given its cluster back."""
 
 
 def new_cluster_id() -> str:
@@ -21,47 +30,104 @@ def new_cluster_id() -> str:
 
 
 def begin(store: Store, known_cluster: str | None) -> Meta:
-    """Attach to a store, initialising it if it is empty and no cluster is known here.
+    """Enter a store, initialising it if it is empty and no cluster is known here.
 
     Raises:
         StoreEmpty: empty, though `known_cluster` says that it should not be.
         EpochChanged: it belongs to another cluster.
     """
     try:
-        meta = store.attach()
+        meta = store.meta()
     except StoreEmpty:
         if known_cluster:
             raise StoreEmpty(f"the store is empty, though cluster {known_cluster} lived in it") from None
-        _initialise(store)
-        meta = store.attach()
+        _initialise(store, new_cluster_id(), "begun", "a new store")
+        meta = store.meta()
     if known_cluster and meta.cluster != known_cluster:
         raise EpochChanged(f"the store holds cluster {meta.cluster}, not {known_cluster}")
+    store.enter(meta)
     return meta
 
 
-def mint(store: Store, above: tuple[int, int] = (0, 0)) -> Meta:
+def recover(store: Store, cluster: str, above: tuple[int, int] = (0, 0)) -> Meta:
+    """Give an empty store the cluster that lived in it, in an epoch after all that is known here.
+
+    Raises:
+        StoreError: it is not empty; nothing was changed.
+    """
+    if not _initialise(store, cluster, "recovered", "an empty store was given its cluster back", above):
+        raise StoreError("the store is not empty: there is nothing to recover")
+    return store.attach()
+
+
+def is_bare(store: Store) -> bool:
+    """Whether nothing was ever kept in a store."""
+    with translated():
+        return not store.client.exists(*(store.keys.collection(name) for name in KEPT))
+
+
+def rename(store: Store, cluster: str) -> None:
+    """Give a store in which nothing was ever kept another cluster id.
+
+    Raises:
+        StoreError: something is kept there; nothing was changed.
+    """
+    meta = store.meta()
+    kept = [store.keys.collection(name) for name in KEPT]
+    answer = store.scripts.run("rename", [store.keys.meta, *kept], [meta.epoch, cluster])
+    verdict(answer, meta.epoch)
+    if answer[0] != b"ok":
+        raise StoreError("the store is not empty: it keeps its cluster id")
+
+
+def mint(
+    store: Store,
+    above: tuple[int, int] = (0, 0),
+    *,
+    kind: Kind = "restored",
+    reason: str = "a backup was put in place",
+    lost: tuple[str, ...] = (),
+    token: int | None = None,
+    replid: str = "",
+) -> Meta:
     """Begin a new epoch: what this store holds may lack what others have seen.
 
-    `above` are the highest epoch number and revision known to have been served.
+    `above` are the highest epoch number and revision known to have been served; `lost` names records
+    known to be lost, `collection/field`; `token` is the leader's, None for a manager that starts its own
+    store; `replid` is the replication id of the server, once its history was judged.
+
+    Raises:
+        Fenced: somebody else leads.
+        EpochChanged: somebody else has begun another epoch meanwhile.
     """
-    old = store.attach()
+    old = store.meta()
     number, rev = above
     epoch = _epoch(max(epoch_number(old.epoch), number) + 1)
-    leap = LEAP + max(0, rev - old.rev)
-    answer = store.scripts.run("mint", [store.keys.meta, store.keys.rev], [old.epoch, epoch, leap])
+    about = {"kind": kind, "reason": reason, "after": old.epoch, "lost": list(lost)}
+    keys = store.keys
+    names = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader"), keys.log]
+    args: list[str | bytes | int] = [old.epoch, "" if token is None else token, epoch, rev, LEAP]
+    answer = store.scripts.run(
+        "mint", [*names, keys.compacted, keys.epochs], [*args, replid, dumps(about), EPOCHS_KEPT]
+    )
     verdict(answer, old.epoch)
     return store.attach()
 
 
-def _initialise(store: Store) -> None:
+def _initialise(
+    store: Store, cluster: str, kind: Kind, reason: str, above: tuple[int, int] | None = None
+) -> bool:
     flavour = Server(store.client).flavour()
     with translated():
         leftovers = store.client.exists(store.keys.rev)
-    if leftovers:
+    if leftovers and above is None:
         raise StoreEmpty("the store has a revision but no cluster id: part of it was deleted")
-    fields: list[str | bytes | int] = ["cluster", new_cluster_id(), "epoch", _epoch(1)]
+    number, rev = (above[0] + 1, above[1] + LEAP) if above else (1, 0)
+    about = dumps({"kind": kind, "reason": reason, "after": "", "lost": []})
+    fields: list[str | bytes | int] = ["epoch", _epoch(number), "cluster", cluster]
     fields += ["schema_min", SCHEMA, "schema_max", SCHEMA, "flavour", str(flavour)]
-    store.scripts.run("init", [store.keys.meta, store.keys.rev], fields)
+    keys = store.keys
+    return bool(store.scripts.run("init", [keys.meta, keys.rev, keys.epochs], [rev, about, *fields]))
 
 
 def _epoch(number: int) -> str:

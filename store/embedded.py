@@ -6,6 +6,7 @@ id. `--db-path` itself is a snapshot for people to copy; see `store.snapshot`.
 
 import logging
 import random
+import resource
 import secrets
 import shutil
 import socket
@@ -25,6 +26,10 @@ log = logging.getLogger("store")
 READY_WITHIN = 60.0
 """Seconds for the server to load its data. 1 GB of AOF took 9 s."""
 STOP_WITHIN = 20.0
+LEAST_CLIENTS, MOST_CLIENTS = 20_000, 100_200
+"""Connections asked for: two for each of 50,000 agents, and 200 for managers, is what one store is for.
+The server lowers it by itself to what its file limit allows."""
+FILES_OF_ITS_OWN = 32
 
 
 class EmbeddedServer:
@@ -146,7 +151,7 @@ class EmbeddedServer:
             "appendfsync": self._fsync,
             "save": '""',
             "maxmemory-policy": "noeviction",
-            "maxclients": 20000,
+            "maxclients": _most_clients(),
             "tcp-keepalive": 60,
             "logfile": "server.log",
         }
@@ -200,6 +205,14 @@ def _binary_for(files: Files, named: Path | None) -> Binary:
     except FileNotFoundError:
         recorded = None
     return find_binary(named, wrote=recorded)
+
+
+def _most_clients() -> int:
+    """What the file limit allows; never less than the least, since root's server may raise its own limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return MOST_CLIENTS
+    return min(MOST_CLIENTS, max(LEAST_CLIENTS, hard - FILES_OF_ITS_OWN))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -9,6 +9,8 @@ DEPLOYMENTS = "deployments"
 STATUS = "deployments:status"
 ALLOCATIONS = "allocations"
 NODES = "nodes"
+CLAIMS = "claims"
+"""What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""
 
 _NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -51,6 +53,11 @@ class Keys:
     def meta(self) -> str:
         """Hash: cluster id, epoch, schema range, flavour."""
         return f"{self.prefix}meta"
+
+    @property
+    def epochs(self) -> str:
+        """Hash: the last epochs, each with why and when it began."""
+        return f"{self.prefix}epochs"
 
     @property
     def rev(self) -> str:

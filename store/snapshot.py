@@ -18,13 +18,14 @@ from store.home import Files
 from store.kv.api import Meta
 from store.kv.server import Server
 from store.kv.store import Store
-from store.model.epoch import epoch_number
 from store.process import sync_directory, write_whole
 
 log = logging.getLogger("store")
 
 EVERY = 2.0
 """Seconds between two snapshots at most; one is only made when a record changed."""
+BEFORE, KEPT = ".before-", 3
+"""Snapshots of former epochs: what follows the file's name, and how many there may be."""
 BUSY = 0.25
 """Seconds to wait while the server is busy with another child."""
 
@@ -55,22 +56,6 @@ def _published(files: Files) -> list[str]:
     return [str(each) for each in known] if isinstance(known, list) else []
 
 
-def record(files: Files, meta: Meta) -> None:
-    """Note the highest epoch and revision ever served from here: a later epoch must pass both."""
-    number, rev = recorded(files)
-    highest = {"epoch": max(number, epoch_number(meta.epoch)), "rev": max(rev, meta.rev)}
-    write_whole(files.highest, json.dumps(highest).encode())
-
-
-def recorded(files: Files) -> tuple[int, int]:
-    """The highest epoch number and revision ever served from here; zeros if nothing is known."""
-    try:
-        known = json.loads(files.highest.read_text())
-        return int(known["epoch"]), int(known["rev"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return 0, 0
-
-
 class SnapshotKeeper:
     """Publishes the snapshot when records changed. Call `tick` about twice a second."""
 
@@ -83,7 +68,7 @@ class SnapshotKeeper:
         self._saved = -1
         self._saving: tuple[int, str] | None = None
         self._next = clock.now()
-        self._cluster = store.meta().cluster
+        self._cluster = ""
         self.trouble: str | None = None
 
     def tick(self) -> None:
@@ -122,7 +107,9 @@ class SnapshotKeeper:
 
     def _meta(self) -> Meta:
         meta = self._store.meta()
-        if meta.cluster != self._cluster or meta.rev < self._saved:
+        path = self._embedded.files.cluster
+        self._cluster = path.read_text() if path.exists() else self._cluster or meta.cluster
+        if meta.cluster != self._cluster or meta.rev < self._saved or meta.lost:
             raise StoreError("the store lost its data: the last good snapshot is kept")
         return meta
 
@@ -137,7 +124,6 @@ class SnapshotKeeper:
         if not good:
             raise StoreError("the server could not write it; see server.log")
         self._publish()
-        record(self._embedded.files, self._store.meta())
         self._saved, self.trouble = rev, None
         return True
 
@@ -152,9 +138,26 @@ class SnapshotKeeper:
         there = [digest(self._db_path)] if self._db_path.exists() else []
         known = [each for each in there if each in _published(files)]
         write_whole(files.published, json.dumps([*known, new]).encode())
+        self._keep_former()
         fault("embedded.snapshot.before")
         part.replace(self._db_path)
         fault("embedded.snapshot.after")
         sync_directory(self._db_path.parent)
         # From here on the former one is a backup like any other: putting it back means it.
         write_whole(files.published, json.dumps([new]).encode())
+
+    def _keep_former(self) -> None:
+        """The first snapshot of an epoch that began with a loss does not replace the last one before it."""
+        epoch = self._store.meta().epoch
+        if self._store.epoch_record(epoch).get("kind") not in ("lost", "recovered"):
+            return
+        kept = self._db_path.with_name(f"{self._db_path.name}{BEFORE}{epoch}")
+        if kept.exists() or not self._db_path.exists():
+            return
+        os.link(self._db_path, kept)
+        log.warning("the last snapshot before the loss is kept as %s", kept)
+        others = sorted(
+            self._db_path.parent.glob(f"{self._db_path.name}{BEFORE}*"), key=lambda path: path.stat().st_mtime
+        )
+        for old in others[:-KEPT]:
+            old.unlink(missing_ok=True)

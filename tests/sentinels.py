@@ -21,7 +21,7 @@ from store.process import tied_to_parent
 from tests.conftest import eventually, need
 
 NAME, PASSWORD, SENTINEL_PASSWORD = "fleet", "st/o:re@", "watch&er"
-DOWN_AFTER_MS = 600
+DOWN_AFTER_MS = 1000
 
 
 class SentinelStore:

@@ -125,6 +125,6 @@ def allocations(orders: Orders) -> dict[str, AllocSpec]:
 
 
 def unclaimed(running: Iterable[str], desired: Collection[str], oddities: Mapping[str, str]) -> list[str]:
-    """Of the allocations that something runs of, those that no order names, or names no more; at most 100."""
-    listed = set(desired) - {alloc_id for alloc_id, why in oddities.items() if why == UNCLAIMED}
-    return sorted(set(running) - listed)[:100]
+    """Allocations that no order names (any more), though they run or were never said to stop; at most 100."""
+    kept = {alloc_id for alloc_id, why in oddities.items() if why == UNCLAIMED}
+    return sorted((set(running) - set(desired)) | kept)[:100]

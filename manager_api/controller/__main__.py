@@ -24,7 +24,7 @@ def main() -> int:
     password = access.password()
     store = Store(connect(access.url, name="controller", password=password, recheck=True))
     watcher = connect(access.url, name="controller-watch", password=password, recheck=True)
-    controller = Controller(store, watcher, access.holder, SystemClock())
+    controller = Controller(store, watcher, access.holder, SystemClock(), access.files)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: controller.stop())
     controller.run()

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from manager_api.controller.mirror import Mirror
-from manager_api.core.actions import Action, Collect, Json, Lift, Place, Project, Refuse, Reorder, SetStatus
+from manager_api.core.actions import Action, Adopt, Collect, Json, Place, Project, Refuse, Reorder, SetStatus
 from store.codec import dumps
 from store.errors import Conflict, TooLarge
 from store.faults import fault
-from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
+from store.keys import ALLOCATIONS, CLAIMS, DEPLOYMENTS, STATUS
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare
 from store.kv.projection import Projection
 from store.kv.store import Store
@@ -59,11 +59,8 @@ class Executor:
                 self._reorder(action)
             case Collect():
                 self._collect(action)
-            case Lift():
-                log.warning("revision lifted to %d: %s", action.rev, action.reason)
-                fault("controller.lift.before")
-                self._nodes.lift(action.rev, token=self._token)
-                fault("controller.lift.after")
+            case Adopt():
+                self._adopt(action)
             case Project():
                 self._project(action)
 
@@ -95,6 +92,19 @@ class Executor:
             batch = orders[start : start + HALTED_AT_ONCE]
             compares = [Compare(ALLOCATIONS, key, rev) for key, (rev, _) in batch]
             self._write("controller.halt", compares, [(ALLOCATIONS, key, data) for key, (_, data) in batch])
+
+    def _adopt(self, action: Adopt) -> None:
+        log.info(
+            "deployment %s: %d allocations are %s", action.deployment, len(action.allocations), action.reason
+        )
+        compares = [Compare(DEPLOYMENTS, action.deployment, action.rev)]
+        compares.append(Compare(STATUS, action.deployment, action.status_rev))
+        compares += [Compare(ALLOCATIONS, alloc_id, 0) for alloc_id in action.allocations]
+        compares += [Compare(CLAIMS, claim_id, rev) for claim_id, rev in action.claims.items()]
+        writes: list[Write] = [(ALLOCATIONS, key, data) for key, data in action.allocations.items()]
+        writes += [(CLAIMS, claim_id, None) for claim_id in action.claims]
+        writes.append((STATUS, action.deployment, action.status))
+        self._write("controller.adopt", compares, writes)
 
     def _collect(self, action: Collect) -> None:
         log.info("%s is collected: %s", action.subject, action.reason)

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from manager_api.controller.executor import Executor
+from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
 from store.clock import Clock
 from store.errors import Compacted, Fenced, StoreError, Unsupported
+from store.home import Files
 from store.kv.connection import Client
 from store.kv.server import Server
 from store.kv.servers import NodeUsers
@@ -40,11 +42,14 @@ STEADY = 10.0
 class Controller:
     """One candidate for the leadership."""
 
-    def __init__(self, store: Store, watcher: Client, holder: str, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, watcher: Client, holder: str, clock: Clock, files: Files | None = None
+    ) -> None:
         self._store = store
         self._watcher = watcher
         self._clock = clock
         self._election = Election(store, holder, clock)
+        self._history = History(store, clock, files)
         self._stop = threading.Event()
         self._users = NodeUsers(store.client, store.keys)
         self._run_id = ""
@@ -60,7 +65,7 @@ class Controller:
         began = self._clock.now()
         while not self._stop.is_set():
             try:
-                self._store.attach()
+                self._history.enter()
                 if not self._election.campaign():
                     self._stop.wait(STANDBY)
                     continue
@@ -77,6 +82,7 @@ class Controller:
                     log.warning("not leading: %s", error)
                 self._stop.wait(backoff.delay(failures, random.random))
         self._resign()
+        self._history.remember()
 
     def _resign(self) -> None:
         try:
@@ -87,8 +93,12 @@ class Controller:
     def _lead(self) -> None:
         token = self._election.token
         assert token is not None
-        mirror = self.mirror = Mirror(self._store, self._clock)
+        before, mirror = self.mirror, Mirror(self._store, self._clock)
         rev = mirror.load()
+        if self._history.settle(mirror, before.fleet if before is not None else None, token):
+            mirror = Mirror(self._store, self._clock)
+            rev = mirror.load()
+        self.mirror = mirror
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
         executor = Executor(self._store, mirror, token)
         self._server_changed(mirror)
@@ -111,9 +121,11 @@ class Controller:
             if now >= next_look:
                 next_look = now + TICK
                 mirror.look(mirror.next_slice(SLICES))
+                self._history.check(mirror)
             if now >= next_full:
                 next_full = now + FULL_ROUND
                 mirror.everything_moved()
+                self._history.remember()
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING
                 self._housekeeping(mirror)

@@ -7,17 +7,18 @@ from manager_api.core.fleet import Fleet, Json, NodeState, Stored
 from store.clock import Clock
 from store.codec import loads
 from store.errors import BadRecord
-from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, VERSIONS
+from store.keys import ALLOCATIONS, CLAIMS, DEPLOYMENTS, NODES, STATUS, VERSIONS
 from store.kv.api import Event, Record
 from store.kv.projection import Desired, Projection
 from store.kv.store import Store
 from store.model.beat import actual as read_actual
 from store.model.beat import heartbeat
+from store.model.epoch import Seen, contradicts
 from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
 
-MIRRORED = (DEPLOYMENTS, STATUS, VERSIONS, ALLOCATIONS, NODES)
+MIRRORED = (DEPLOYMENTS, STATUS, VERSIONS, ALLOCATIONS, NODES, CLAIMS)
 DEFAULT_TTL = 15.0
 MOST_AT_ONCE = 500
 
@@ -32,6 +33,10 @@ class Mirror:
         self.fleet = Fleet(store.epoch)
         self.dirty_deployments: set[str] = set()
         self.dirty_nodes: set[str] = set()
+        self.ahead: set[str] = set()
+        """Nodes that have obeyed more than the store seems to remember."""
+        self._clock = clock
+        self._catch_up_until = 0.0
         self._seq: dict[str, tuple[object, object]] = {}
         self._slice = 0
         self._unreadable: set[tuple[str, str, int]] = set()
@@ -39,7 +44,10 @@ class Mirror:
     def load(self) -> int:
         """Read everything; the revision it is from. Everything counts as moved."""
         snapshot = self._store.snapshot(MIRRORED)
-        for name in (VERSIONS, NODES, STATUS, DEPLOYMENTS, ALLOCATIONS):
+        about = self._store.epoch_record()
+        self.fleet.began, self.fleet.restored = int(about.get("rev", 0)), about.get("kind") == "restored"
+        self._catch_up_until = self._clock.now() + DEFAULT_TTL
+        for name in (VERSIONS, NODES, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS):
             for field, record in snapshot.collections[name].items():
                 self._apply(name, field, record)
         nodes = sorted(self.fleet.nodes)
@@ -140,11 +148,29 @@ class Mirror:
             if beat is not None and self._seq.get(node) != seq:
                 self._seq[node] = seq
                 moved.append(node)
+            if beat is not None and self._is_ahead(beat):
+                self.ahead.add(node)
             if beat is not None and int(beat.get("rev") or 0) > state.desired_rev:
                 self.dirty_nodes.add(node)
         self._read_actual(moved)
+        self.fleet.catching_up = self._catching_up()
         if turned:
             self.dirty_deployments |= self.fleet.deployments.keys() - self.fleet.status.keys()
+
+    def _is_ahead(self, beat: Json) -> bool:
+        if not beat.get("epoch"):
+            return False
+        found = Seen("", self.fleet.epoch, self._store.seen)
+        return contradicts(found, Seen("", str(beat["epoch"]), int(beat["rev"]))) is not None
+
+    def _catching_up(self) -> bool:
+        """Whether some node may yet tell what it ran in the last epoch."""
+        if self._clock.now() >= self._catch_up_until:
+            return False
+        return any(
+            state.online and bool(state.beat.get("epoch")) and state.beat["epoch"] != self.fleet.epoch
+            for state in self.fleet.states.values()
+        )
 
     def _read_actual(self, nodes: Sequence[str]) -> None:
         for node, entries in zip(nodes, self._nodes.actual(nodes), strict=True):
@@ -174,6 +200,7 @@ class Mirror:
             VERSIONS: fleet.versions,
             ALLOCATIONS: fleet.allocations,
             NODES: fleet.nodes,
+            CLAIMS: fleet.claims,
         }[name]
 
     def _apply(self, collection: str, field: str, record: Record | None) -> None:
@@ -188,15 +215,10 @@ class Mirror:
     def _put(self, collection: str, field: str, stored: Stored | None) -> None:
         fleet = self.fleet
         if collection == ALLOCATIONS:
-            old = fleet.allocations.get(field)
-            if stored is not None:
-                fleet.put_allocation(field, stored)
-            else:
-                fleet.drop_allocation(field)
-            for each in (old, stored):
-                if each is not None:
-                    self.dirty_deployments.add(each.data["deployment"])
-                    self.dirty_nodes.add(each.data["node"])
+            self._put_allocation(field, stored)
+            return
+        if collection == CLAIMS:
+            self._put_claim(field, stored)
             return
         records = self._collection(collection)
         if stored is not None:
@@ -214,6 +236,24 @@ class Mirror:
             if stored is None:
                 self.presence.forget(field)
             self._node_moved(field)
+
+    def _put_allocation(self, alloc_id: str, stored: Stored | None) -> None:
+        old = self.fleet.allocations.get(alloc_id)
+        if stored is not None:
+            self.fleet.put_allocation(alloc_id, stored)
+        else:
+            self.fleet.drop_allocation(alloc_id)
+        for each in (old, stored):
+            if each is not None:
+                self.dirty_deployments.add(each.data["deployment"])
+                self.dirty_nodes.add(each.data["node"])
+
+    def _put_claim(self, claim_id: str, stored: Stored | None) -> None:
+        for claim in (self.fleet.claims.get(claim_id), stored):
+            if claim is not None:
+                self.dirty_deployments.add(claim.data["order"]["deployment"])
+                self.dirty_nodes.add(claim.data["node"])
+        self.fleet.put_claim(claim_id, stored)
 
     def _take_desired(self, node: str, desired: Desired) -> None:
         state: NodeState = self.fleet.states[node]

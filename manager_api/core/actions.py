@@ -57,11 +57,19 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
-class Lift:
-    """Raise the store's revision above what a node has already obeyed."""
+class Adopt:
+    """Make unclaimed work part of its deployment: allocations and status, and the claims are done with.
 
+    Revisions planned from: the deployment's, its status' (0: none), each claim's.
+    """
+
+    deployment: str
     rev: int
-    reason: str
+    status_rev: int
+    allocations: Mapping[str, Json]
+    claims: Mapping[str, int]
+    status: Json
+    reason: str = "adopted, as asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +83,4 @@ class Project:
     reason: str
 
 
-Action = Place | Refuse | SetStatus | Reorder | Collect | Lift | Project
+Action = Place | Refuse | SetStatus | Reorder | Collect | Adopt | Project

@@ -3,6 +3,7 @@
 from manager_api.core.actions import Json, Place, Refuse
 from manager_api.core.fleet import Fleet
 from manager_api.core.layout import Part, parts
+from manager_api.core.merge import is_part, running_already
 from manager_api.core.placement import Need, Placer, Refused, Taken
 from store.keys import version_field
 from store.model.lifecycle import Deployment
@@ -12,6 +13,8 @@ from store.model.spec import GroupSpec
 def decide(fleet: Fleet, deployment: str, taken: Taken) -> Place | Refuse | None:
     """Accept or refuse one deployment; None while a node that may yet turn up might take it.
 
+    What runs already, since it was decided in a history that was lost, is decided the same.
+
     `taken` grows by what it takes, for the next decision of the same round.
 
     Raises:
@@ -20,24 +23,29 @@ def decide(fleet: Fleet, deployment: str, taken: Taken) -> Place | Refuse | None
     stored = fleet.deployments[deployment]
     data = stored.data
     placer = Placer(fleet, taken)
+    already = running_already(fleet, deployment)
     allocations: dict[str, Json] = {}
     for group in fleet.groups(version_field(data["template"], data["version"])):
         for index in range(group.count):
             for number, part in enumerate(parts(group)):
-                node = placer.place(part)
+                alloc_id = f"{deployment}.{len(allocations)}"
+                runs = already.get(alloc_id)
+                kept = runs if runs is not None and is_part(runs[1], part) else None
+                node = kept[0] if kept is not None else placer.place(part)
                 if isinstance(node, Refused):
                     if any(not fleet.states[each].settled for each in node.nodes):
                         return None
                     return _refuse(deployment, stored.rev, group, node)
-                alloc_id = f"{deployment}.{len(allocations)}"
                 allocations[alloc_id] = _allocation(fleet, deployment, group, index, (number, part), node)
+                if kept is not None:
+                    allocations[alloc_id]["generation"] = int(kept[1]["generation"])
     placer.keep()
     nodes = sorted({each["node"] for each in allocations.values()})
     status: Json = {
         "v": 1,
         "status": Deployment.PENDING,
         "reason": "waiting for its nodes",
-        "allocations": [_brief(fleet, alloc_id, each) for alloc_id, each in allocations.items()],
+        "allocations": [brief_of(fleet, alloc_id, each) for alloc_id, each in allocations.items()],
     }
     where = f"placed on {', '.join(nodes[:5])}{' and more' if len(nodes) > 5 else ''}"
     return Place(deployment, stored.rev, allocations, status, where)
@@ -78,7 +86,8 @@ def part_of(fleet: Fleet, allocation: Json) -> Part:
     return parts(group)[allocation["part"]]
 
 
-def _brief(fleet: Fleet, alloc_id: str, allocation: Json) -> Json:
+def brief_of(fleet: Fleet, alloc_id: str, allocation: Json) -> Json:
+    """An allocation as its deployment's status names it."""
     return {"id": alloc_id, "node": allocation["node"], "tasks": task_names(fleet, allocation)}
 
 

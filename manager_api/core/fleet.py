@@ -51,14 +51,23 @@ class Fleet:
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
+        self.began = 0
+        """The revision at which this epoch began."""
+        self.restored = False
+        """Whether this epoch began because a backup was put in place: what it says is meant."""
+        self.catching_up = False
+        """Whether nodes may yet tell what they ran in the last epoch."""
         self.deployments: dict[str, Stored] = {}
         self.status: dict[str, Stored] = {}
         self.versions: dict[str, Stored] = {}
         self.allocations: dict[str, Stored] = {}
         self.nodes: dict[str, Stored] = {}
+        self.claims: dict[str, Stored] = {}
         self.states: dict[str, NodeState] = defaultdict(NodeState)
         self.of_deployment: dict[str, set[str]] = defaultdict(set)
         self.on_node: dict[str, set[str]] = defaultdict(set)
+        self.claims_of: dict[str, set[str]] = defaultdict(set)
+        self.claims_on: dict[str, set[str]] = defaultdict(set)
         self.reserved: dict[str, Reserved] = defaultdict(Reserved)
         self._counted: dict[str, tuple[str, int, float]] = {}
         self._groups: dict[str, tuple[GroupSpec, ...]] = {}
@@ -90,6 +99,17 @@ class Fleet:
             self.of_deployment[old.data["deployment"]].discard(alloc_id)
             self.on_node[old.data["node"]].discard(alloc_id)
             self._count(alloc_id)
+
+    def put_claim(self, claim_id: str, stored: Stored | None) -> None:
+        """Add, replace or (None) remove what was said of unclaimed work."""
+        old = self.claims.pop(claim_id, None)
+        if old is not None:
+            self.claims_of[old.data["order"]["deployment"]].discard(claim_id)
+            self.claims_on[old.data["node"]].discard(claim_id)
+        if stored is not None:
+            self.claims[claim_id] = stored
+            self.claims_of[stored.data["order"]["deployment"]].add(claim_id)
+            self.claims_on[stored.data["node"]].add(claim_id)
 
     def recount(self, deployment: str) -> None:
         """Its status changed: what has ended reserves nothing."""

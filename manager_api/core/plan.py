@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from manager_api.core import changes
+from manager_api.core import changes, claims
 from manager_api.core.actions import Action, Collect, Refuse, Reorder, SetStatus
 from manager_api.core.decide import decide
 from manager_api.core.fleet import Fleet, Json
@@ -55,14 +55,19 @@ def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
 def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> list[Action]:
     """What one deployment needs next, after others of this round took what they took."""
     stored, status = fleet.deployments.get(deployment), fleet.status.get(deployment)
+    adopted = claims.adopt(fleet, deployment)
     if stored is None:
-        return _collect_orphans(fleet, deployment)
+        return [*adopted, *_collect_orphans(fleet, deployment)]
+    if adopted:
+        return adopted
     wanted = stored.data["wanted"]
     if status is None:
         if wanted == "stopped":
             record: Json = {"v": 1, "status": Deployment.STOPPED, "reason": "stopped before it began"}
             record |= {"allocations": [], "tasks": [], "ended": now}
             return [SetStatus(deployment, 0, record, "stopped before it began")]
+        if claims.held(fleet, deployment):
+            return []
         decision = decide(fleet, deployment, taken)
         return [] if decision is None else [decision]
     if wanted == "running" and not status.data.get("refused"):

@@ -1,28 +1,25 @@
 """What one node's desired hash should hold, and what may go from it."""
 
-from manager_api.core.actions import Action, Collect, Lift, Project
+from manager_api.core import claims
+from manager_api.core.actions import Action, Collect, Project
 from manager_api.core.changes import limited
 from manager_api.core.decide import part_of
 from manager_api.core.fleet import Fleet, Json
+from manager_api.core.merge import remembered
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS, version_field
 from store.model import status
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
-MOST_LIFT = 10**7
-"""Ten epochs' leaps: a node that says it is further ahead than that is not believed."""
-
 
 def plan_node(fleet: Fleet, node: str) -> list[Action]:
     """The actions that bring one node's desired hash up to its allocations."""
     record, state = fleet.nodes[node].data, fleet.states[node]
-    actions: list[Action] = []
-    anew = state.desired_epoch != fleet.epoch or state.desired_uid != record["uid"]
-    obeyed = _obeyed(fleet, node)
-    if obeyed > state.desired_rev:
-        actions.append(Lift(obeyed, f"node {node} has obeyed revision {obeyed}"))
-        anew = True
-    puts: dict[str, Json] = {}
+    raised = remembered(fleet, node)
+    if raised:
+        return raised  # once that is written, the node is planned again
+    anew = state.desired_epoch != fleet.epoch or state.desired_uid != record["uid"] or _beyond(fleet, node)
+    puts, actions = claims.stops(fleet, node, lambda alloc_id: _over(fleet, node, alloc_id))
     gone = [alloc_id for alloc_id in state.desired if _over(fleet, node, alloc_id)]
     for alloc_id in sorted(fleet.on_node.get(node, ())):
         stored = fleet.allocations[alloc_id]
@@ -44,13 +41,11 @@ def plan_node(fleet: Fleet, node: str) -> list[Action]:
     return actions
 
 
-def _obeyed(fleet: Fleet, node: str) -> int:
-    """The highest revision that this machine says it has obeyed."""
+def _beyond(fleet: Fleet, node: str) -> bool:
+    """Whether the node has obeyed what its desired hash is behind of: somebody has meddled with it."""
     beat = fleet.states[node].beat
-    if beat.get("uid") != fleet.nodes[node].data["uid"]:
-        return 0
-    rev = int(beat.get("rev") or 0)
-    return rev if rev <= fleet.states[node].desired_rev + MOST_LIFT else 0
+    mine = beat.get("uid") == fleet.nodes[node].data["uid"] and beat.get("epoch") == fleet.epoch
+    return mine and int(beat.get("rev") or 0) > fleet.states[node].desired_rev
 
 
 def _differs(known: Json, wanted: Json) -> bool:

@@ -2,7 +2,17 @@
 
 import falcon
 
-from manager_api.http import changes, deployments, health, logs, nodes, templates
+from manager_api.http import (
+    changes,
+    deployments,
+    doctor,
+    health,
+    logs,
+    nodes,
+    recover,
+    templates,
+    unclaimed,
+)
 from manager_api.http.durability import DurabilityHeaders
 from manager_api.http.errors import (
     ApiError,
@@ -44,6 +54,7 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
 
     app.add_route("/healthz", health.Healthz())
     app.add_route("/readyz", health.Readyz(services))
+    app.add_route("/v1/doctor", doctor.Doctor(services))
     app.add_route("/api/task/node", nodes.Listing(services, "nodes"))
     app.add_route("/api/task/task_group", templates.TaskGroup(services))
     app.add_route("/api/task/query", templates.Query(services))
@@ -56,6 +67,10 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/v1/deployments/{deployment}/limits", changes.Limits(services))
     app.add_route("/v1/deployments/{deployment}/logs", logs.Logs(services))
     app.add_route("/v1/deployments", deployments.Listing(services))
+    app.add_route("/v1/recover", recover.Recover(services))
+    app.add_route("/v1/unclaimed", unclaimed.Listing(services))
+    app.add_route("/v1/unclaimed/{deployment}/adopt", unclaimed.Claim(services, "adopt"))
+    app.add_route("/v1/unclaimed/{deployment}/stop", unclaimed.Claim(services, "stop"))
     app.add_route("/v1/templates", templates.Templates(services))
     app.add_route("/v1/nodes", nodes.Listing(services, "data"))
     app.add_route("/v1/nodes/join", nodes.Join(services))

@@ -36,7 +36,10 @@ class Readyz:
     def _checks(self) -> dict[str, str]:
         try:
             leads = self._services.call(_leader)
-        except (StoreEmpty, HistoryLost) as error:
+        except StoreEmpty as error:
+            cure = "put a backup back, or `muster recover`; tasks run on meanwhile"
+            return {"store": f"data lost: {error}: {cure}", "controller": "unknown"}
+        except HistoryLost as error:
             return {"store": f"data lost: {error}", "controller": "unknown"}
         except EpochChanged as error:
             return {"store": str(error), "controller": "unknown"}

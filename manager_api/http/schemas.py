@@ -158,3 +158,12 @@ class JoinSchema(StrictSchema):
         digest = data["secret_sha256"]
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise ValidationError("not a SHA-256 digest in lower-case hexadecimal", "secret_sha256")
+
+
+class RecoverSchema(StrictSchema):
+    """What `recover` is told."""
+
+    cluster = fields.String(
+        validate=validate.Regexp(r"[0-9a-f]{32}\Z", error="not a cluster id: 32 hex digits")
+    )
+    dry_run = fields.Boolean()

@@ -51,6 +51,10 @@ class Meta:
     epoch: str
     flavour: str
     rev: int
+    lost: str = ""
+    """What somebody found missing; nothing is written until the next epoch."""
+    replid: str = ""
+    """Replication id of the server whose history the leader last found whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Runs the named Lua files by their digest, loading them when the server does not have them."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from time import monotonic
@@ -16,7 +17,7 @@ def source(name: str) -> str:
     """The text of one script, with the guard before it if it asks the guard."""
     scripts = files("store.kv.scripts")
     text = (scripts / f"{name}.lua").read_text()
-    return (scripts / "guard.lua").read_text() + text if "guard(" in text else text
+    return (scripts / "guard.lua").read_text() + text if "guard(" in text or "leads(" in text else text
 
 
 class Scripts:
@@ -51,9 +52,22 @@ def verdict(answer: list[Any], epoch: str) -> None:
     if word == "epoch":
         check_epoch(answer[1], epoch)
     if word == "lost":
-        raise HistoryLost(f"the store fell back to revision {answer[2]} in epoch {epoch}")
+        raise HistoryLost(f"the store lost history in epoch {epoch}: {answer[3].decode()}")
     if word == "fenced":
         raise Fenced("another leader has taken over")
+
+
+def testify(scripts: Scripts, meta: str, epoch: str, text: str) -> None:
+    """Say for all to see that history fell back; the leader begins the next epoch."""
+    scripts.run("lost", [meta], [epoch, text])
+
+
+def check_history(found: Sequence[bytes | None], expected: str) -> None:
+    """Raise unless `epoch` and `lost` of meta say that history is the expected one, and whole."""
+    epoch, lost = found
+    check_epoch(epoch, expected)
+    if lost is not None:
+        raise HistoryLost(f"the store lost history in epoch {expected}: {lost.decode()}")
 
 
 def check_epoch(found: bytes | None, expected: str) -> None:

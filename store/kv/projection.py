@@ -68,14 +68,6 @@ class Projection:
         verdict(answer, self._store.epoch)
         return self._store.saw(answer[2])
 
-    def lift(self, rev: int, *, token: int) -> None:
-        """Make sure that no later revision is at or below `rev`."""
-        keys = self._store.keys
-        names = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader")]
-        answer = self._store.scripts.run("lift", names, [self._store.epoch, self._store.seen, token, rev])
-        verdict(answer, self._store.epoch)
-        self._store.saw(answer[2])
-
     def desired(self, node_ids: Sequence[str]) -> dict[str, Desired]:
         """The desired hashes of some nodes, each read whole."""
         answers = self._pipelined(node_ids, lambda pipe, key: pipe.hgetall(key.desired))

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 
 from store.errors import Denied, StoreError, Unsupported
 from store.keys import Keys
 from store.kv.connection import Client, translated
+from store.model.preflight import OLDEST
+from store.model.server import mode_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,13 @@ class Flavour:
         return self.name == "valkey" or self.version >= (7, 0)
 
 
+def flavour_of(info: Mapping[str, Any]) -> Flavour:
+    """Name and version, from INFO."""
+    name = "valkey" if "valkey_version" in info else "redis"
+    text = str(info.get("valkey_version") or info["redis_version"])
+    return Flavour(name, tuple(int(part) for part in text.split(".")[:3]))
+
+
 class Server:
     """Administration of one server."""
 
@@ -40,12 +50,10 @@ class Server:
         """
         with translated():
             info = self._client.info("server")
-        if info.get("redis_mode") == "cluster":
+        if mode_of(info) == "cluster":
             raise Unsupported("Redis Cluster is not supported: cross-slot access may pass silently")
-        name = "valkey" if "valkey_version" in info else "redis"
-        text = str(info.get("valkey_version") or info["redis_version"])
-        flavour = Flavour(name, tuple(int(part) for part in text.split(".")[:3]))
-        if flavour.version < (6, 2):
+        flavour = flavour_of(info)
+        if flavour.version < OLDEST:
             raise Unsupported(f"{flavour} is too old: 6.2 is the oldest that can serve Muster")
         return flavour
 
@@ -58,6 +66,15 @@ class Server:
         """Changes with every start of the server."""
         with translated():
             return str(self._client.info("server")["run_id"])
+
+    def lineage(self) -> tuple[str, str]:
+        """Replication ids: of the history it goes on with, and of the one it took over (zeros: none).
+
+        A server that was a replica and was promoted has the second one.
+        """
+        with translated():
+            info = self._client.info("replication")
+        return str(info.get("master_replid", "")), str(info.get("master_replid2", ""))
 
     def save_in_background(self) -> bool:
         """Begin an RDB snapshot of this moment; whether it did (another child may be busy)."""

@@ -3,13 +3,16 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from store.codec import loads
 from store.errors import Conflict, HistoryLost, StoreEmpty, TooLarge
 from store.keys import Keys
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare, Meta, Record, Snapshot
 from store.kv.connection import Client, translated
 from store.kv.durability import WAIT_MS
-from store.kv.lua import Scripts, check_epoch, verdict
+from store.kv.lua import Scripts, check_history, testify, verdict
 from store.kv.sentinel import could_take_over
+
+META = ("cluster", "epoch", "flavour", "lost", "replid")
 
 
 class Store:
@@ -25,6 +28,7 @@ class Store:
         self.scripts = Scripts(client)
         self._epoch = ""
         self._seen = 0
+        self._judging = False
 
     @property
     def epoch(self) -> str:
@@ -45,12 +49,13 @@ class Store:
         """
         with translated():
             pipe = self.client.pipeline(transaction=True)
-            pipe.hmget(self.keys.meta, ["cluster", "epoch", "flavour"])
+            pipe.hmget(self.keys.meta, META)
             pipe.get(self.keys.rev)
-            (cluster, epoch, flavour), rev = pipe.execute()
-        if not cluster or not epoch or rev is None:
+            values, rev = pipe.execute()
+        known = {name: (value or b"").decode() for name, value in zip(META, values, strict=True)}
+        if not known["cluster"] or not known["epoch"] or rev is None:
             raise StoreEmpty("the store holds no Muster data")
-        return Meta(cluster.decode(), epoch.decode(), (flavour or b"").decode(), int(rev))
+        return Meta(rev=int(rev), **known)
 
     def attach(self) -> Meta:
         """Take the store's present epoch and revision as the ones to rely on.
@@ -59,10 +64,17 @@ class Store:
             HistoryLost: same epoch, lower revision; attaching must not paper over that.
         """
         meta = self.meta()
+        if meta.lost:
+            raise HistoryLost(f"the store lost history in epoch {meta.epoch}: {meta.lost}")
         if meta.epoch == self._epoch and meta.rev < self._seen:
-            raise HistoryLost(f"the store fell back to revision {meta.rev} in epoch {meta.epoch}")
-        self._epoch, self._seen = meta.epoch, meta.rev
+            raise self._fell_back(meta.rev, meta.epoch, self._seen)
+        self.enter(meta)
         return meta
+
+    def enter(self, meta: Meta) -> None:
+        """Take what the store holds for what it is, also when it lost history: for who judges that."""
+        self._epoch, self._seen = meta.epoch, meta.rev
+        self._judging = bool(meta.lost)
 
     def get(self, collection: str, field: str) -> Record | None:
         """One record, or None."""
@@ -148,6 +160,18 @@ class Store:
         compares = [] if rev is None else [Compare(collection, field, rev)]
         return self.txn(compares, [Change(collection, field, value)])
 
+    def epoch_record(self, epoch: str | None = None) -> dict[str, Any]:
+        """Why and since when an epoch is: `kind`, `reason`, `began`, `rev`, `lost`; {} if unknown."""
+        with translated():
+            raw = self.client.hget(self.keys.epochs, epoch or self._epoch)
+        return loads(raw, "epoch") if raw else {}
+
+    def judged(self, replid: str, *, token: int) -> None:
+        """The leader found the history of this server whole."""
+        keys = self.keys
+        names = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader")]
+        verdict(self.scripts.run("judged", names, [self._epoch, self._seen, token, replid]), self._epoch)
+
     def compact(self, upto: int) -> int:
         """Forget the log up to and including a revision; the revision it now begins after."""
         keys = [self.keys.meta, self.keys.rev, self.keys.compacted, self.keys.log]
@@ -166,13 +190,13 @@ class Store:
         wanted = replicas or could_take_over(self.client)
         with translated():  # WAIT looks at where the connection's last command found the server
             pipe = self.client.pipeline(transaction=False)
-            pipe.hget(self.keys.meta, "epoch")
+            pipe.hmget(self.keys.meta, ["epoch", "lost"])
             pipe.get(self.keys.rev)
             pipe.execute_command("WAIT", wanted, WAIT_MS)
-            epoch, rev, confirmed = pipe.execute()
-        check_epoch(epoch, self._epoch)
+            found, rev, confirmed = pipe.execute()
+        check_history(found, self._epoch)
         if int(rev or 0) < self._seen:
-            raise HistoryLost(f"the store fell back to revision {int(rev or 0)} in epoch {self._epoch}")
+            raise self._fell_back(int(rev or 0), self._epoch, self._seen)
         return int(confirmed) >= wanted
 
     def saw(self, rev: int) -> int:
@@ -184,15 +208,20 @@ class Store:
         epoch, seen = self._epoch, self._seen  # as they were when we asked: answers may overtake
         with translated():
             pipe = self.client.pipeline(transaction=True)
-            pipe.hget(self.keys.meta, "epoch")
+            pipe.hmget(self.keys.meta, ["epoch", "lost"])
             pipe.get(self.keys.rev)
             ask(pipe)
             found, raw_rev, *answers = pipe.execute()
-        check_epoch(found, epoch)
+        check_history((found[0], None if self._judging else found[1]), epoch)
         rev = int(raw_rev or 0)
         if rev < seen and epoch == self._epoch:
-            raise HistoryLost(f"the store fell back to revision {rev} in epoch {epoch}")
+            raise self._fell_back(rev, epoch, seen)
         return self.saw(rev), answers
+
+    def _fell_back(self, rev: int, epoch: str, seen: int) -> HistoryLost:
+        text = f"it fell back to revision {rev} from {seen}"
+        testify(self.scripts, self.keys.meta, epoch, text)
+        return HistoryLost(f"the store lost history in epoch {epoch}: {text}")
 
     @staticmethod
     def _check_bounds(compares: Sequence[Compare], changes: Sequence[Change]) -> None:

@@ -4,7 +4,7 @@ from store.errors import Compacted, HistoryLost
 from store.keys import Keys
 from store.kv.api import Event
 from store.kv.connection import Client, translated
-from store.kv.lua import check_epoch
+from store.kv.lua import Scripts, check_history, testify
 
 
 class Watch:
@@ -37,14 +37,16 @@ class Watch:
             pipe = self._client.pipeline(transaction=False)
             pipe.xread({self._keys.log: self._cursor}, count=most, block=wait_ms or None)
             pipe.get(self._keys.compacted)
-            pipe.hget(self._keys.meta, "epoch")
+            pipe.hmget(self._keys.meta, ["epoch", "lost"])
             pipe.get(self._keys.rev)
-            answer, compacted, epoch, rev = pipe.execute()
-        check_epoch(epoch, self._epoch)
+            answer, compacted, history, rev = pipe.execute()
+        check_history(history, self._epoch)
         if int(compacted or 0) > self._rev:
             raise Compacted(int(compacted))
         if int(rev or 0) < self._rev:
-            raise HistoryLost(f"the store fell back to revision {int(rev or 0)} in epoch {self._epoch}")
+            text = f"it fell back to revision {int(rev or 0)} from {self._rev}"
+            testify(Scripts(self._client), self._keys.meta, self._epoch, text)
+            raise HistoryLost(f"the store lost history in epoch {self._epoch}: {text}")
         entries = answer[0][1] if answer else []
         events = [_event(entry_id, fields) for entry_id, fields in entries]
         if entries:

@@ -214,7 +214,7 @@ def test_readyz_says_what_is_missing(manager):
     assert answer.json["checks"]["controller"].startswith("no controller leads")
     manager.store.client.set(manager.store.keys.rev, 0)
     manager.store._seen = 5
-    assert manager.get("/readyz").json["checks"]["store"].startswith("data lost: the store fell back")
+    assert manager.get("/readyz").json["checks"]["store"].startswith("data lost: the store lost history")
     manager.store.client.delete(manager.store.keys.meta)
     assert manager.get("/readyz").json["checks"]["store"].startswith("data lost: the store holds no")
 

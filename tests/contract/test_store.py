@@ -227,7 +227,6 @@ def test_a_lease_that_ran_out_is_no_proof(any_store, clock):
     for write in (
         lambda: any_store.txn([], [Change("c", "x", b"")], token=old.token),
         lambda: nodes.project("n", "uid", {}, (), token=old.token),
-        lambda: nodes.lift(99, token=old.token),
     ):
         with pytest.raises(Fenced):
             write()

@@ -205,6 +205,23 @@ class Cluster:
                 process.wait()
 
 
+def forget(cluster, *deployments):
+    """The store loses some deployments and a few revisions, as a fail-over to a lagging replica would."""
+    store = cluster.client()
+    for deployment in deployments:
+        for name in ("deployments", "deployments:status"):
+            store.hdel(f"muster:{name}", deployment)
+            store.hdel(f"muster:{name}:rev", deployment)
+        for alloc in [
+            key for key in store.hkeys("muster:allocations") if key.startswith(deployment.encode())
+        ]:
+            store.hdel("muster:allocations", alloc)
+            store.hdel("muster:allocations:rev", alloc)
+            for desired in store.keys("muster:n:*:desired"):
+                store.hdel(desired, alloc)
+    store.decrby("muster:rev", 3)
+
+
 @pytest.fixture
 def cluster(tmp_path):
     found = Cluster(tmp_path)

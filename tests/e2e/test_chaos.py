@@ -11,7 +11,7 @@ import pytest
 
 from store.faults import POINTS
 from tests.conftest import SOAK, eventually
-from tests.e2e.conftest import UNANSWERED, pid_and_start, shell
+from tests.e2e.conftest import UNANSWERED, forget, pid_and_start, shell
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000 if SOAK else 400)]
 
@@ -102,6 +102,22 @@ def services(running):
         assert pid_and_start(running.deployment(key)["tasks"][0]) == who
 
 
+def lose_records(cluster, client):
+    """The store forgets a deployment that runs; what runs is adopted."""
+    deployment = client.deploy("service")
+    client.wait(deployment, "RUNNING")
+    forget(cluster, deployment)
+
+    def adopted():
+        client.mend()
+        with contextlib.suppress(*UNANSWERED):
+            cluster.call(f"/v1/unclaimed/{deployment}/adopt", {})
+        return cluster.deployment(deployment)["status"] == "RUNNING"
+
+    eventually(adopted, 60)
+    client.ask("/api/task/task_group/stop", {"id": deployment})
+
+
 def provoke(cluster, point, client):
     """What else must happen for a point to be reached."""
     if point.startswith("api.join"):
@@ -109,14 +125,15 @@ def provoke(cluster, point, client):
     elif point.startswith(("brain.claim", "brain.facts")):
         cluster.agents["web-1"].kill()
         cluster.agents["web-1"].wait()
-    elif point.startswith("controller.lift"):
-        # The next leader finds a node that has obeyed more than the store knows of.
+    elif point.startswith("controller.mint"):
+        # The store falls back to an earlier revision: the leader begins another epoch.
         store = cluster.client()
-        store.delete("muster:n:{web-1}:desired")
-        cluster.kill("controller")
+        store.decrby("muster:rev", 3)
         # A frozen node takes no new work, and says so; wait until the leader has mended it.
         eventually(lambda: client.mend() or not (cluster.faults / point).exists(), 40)
         eventually(lambda: cluster.nodes().get("web-1", {}).get("frozen", "?") is None, 40)
+    elif point.startswith(("controller.adopt", "api.claim")):
+        lose_records(cluster, client)
     elif point.startswith(("controller.refuse", "api.withdraw")):
         nowhere = {"name": "t", "config": {"command": "nowhere.example:/bin/true"}}
         client.post("nowhere", nowhere)

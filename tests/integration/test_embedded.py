@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from store import bootstrap, snapshot
+from store import bootstrap, highest, snapshot
 from store.embedded import EmbeddedServer
 from store.errors import StoreEmpty, StoreError, Unsupported
 from store.home import Files
@@ -287,8 +287,8 @@ def test_the_same_backup_restored_twice_is_a_later_epoch_each_time(home, clock, 
         shutil.copy(tmp_path / "backup", home.db)
         home.server.load(home.db)
         store = home.start()
-        meta = bootstrap.mint(store, above=snapshot.recorded(home.files))
-        snapshot.record(home.files, meta)
+        meta = bootstrap.mint(store, above=highest.recorded(home.files))
+        highest.record(home.files, meta)
         seen.append((bootstrap.epoch_number(meta.epoch), meta.rev))
         home.server.stop()
     assert [number for number, _ in seen] == [2, 3, 4]

@@ -6,6 +6,7 @@ import pytest
 
 from store.errors import EpochChanged, Fenced, Unavailable
 from store.kv.api import Change
+from store.kv.connection import translated
 from store.kv.durability import replicated
 from store.kv.store import Store
 from store.kv.watch import Watch
@@ -53,16 +54,17 @@ def test_nothing_confirmed_is_lost_when_a_living_primary_is_replaced(make):
     eventually(lambda: all(w.lost or len(w.confirmed) > after[w] + 50 for w in writers), 40)
     for writer in writers:
         writer.end()
-    found = settled(Store(view.client), lambda: attached(view.client).values("w"))
+    found = settled(view, lambda: raw(view, "w"))
     for writer in writers:
         assert writer.confirmed.items() <= found.items()
     assert len(found) > 150
 
 
-def attached(client):
-    view = Store(client)
-    view.attach()
-    return view
+def raw(view, collection):
+    """What lies in a collection of the new primary, whether or not it is to be believed."""
+    with translated():
+        found = view.client.hgetall(view.keys.collection(collection))
+    return {field.decode(): value for field, value in found.items()}
 
 
 def test_a_write_that_no_replica_confirms_is_said_to_be_so_and_stays(make):
@@ -112,9 +114,7 @@ def test_lost_writes_are_noticed_by_everybody_who_saw_them(make):
     for attempt in attempts:
         with pytest.raises(EpochChanged):  # or HistoryLost, one of its kind
             settled(view, attempt)
-    newcomer = Store(sentinels.client("new"))
-    newcomer.attach()
-    assert newcomer.values("c") == {"kept": b"1"}
+    assert settled(view, lambda: raw(view, "c")) == {"kept": b"1"}
 
 
 @pytest.mark.parametrize("min_replicas", [0, 1])
@@ -161,7 +161,7 @@ def test_no_write_lands_on_an_old_primary_that_comes_back(make):
     for writer in writers:
         assert writer.began.wait(20)
     sentinels.kill(0)
-    new = sentinels.promoted(0)
+    sentinels.promoted(0)
     sentinels.start(0)
     old, seen = sentinels.admin(0), []
     fresh = []
@@ -182,7 +182,7 @@ def test_no_write_lands_on_an_old_primary_that_comes_back(make):
         writer.end()
     assert seen, "it was demoted before anybody could look"
     assert set(seen) == {seen[0]}
-    assert set(fresh) == {sentinels.ports[new]}
+    assert sentinels.ports[0] not in fresh
 
 
 def test_a_leader_on_a_paused_primary_writes_nothing_more(make, clock):

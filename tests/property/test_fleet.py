@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_api.core.actions import Collect, Lift, Place, Project, Refuse, Reorder, SetStatus
+from manager_api.core.actions import Collect, Place, Project, Refuse, Reorder, SetStatus
 from manager_api.core.fleet import Stored
 from manager_api.core.plan import plan_deployments, plan_nodes
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
@@ -51,8 +51,6 @@ class World:
                         fleet.drop_allocation(field)
                     else:
                         {DEPLOYMENTS: fleet.deployments, STATUS: fleet.status}[collection].pop(field)
-            case Lift():
-                self.rev = max(self.rev, action.rev)
             case Project():
                 state = fleet.states[action.node]
                 for key, entry in action.puts.items():

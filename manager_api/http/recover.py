@@ -1,0 +1,80 @@
+"""An empty store gets its cluster back; its nodes join again, and what they run is adopted or stopped."""
+
+from pathlib import Path
+
+import falcon
+import orjson
+
+from manager_api.http import bodies
+from manager_api.http.durability import writes
+from manager_api.http.errors import ApiError, invalid
+from manager_api.http.schemas import RecoverSchema
+from manager_api.http.services import Services
+from store import bootstrap, highest
+from store.codec import Json
+from store.errors import StoreEmpty
+from store.home import Files
+from store.kv.api import Meta
+from store.kv.store import Store
+from store.process import write_whole
+
+CANNOT = "There is nothing to recover"
+
+_BODY = RecoverSchema()
+
+
+def recover(store: Store, files: Files | None, cluster: str | None, *, dry_run: bool) -> Json:
+    """Begin anew in an empty store, as the cluster that lived there; what was, or would be, begun.
+
+    Raises:
+        ApiError: 400 when nobody knows which cluster that was; 409 when the store is not empty.
+    """
+    known = _known(files)
+    wanted = cluster or known
+    if not wanted:
+        raise invalid("cluster: this manager does not know which one it was; an agent's join.json says it")
+    above = highest.recorded(files) if files is not None else (0, 0)
+    meta = _present(store)
+    if meta is not None and (meta.cluster == wanted or not bootstrap.is_bare(store)):
+        raise ApiError(409, CANNOT, f"the store holds cluster {meta.cluster} at revision {meta.rev}")
+    plan = {"cluster": wanted, "known": known, "above_epoch": above[0], "above_rev": above[1]}
+    if dry_run:
+        return {**plan, "epoch": None}
+    if meta is None:
+        new = bootstrap.recover(store, wanted, above)
+    else:
+        bootstrap.rename(store, wanted)
+        new = bootstrap.mint(store, above, kind="recovered", reason=f"given the cluster id {wanted}")
+    if files is not None:
+        write_whole(files.cluster, wanted.encode())
+        highest.record(files, new)
+    return {**plan, "epoch": new.epoch}
+
+
+def _present(store: Store) -> Meta | None:
+    try:
+        return store.meta()
+    except StoreEmpty:
+        return None
+
+
+def _known(files: Files | None) -> str | None:
+    path: Path | None = files.cluster if files is not None else None
+    return path.read_text() if path is not None and path.exists() else None
+
+
+@writes
+class Recover:
+    """`POST /v1/recover`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Give an empty store its cluster back, or say what that would mean."""
+        body = bodies.read(req, _BODY, optional=True)
+        services = self._services
+        found = recover(
+            services.store, services.access.files, body.get("cluster"), dry_run=bool(body.get("dry_run"))
+        )
+        resp.data = orjson.dumps(found)

@@ -1,0 +1,393 @@
+"""Who may say that history was lost, what becomes of allocations then, and of claims on unclaimed work."""
+
+import pytest
+
+from manager_api.controller import history
+from manager_api.controller.history import DOUBTED_FOR, History
+from manager_api.controller.mirror import Mirror
+from manager_api.core.actions import Adopt, Collect, Place, Project, Reorder
+from manager_api.core.fleet import Stored
+from manager_api.core.plan import plan_deployments, plan_nodes
+from store import bootstrap, highest
+from store.codec import dumps
+from store.errors import EpochChanged, HistoryLost
+from store.home import Files
+from store.keys import CLAIMS, NODES
+from store.kv.lease import Lease
+from store.kv.server import Server
+from store.model.epoch import MOST_AHEAD, MOST_EPOCHS_AHEAD, Seen, above, contradicts, credible
+from tests.builders import a_fleet, a_task, a_template, add_deployment, add_node, add_template
+
+pytestmark = pytest.mark.unit
+
+FOUND = Seen("the store", "3-aa", 100)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rev", "lost"),
+    [
+        ("3-aa", 100, False), ("3-aa", 99, False), ("2-bb", 500, False), ("junk", 500, False),
+        ("3-aa", 101, True), ("4-cc", 1, True), ("3-bb", 50, True),
+    ],
+)  # fmt: skip
+def test_who_saw_more_than_the_store_remembers_saw_it_lose_something(epoch, rev, lost):
+    assert (contradicts(FOUND, Seen("w", epoch, rev)) is not None) is lost
+
+
+def test_claims_beyond_reason_are_not_believed():
+    good = [Seen("a", "3-aa", 100 + MOST_AHEAD), Seen("b", f"{3 + MOST_EPOCHS_AHEAD}-x", 1)]
+    bad = [Seen("c", "3-aa", 101 + MOST_AHEAD), Seen("d", f"{4 + MOST_EPOCHS_AHEAD}-x", 1), Seen("e", "?", 1)]
+    assert credible(FOUND, [*good, *bad]) == good
+    assert above(FOUND, good) == (3 + MOST_EPOCHS_AHEAD, 100 + MOST_AHEAD)
+
+
+# -- what the nodes have obeyed
+
+
+def a_case(generation=1, wanted="running"):
+    fleet = a_fleet("2-bb")
+    state = add_node(fleet)
+    add_template(fleet, a_template(a_task("t0")))
+    add_deployment(fleet)
+    fleet.began = 1000
+    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert isinstance(place, Place)
+    data = {**place.allocations["dep.0"], "generation": generation, "wanted": wanted}
+    fleet.put_allocation("dep.0", Stored(data, 7))
+    fleet.status["dep"] = Stored(place.status, 8)
+    return fleet, state
+
+
+def said(generation=1, wanted="running", state="running", uid="uid-web-1", **more):
+    tasks = [{"name": "t0", "state": state, "pid": 5}]
+    return {"generation": generation, "wanted": wanted, "uid": uid, "rev": 5, "tasks": tasks, **more}
+
+
+def raised(fleet):
+    actions = plan_nodes(fleet, ["web-1"])
+    if not isinstance(actions[0], Reorder):
+        return None
+    (_, new) = actions[0].allocations["dep.0"]
+    return new["generation"], new["wanted"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "restored", "then"),
+    [
+        ((1, "running"), (1, "running"), False, None),
+        ((2, "running"), (1, "running"), False, None),
+        ((2, "running"), (1, "stopped"), False, None),
+        ((1, "stopped"), (1, "running"), False, None),
+        ((1, "running"), (3, "running"), False, (3, "running")),  # nothing restarts
+        ((1, "stopped"), (3, "running"), False, (3, "stopped")),
+        ((1, "running"), (1, "stopped"), False, (1, "stopped")),  # stopped is terminal
+        ((1, "running"), (2, "stopped"), False, (2, "stopped")),
+        ((1, "running"), (1, "stopped"), True, (2, "running")),  # the backup is meant
+        ((1, "running"), (2, "stopped"), True, (3, "running")),
+        ((1, "running"), (10**9, "running"), False, None),  # not believed
+    ],
+)
+def test_allocations_catch_up_with_what_their_node_has_obeyed(ours, theirs, restored, then):
+    fleet, state = a_case(*ours)
+    fleet.restored = restored
+    state.actual["dep.0"] = said(*theirs, state="running" if theirs[1] == "running" else "stopped")
+    assert raised(fleet) == then
+
+
+def test_another_machine_cannot_raise_anything():
+    fleet, state = a_case()
+    state.actual["dep.0"] = said(5, uid="somebody else")
+    assert raised(fleet) is None
+
+
+def test_what_runs_already_is_decided_as_it_was():
+    fleet, _ = a_case()
+    fleet.drop_allocation("dep.0")
+    del fleet.status["dep"]
+    add_node(fleet, "web-2").actual["dep.0"] = said(4, uid="uid-web-2")
+    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert (place.allocations["dep.0"]["node"], place.allocations["dep.0"]["generation"]) == ("web-2", 4)
+
+
+def test_nothing_old_is_decided_while_nodes_may_yet_tell_what_they_run():
+    fleet, _ = a_case()
+    fleet.drop_allocation("dep.0")
+    del fleet.status["dep"]
+    fleet.catching_up = True
+    assert plan_deployments(fleet, 1e9, ["dep"]) == []
+    fleet.deployments["dep"].rev = fleet.began + 1  # asked for in this epoch: nothing can run of it
+    assert len(plan_deployments(fleet, 1e9, ["dep"])) == 1
+
+
+# -- claims
+
+
+def claim(fleet, wanted, deployment="dep", node="web-1", uid="uid-web-1", tasks=("t0",), alloc="dep.0"):
+    order = {
+        "v": 1, "deployment": deployment, "template": "etl", "version": 1, "group": "group-0", "index": 0,
+        "generation": 3, "wanted": "running", "rev": 5, "tasks": [a_task(name) for name in tasks],
+    }  # fmt: skip
+    record = {"v": 1, "node": node, "uid": uid, "alloc": alloc, "wanted": wanted, "order": order}
+    fleet.put_claim(f"{node}/{alloc}", Stored({**record, "template": "etl", "version": 1}, 9))
+
+
+def unclaimed_case(*, adopted=True):
+    fleet, state = a_case()
+    fleet.drop_allocation("dep.0")
+    del fleet.status["dep"]
+    if adopted:
+        fleet.deployments["dep"].data["adopted"] = 1e9
+    return fleet, state
+
+
+def test_adopted_work_becomes_an_allocation_of_the_same_generation():
+    fleet, _ = unclaimed_case()
+    claim(fleet, "running")
+    (action,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert isinstance(action, Adopt)
+    allocation = action.allocations["dep.0"]
+    assert (allocation["node"], allocation["generation"], allocation["wanted"]) == ("web-1", 3, "running")
+    assert action.status["allocations"] == [{"id": "dep.0", "node": "web-1", "tasks": ["t0"]}]
+    assert action.claims == {"web-1/dep.0": 9}
+
+
+def test_an_adopted_deployment_is_never_placed_by_itself():
+    fleet, _ = unclaimed_case()
+    assert plan_deployments(fleet, 1e9, ["dep"]) == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"uid": "another"}, {"node": "gone"}, {"tasks": ("other",)}, {"deployment": "none"}]
+)
+def test_claims_to_which_nothing_can_come_are_dropped(wrong):
+    fleet, _ = unclaimed_case()
+    claim(fleet, "running", **wrong)
+    (action,) = plan_deployments(fleet, 1e9, [wrong.get("deployment", "dep")])
+    assert isinstance(action, Collect)
+    assert action.records[0][0] == CLAIMS
+
+
+def test_a_copy_elsewhere_is_not_adopted_but_can_be_stopped():
+    fleet, _ = a_case()  # dep.0 is listed on web-1
+    state = add_node(fleet, "web-2")
+    state.actual["dep.0"] = said(3, uid="uid-web-2")
+    claim(fleet, "running", node="web-2", uid="uid-web-2")
+    (action,) = [each for each in plan_deployments(fleet, 1e9, ["dep"]) if isinstance(each, Collect)]
+    assert action.subject == "web-2/dep.0"
+    claim(fleet, "stopped", node="web-2", uid="uid-web-2")
+    (project,) = plan_nodes(fleet, ["web-2"])
+    tombstone = project.puts["dep.0"]
+    assert (tombstone["wanted"], tombstone["generation"], "rev" in tombstone) == ("stopped", 3, False)
+
+    state.desired["dep.0"] = {"rev": 11, "generation": 3, "wanted": "stopped", "adjusted": 0}
+    assert plan_nodes(fleet, ["web-2"]) == [], "it is asked for once"
+    state.actual["dep.0"] = said(3, "stopped", "stopped", "uid-web-2", epoch="2-bb") | {"rev": 11}
+    fleet.status["dep"] = Stored({**fleet.status["dep"].data, "status": "STOPPED"}, 8)
+    collect, drop = plan_nodes(fleet, ["web-2"])
+    assert (collect.subject, drop.deletes) == ("web-2/dep.0", ("dep.0",))
+
+
+def test_a_claim_on_what_the_node_forgot_is_dropped():
+    fleet, _ = unclaimed_case()
+    claim(fleet, "stopped")
+    (action,) = plan_nodes(fleet, ["web-1"])
+    assert isinstance(action, Collect)
+    fleet.states["web-1"].beat["epoch"] = "1-aa"  # it has not heard of this epoch yet
+    (action,) = plan_nodes(fleet, ["web-1"])
+    assert isinstance(action, Project)
+
+
+# -- the leader's judgement, on a store
+
+
+@pytest.fixture
+def lineage(monkeypatch):
+    found = {"ids": ("r1", "0" * 40)}
+    monkeypatch.setattr(Server, "lineage", lambda _: found["ids"])
+    return found
+
+
+class Leader:
+    def __init__(self, store, clock, files=None):
+        self.store, self.clock = store, clock
+        self.history = History(store, clock, files)
+        self.lease = Lease(store, "leader", "me", 60_000)
+        self.before = None
+
+    def lead(self):
+        """Whether a new epoch began."""
+        self.history.enter()
+        mirror = Mirror(self.store, self.clock)
+        mirror.load()
+        minted = self.history.settle(mirror, self.before, self.lease.acquire())
+        if minted:
+            mirror = Mirror(self.store, self.clock)
+            mirror.load()
+        self.mirror, self.before = mirror, mirror.fleet
+        return minted
+
+    def beat(self, node, epoch, rev):
+        beat = {"uid": f"uid-{node}", "instance": "i", "epoch": epoch, "rev": rev, "ttl": 15.0}
+        self.store.client.set(self.store.keys.node(node).beat, dumps(beat))
+
+    def add(self, node):
+        self.store.put(NODES, node, dumps({"uid": f"uid-{node}", "features": [], "secret_sha256": "0" * 64}))
+
+
+@pytest.fixture
+def leader(fake_store, clock, lineage):
+    return Leader(fake_store, clock)
+
+
+def fall_back(store, by):
+    store.client.decrby(store.keys.rev, by)
+
+
+def test_a_whole_history_stays_in_its_epoch(leader):
+    leader.add("web-1")
+    epoch = leader.store.epoch
+    leader.beat("web-1", epoch, 1)
+    assert not leader.lead()
+    assert not leader.lead()
+    assert leader.store.epoch == epoch
+    assert leader.store.meta().replid == "r1"
+
+
+def test_the_leaders_own_memory_bears_witness_and_names_what_is_gone(leader):
+    leader.add("web-1")
+    leader.add("web-2")
+    leader.lead()
+    store = leader.store
+    fall_back(store, 1)
+    store.client.hdel(store.keys.collection(NODES), "web-2")
+    with pytest.raises(HistoryLost):
+        store.get(NODES, "web-1")
+    seen = store.seen
+    assert leader.lead()
+    about = store.epoch_record()
+    assert (about["kind"], about["lost"]) == ("lost", ["nodes/web-2"])
+    assert store.meta().lost == ""
+    assert store.seen > seen
+    leader.add("web-3")
+
+
+def test_the_disk_bears_witness(fake_store, clock, lineage, tmp_path):
+    files = Files(tmp_path)
+    leader = Leader(fake_store, clock, files)
+    for node in ("a", "b"):
+        leader.add(node)
+    assert not leader.lead()
+    leader.history.remember()
+    fall_back(fake_store, 1)
+    fake_store.enter(fake_store.meta())
+    another = Leader(fake_store, clock, files)  # a new process: it remembers nothing itself
+    assert another.lead()
+    assert "disk" in fake_store.epoch_record()["reason"]
+    another.history.remember()
+    assert highest.recorded(files) == (2, fake_store.seen)
+
+
+def test_a_node_that_obeyed_more_bears_witness_while_we_lead(leader):
+    leader.add("web-1")
+    leader.lead()
+    leader.beat("web-1", leader.store.epoch, leader.store.seen + 5)
+    leader.mirror.look(["web-1"])
+    with pytest.raises(HistoryLost, match="node web-1"):
+        leader.history.check(leader.mirror)
+    assert leader.lead()
+    assert leader.store.seen > bootstrap.LEAP
+
+
+def test_an_epoch_passes_all_that_any_node_has_seen(leader):
+    for node in ("web-1", "web-2"):
+        leader.add(node)
+    leader.beat("web-1", "7-xx", 5_000_000)
+    leader.beat("web-2", "9-yy", 3_000_000)
+    assert leader.lead()
+    assert leader.store.epoch.startswith("10-")
+    assert leader.store.seen > 5_000_000
+
+
+def test_one_node_alone_does_not_make_epoch_after_epoch(leader, clock):
+    leader.add("liar")
+    for expected in (True, False):
+        leader.beat("liar", leader.store.epoch, leader.store.seen + 1000)
+        assert leader.lead() is expected
+    leader.mirror.look(["liar"])
+    leader.history.check(leader.mirror)
+    clock.advance(DOUBTED_FOR + 1)
+    assert leader.lead()
+
+
+def test_what_cannot_be_true_is_not_believed(leader):
+    leader.add("liar")
+    leader.beat("liar", "999999-zz", 2**51)
+    assert not leader.lead()
+    assert leader.store.seen < 100
+
+
+def test_a_mark_that_anybody_left_is_enough(leader):
+    leader.lead()
+    store = leader.store
+    store.client.hset(store.keys.meta, "lost", "somebody saw it")
+    with pytest.raises(HistoryLost, match="somebody saw it"):
+        leader.add("web-1")
+    assert leader.lead()
+    leader.add("web-1")
+
+
+def test_a_promoted_replica_begins_an_epoch_a_restarted_server_does_not(leader, lineage):
+    leader.lead()
+    lineage["ids"] = ("r2", "0" * 40)
+    assert not leader.lead()
+    assert leader.store.meta().replid == "r2"
+    lineage["ids"] = ("r3", "r2")
+    assert leader.lead()
+    assert not leader.lead(), "once for each promotion"
+
+
+def test_another_clusters_store_is_left_alone(leader):
+    leader.lead()
+    store = leader.store
+    store.client.hset(store.keys.meta, "cluster", "f" * 32)
+    with pytest.raises(EpochChanged, match="cluster"):
+        leader.history.enter()
+
+
+def test_only_so_many_lost_records_are_named(leader):
+    for number in range(history.MOST_NAMED + 5):
+        leader.add(f"n{number}")
+    leader.lead()
+    store = leader.store
+    store.client.delete(store.keys.collection(NODES))
+    fall_back(store, 1)
+    assert leader.lead()
+    lost = store.epoch_record()["lost"]
+    assert (len(lost), lost[-1]) == (history.MOST_NAMED + 1, "and 5 more")
+
+
+def test_only_the_last_epochs_are_remembered(fake_store):
+    for _ in range(bootstrap.EPOCHS_KEPT + 5):
+        bootstrap.mint(fake_store)
+    names = fake_store.client.hkeys(fake_store.keys.epochs)
+    assert len(names) == bootstrap.EPOCHS_KEPT
+    assert min(bootstrap.epoch_number(name.decode()) for name in names) == 7
+
+
+def test_a_late_leader_cannot_begin_an_epoch(leader):
+    from store.errors import Fenced
+
+    leader.lead()
+    with pytest.raises(Fenced):
+        bootstrap.mint(leader.store, token=99)
+
+
+def test_fenced_writes_are_counted(leader):
+    from store.errors import Fenced
+    from store.kv.api import Change
+
+    leader.lead()
+    for _ in range(2):
+        with pytest.raises(Fenced):
+            leader.store.txn([], [Change(NODES, "x", b"{}")], token=99)
+    assert leader.store.client.hget(leader.store.keys.meta, "fenced") == b"2"
