@@ -15,7 +15,7 @@ from agentd.facts import addresses
 from agentd.identity import Identity
 from store.errors import Claimed, Denied, EpochChanged, StoreError, Unavailable
 from store.keys import Keys
-from store.kv.connection import connect
+from store.kv.connection import connect, redacted
 from store.kv.node import RedisNodeLink
 from store.process import write_whole
 from store.version import VERSION
@@ -69,7 +69,7 @@ class Joiner:
         known = self._known
         assert known is not None
         password = known.password or self._identity.secret
-        make = {"username": known.username, "password": password}
+        make: dict[str, Any] = {"username": known.username, "password": password}
         client = connect(known.url, name=self._identity.node, **make)
         waker = connect(known.url, name=f"{self._identity.node}-wake", **make)
         answerer = connect(known.url, name=f"{self._identity.node}-logs", **make)
@@ -101,7 +101,7 @@ class Joiner:
             )
         if store.get("warning"):
             log.warning("%s", store["warning"])
-        log.info("joined cluster %s as %s; store %s", cluster, self._identity.node, store["url"])
+        log.info("joined cluster %s as %s; store %s", cluster, self._identity.node, redacted(store["url"]))
         self._known = fresh
         try:
             write_whole(self._path, json.dumps(asdict(fresh)).encode())

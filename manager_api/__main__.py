@@ -125,6 +125,7 @@ def _run(settings: ManagerSettings) -> int:
             holder=_holder(files),
             home=files.home,
             server=str(settings.store_server) if settings.store_server else None,
+            durability=settings.durability,
         )
     environment = access.environment()
     if settings.log_file:

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from store.config import ConfigError, Setting, boolean, port
+from store.errors import Unsupported
 from store.home import Files
+from store.kv.url import check
 
 DEFAULT_STORE_PORT = 8082
+LOCAL, REPLICATED = "local", "replicated"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -17,15 +20,29 @@ def _fsync(text: str) -> str:
     return text
 
 
+def durability(text: str) -> str:
+    """How far a write must have come before it is answered.
+
+    Raises:
+        ValueError: neither of the two.
+    """
+    if text not in (LOCAL, REPLICATED):
+        raise ValueError(f"{text!r} is neither {LOCAL} nor {REPLICATED}")
+    return text
+
+
 SETTINGS = (
     Setting("port", port, 8080, "port of the HTTP API; 0: any free one", "PORT"),
     Setting("listen", str, "127.0.0.1", "address to listen on", "ADDRESS"),
     Setting("db_path", Path, Path("resource_monitor.db"), "snapshot of the embedded store", "FILE"),
     Setting("sftp_host", str, None, "where artifacts lie: sftp://user:password@host:port/path/", "URL"),
-    Setting("store", str, None, "an external store, redis://…, instead of the embedded one", "URL"),
+    Setting("store", str, None, "an external store, redis://… or sentinel://…, not the embedded one", "URL"),
     Setting("store_port", port, None, "port of the embedded store, for agents", "PORT"),
     Setting("store_server", Path, None, "the server program to embed, instead of the one found", "FILE"),
     Setting("fsync", _fsync, "everysec", "when the embedded store syncs: everysec, or always", "WHEN"),
+    Setting(
+        "durability", durability, LOCAL, "what calls wait for unless they say: local, or replicated", "HOW"
+    ),
     Setting("insecure", boolean, False, "serve other machines although there is no access control yet"),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
 )
@@ -45,6 +62,7 @@ class ManagerSettings:
     store_port: int | None
     store_server: Path | None
     fsync: str
+    durability: str
     insecure: bool
     log_file: Path | None
 
@@ -79,24 +97,18 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
             raise ConfigError(
                 "--fsync is for the embedded store: set appendfsync always on the server at --store"
             )
+    elif settings.durability != LOCAL:
+        raise ConfigError("--durability replicated needs an external store with replicas: see --store")
     if not settings.db_path.name or settings.db_path.is_dir():
         raise ConfigError(f"--db-path {settings.db_path} is not a file's name")
     return settings
 
 
 def _check_store(url: str) -> None:
-    from urllib.parse import urlsplit
-
     try:
-        parts = urlsplit(url)
-        _ = parts.port
-        good = parts.scheme in ("redis", "rediss") and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:  # the text itself may hold a password
-        raise ConfigError(
-            "--store: expected redis://user:password@host:port/0; special characters percent-encoded"
-        )
+        check(url)
+    except Unsupported as error:
+        raise ConfigError(f"--store: {error}") from None
 
 
 def _check_sftp(url: str) -> None:
@@ -122,6 +134,8 @@ class StoreAccess:
     password_file: str | None
     holder: str
     """Who we are in elections: the same for every life of this manager."""
+    durability: str = LOCAL
+    """What a call's writes wait for unless it says otherwise: `local` or `replicated`."""
     home: Path | None = None
     """The manager's own directory."""
     server: str | None = None
@@ -134,6 +148,7 @@ class StoreAccess:
             "MUSTER_STORE_ADVERTISED_PORT": str(self.advertised_port or ""),
             "MUSTER_STORE_PASSWORD_FILE": self.password_file or "",
             "MUSTER_HOLDER": self.holder,
+            "MUSTER_DURABILITY": self.durability,
             "MUSTER_MANAGER_HOME": str(self.home.resolve()) if self.home else "",
             "MUSTER_SERVER_PROGRAM": self.server or "",
         }
@@ -148,6 +163,7 @@ class StoreAccess:
             advertised_port=int(advertised) if advertised else None,
             password_file=environ.get("MUSTER_STORE_PASSWORD_FILE"),
             holder=environ.get("MUSTER_HOLDER", "manager"),
+            durability=environ.get("MUSTER_DURABILITY", LOCAL),
             home=Path(environ["MUSTER_MANAGER_HOME"]) if environ.get("MUSTER_MANAGER_HOME") else None,
             server=environ.get("MUSTER_SERVER_PROGRAM"),
         )

@@ -9,7 +9,17 @@ from typing import Any
 import click
 
 from muster import backup, context, deploying, doctor, living, output
-from muster.cli import NOT_FOUND, form_option, main, speaks, timeout_option, url_option, wait_option
+from muster.cli import (
+    NOT_FOUND,
+    form_option,
+    main,
+    replicated_option,
+    speaks,
+    timeout_option,
+    url_option,
+    wait_option,
+    warn_unconfirmed,
+)
 from muster.client import Client
 
 PS_TITLES = (
@@ -93,10 +103,11 @@ def templates(url: str | None, form: str) -> None:
 @form_option
 @wait_option
 @timeout_option
+@replicated_option
 @speaks
-def deploy(what: str, url: str | None, form: str, wait: bool, timeout: float) -> None:  # noqa: FBT001
+def deploy(what: str, url: str | None, form: str, wait: bool, timeout: float, replicated: bool) -> None:  # noqa: FBT001
     """Deploy a template file (JSON or YAML), or a template that the manager has."""
-    client = Client(context.manager_url(url))
+    client = Client(context.manager_url(url), replicated=replicated)
     path = Path(what)
     if path.is_file():
         template = deploying.read_template(path)
@@ -109,6 +120,7 @@ def deploy(what: str, url: str | None, form: str, wait: bool, timeout: float) ->
         name = what
     deployment = client.post("/api/task/task_group/deploy", {"name": name})["id"]
     output.note(f"deployment {deployment}")
+    warn_unconfirmed(client)
     if wait:
         deploying.wait_up(client, deployment, timeout)
     if form == "json":

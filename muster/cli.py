@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from muster import deploying, output
-from muster.client import Refused, Unreachable
+from muster.client import Client, Refused, Unreachable
 
 FAILED, NOT_FOUND, NOT_ALLOWED, UNREACHABLE, TIMED_OUT = 1, 4, 5, 6, 124
 _OF_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
@@ -45,7 +45,18 @@ form_option = click.option(
     "-o", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
 )
 wait_option = click.option("--wait/--no-wait", default=True, help="Wait until it is done.", show_default=True)
+replicated_option = click.option(
+    "--replicated", is_flag=True, help="Have it confirmed by a replica of the store; warn if none does."
+)
 timeout_option = click.option("--timeout", default=300.0, help="Seconds to wait at most.", show_default=True)
+
+
+def warn_unconfirmed(client: Client) -> None:
+    """Say so if what was written may be lost with the store's primary."""
+    if client.unconfirmed:
+        output.note(
+            "muster: warning: done, but no replica of the store confirmed it: a fail-over may lose it"
+        )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -27,10 +27,16 @@ class Refused(Exception):
 
 
 class Client:
-    """One manager."""
+    """One manager.
 
-    def __init__(self, url: str) -> None:
+    `replicated`: what is written is to reach a replica of the store; `unconfirmed` says afterwards
+    whether any of it was answered without that.
+    """
+
+    def __init__(self, url: str, *, replicated: bool = False) -> None:
         self.url = url.rstrip("/")
+        self.unconfirmed = False
+        self._replicated = replicated
 
     def get(self, path: str) -> Any:
         """The answer of a GET.
@@ -85,11 +91,17 @@ class Client:
 
     def _call(self, method: str, path: str, body: Any) -> Any:
         data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        asking = self._replicated and method != "GET"
+        if asking:
+            headers["Muster-Durability"] = "replicated"
         try:
             request = urllib.request.Request(  # noqa: S310 - the URL is its user's own
-                self.url + path, data=data, method=method, headers={"Content-Type": "application/json"}
+                self.url + path, data=data, method=method, headers=headers
             )
             with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as answer:  # noqa: S310
+                if asking and answer.headers.get("Muster-Replicated") != "yes":
+                    self.unconfirmed = True
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise Refused(error.code, _body(error)) from error

@@ -3,7 +3,15 @@
 import click
 
 from muster import context, deploying, output
-from muster.cli import main, speaks, timeout_option, url_option, wait_option
+from muster.cli import (
+    main,
+    replicated_option,
+    speaks,
+    timeout_option,
+    url_option,
+    wait_option,
+    warn_unconfirmed,
+)
 from muster.client import Client
 from muster.unclaimed import claim
 
@@ -14,15 +22,24 @@ from muster.unclaimed import claim
 @url_option
 @wait_option
 @timeout_option
+@replicated_option
 @speaks
-def stop(deployment: str, unclaimed: bool, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
+def stop(
+    deployment: str,
+    unclaimed: bool,  # noqa: FBT001
+    url: str | None,
+    wait: bool,  # noqa: FBT001
+    timeout: float,
+    replicated: bool,  # noqa: FBT001
+) -> None:
     """Stop a deployment; the beginning of its id is enough."""
-    client = Client(context.manager_url(url))
+    client = Client(context.manager_url(url), replicated=replicated)
     if unclaimed:
         claim(client, (_given(deployment),), "stop", wait=wait, timeout=timeout)
         return
     found = deploying.find(client, _given(deployment))
     client.post("/api/task/task_group/stop", {"id": found})
+    warn_unconfirmed(client)
     if wait:
         deploying.wait_stopped(client, found, timeout)
     print(found)
@@ -33,12 +50,14 @@ def stop(deployment: str, unclaimed: bool, url: str | None, wait: bool, timeout:
 @url_option
 @wait_option
 @timeout_option
+@replicated_option
 @speaks
-def restart(deployment: str, url: str | None, wait: bool, timeout: float) -> None:  # noqa: FBT001
+def restart(deployment: str, url: str | None, wait: bool, timeout: float, replicated: bool) -> None:  # noqa: FBT001
     """Start all tasks of a deployment anew, those that failed and stayed down, too."""
-    client = Client(context.manager_url(url))
+    client = Client(context.manager_url(url), replicated=replicated)
     found = deploying.find(client, _given(deployment))
     client.post(f"/v1/deployments/{found}/restart", {})
+    warn_unconfirmed(client)
     if wait:
         deploying.wait_up(client, found, timeout)
     print(found)

@@ -22,8 +22,8 @@ def main() -> int:
     logs.setup(Path(log_file) if log_file else None)
     access = StoreAccess.from_environment(dict(os.environ))
     password = access.password()
-    store = Store(connect(access.url, name="controller", password=password))
-    watcher = connect(access.url, name="controller-watch", password=password)
+    store = Store(connect(access.url, name="controller", password=password, recheck=True))
+    watcher = connect(access.url, name="controller-watch", password=password, recheck=True)
     controller = Controller(store, watcher, access.holder, SystemClock(), access.files)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: controller.stop())

@@ -18,6 +18,7 @@ from store.errors import Compacted, Fenced, StoreError, Unsupported
 from store.home import Files
 from store.kv.connection import Client
 from store.kv.server import Server
+from store.kv.servers import NodeUsers
 from store.kv.store import Store
 from store.recipes.election import Election
 
@@ -52,6 +53,7 @@ class Controller:
         self._election = Election(store, holder, clock)
         self._history = History(store, clock, files)
         self._stop = threading.Event()
+        self._users = NodeUsers(store.client, store.keys)
         self._run_id = ""
         self._caretaker: Caretaker
         self._hearing = Hearing(clock)
@@ -161,20 +163,23 @@ class Controller:
         self._caretaker.round()
         if Server(self._store.client).run_id() != self._run_id:
             self._server_changed(mirror)
+        self._spread_users(mirror)
 
     def _server_changed(self, mirror: Mirror) -> None:
         """Another server process: it knows no node users, and its clock may have stood still."""
         server = Server(self._store.client)
         mirror.presence.grace()
-        try:
-            for batch in batches(list(mirror.fleet.nodes), NODES_AT_ONCE):
-                secrets = {node: mirror.fleet.nodes[node].data["secret_sha256"] for node in batch}
-                server.grant_nodes(self._store.keys, secrets)
-                self._election.campaign()
-        except Unsupported as error:
-            log.warning("%s: every node can read every key", error)
+        self._spread_users(mirror)
         self._caretaker.granted()
         self._run_id = server.run_id()
+
+    def _spread_users(self, mirror: Mirror) -> None:
+        """Node users are not replicated: every server of the store is told of them."""
+        secrets = {node: stored.data["secret_sha256"] for node, stored in mirror.fleet.nodes.items()}
+        try:
+            self._users.spread(secrets, self._election.campaign)
+        except Unsupported as error:
+            log.warning("%s: every node can read every key", error)
 
 
 def batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:

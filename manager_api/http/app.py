@@ -14,6 +14,7 @@ from manager_api.http import (
     templates,
     unclaimed,
 )
+from manager_api.http.durability import DurabilityHeaders
 from manager_api.http.errors import (
     ApiError,
     handle_api_error,
@@ -44,6 +45,7 @@ class Headers:
 def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response]:
     """The WSGI application over some services; no globals."""
     app = falcon.App(middleware=[Headers()])
+    app.add_middleware(DurabilityHeaders(services))
     app.req_options.strip_url_path_trailing_slash = True
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, handle_unexpected)

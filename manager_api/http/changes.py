@@ -8,6 +8,7 @@ import orjson
 
 from manager_api.http import bodies
 from manager_api.http.deployments import update
+from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
 from manager_api.http.schemas import EmptySchema, LimitSchema
 from manager_api.http.services import Services
@@ -92,6 +93,7 @@ def _check_nodes(store: Store, nodes: list[str]) -> None:
             raise ApiError(409, CANNOT, f"the agent of node {node} does not offer limits")
 
 
+@writes
 class Restart:
     """`POST /v1/deployments/{id}/restart`."""
 
@@ -105,6 +107,7 @@ class Restart:
         _answer(resp, deployment)
 
 
+@writes
 class Limits:
     """`POST /v1/deployments/{id}/limits`."""
 

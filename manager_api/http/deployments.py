@@ -7,6 +7,7 @@ import falcon
 import orjson
 
 from manager_api.http import bodies, templates, views
+from manager_api.http.durability import writes
 from manager_api.http.errors import NO_DEPLOYMENT, ApiError
 from manager_api.http.schemas import IdSchema, NameSchema
 from manager_api.http.services import Services
@@ -122,6 +123,7 @@ def _unknown(deployment: str) -> ApiError:
     return ApiError(404, NO_DEPLOYMENT, f"there is no deployment with id {deployment!r}")
 
 
+@writes
 class Deploy:
     """`POST /api/task/task_group/deploy`."""
 
@@ -148,6 +150,7 @@ class Query:
         resp.data = orjson.dumps({"id": deployment, "status": contract_number(found), "state": found})
 
 
+@writes
 class Stop:
     """`POST /api/task/task_group/stop`."""
 

@@ -1,12 +1,12 @@
 """Nodes: listed with what their heartbeats say; joined by their agents."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import falcon
 import orjson
 
 from manager_api.http import bodies
+from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
 from manager_api.http.schemas import JoinSchema
 from manager_api.http.services import Services
@@ -14,9 +14,11 @@ from store.codec import Json, dumps, loads, read_record
 from store.errors import BadRecord, Conflict, Unsupported
 from store.faults import fault
 from store.keys import NODES, NODES_STATUS
+from store.kv import servers
 from store.kv.projection import Projection
-from store.kv.server import Server, user_of
+from store.kv.server import user_of
 from store.kv.store import Store
+from store.kv.url import credentials, without_credentials
 from store.model.beat import heartbeat
 
 _JOIN = JoinSchema()
@@ -97,7 +99,7 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
         if record == known:
             return record
         if known.get("secret_sha256", said["secret_sha256"]) != said["secret_sha256"]:
-            Server(store.client).revoke_node(said["id"])  # whoever came in with the old one must go
+            servers.revoke(store.client, said["id"])  # whoever came in with the old one must go
         fault("api.join.before")
         try:
             store.put(NODES, said["id"], dumps(record), rev=old.rev if old else 0)
@@ -161,6 +163,7 @@ class Listing:
         resp.data = orjson.dumps(answer)
 
 
+@writes
 class Join:
     """`POST /v1/nodes/join`."""
 
@@ -188,12 +191,12 @@ class Join:
     def _credentials(self, store: Store, said: Json) -> Json:
         """The node's own user; its password is the secret whose digest it sent."""
         try:
-            Server(store.client).grant_node(store.keys, said["id"], said["secret_sha256"])
+            servers.grant(store.client, store.keys, said["id"], said["secret_sha256"])
         except Unsupported:
-            parts = urlsplit(self._services.access.url)
+            username, password = credentials(self._services.access.url)
             return {
-                "username": parts.username or None,
-                "password": self._services.access.password() or parts.password,
+                "username": username,
+                "password": self._services.access.password() or password,
                 "warning": "this store cannot limit nodes to their own keys (6.2): every node can read all",
             }
         return {"username": user_of(said["id"]), "password": None}
@@ -201,9 +204,7 @@ class Join:
     def _store_url(self, host: str) -> str:
         """As the caller can reach it: the embedded store is where the API is."""
         access = self._services.access
-        parts = urlsplit(access.url)
         if access.advertised_port is None:
-            bare = parts.netloc.rpartition("@")[2]
-            return parts._replace(netloc=bare).geturl()
+            return without_credentials(access.url)
         name = f"[{host}]" if ":" in host else host
         return f"redis://{name}:{access.advertised_port}/0"

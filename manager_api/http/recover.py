@@ -6,6 +6,7 @@ import falcon
 import orjson
 
 from manager_api.http import bodies
+from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
 from manager_api.http.schemas import RecoverSchema
 from manager_api.http.services import Services
@@ -62,6 +63,7 @@ def _known(files: Files | None) -> str | None:
     return path.read_text() if path is not None and path.exists() else None
 
 
+@writes
 class Recover:
     """`POST /v1/recover`."""
 

@@ -27,7 +27,7 @@ class Services:
 
     def after_fork(self) -> None:
         """Make this process's own connections. Nothing is sent yet: the store may not be up."""
-        client = connect(self.access.url, name="api", password=self.access.password())
+        client = connect(self.access.url, name="api", password=self.access.password(), recheck=True)
         self._store = Store(client)
         self._decisions = None
 

@@ -6,6 +6,7 @@ import falcon
 import orjson
 
 from manager_api.http import bodies
+from manager_api.http.durability import writes
 from manager_api.http.errors import NO_TEMPLATE, ApiError, invalid
 from manager_api.http.schemas import NameSchema, TemplateSchema
 from manager_api.http.services import Services
@@ -56,6 +57,7 @@ def find(store: Store, name: str) -> Json:
     return read_record(record.value, f"template {name}")
 
 
+@writes
 class TaskGroup:
     """`POST /api/task/task_group`."""
 

@@ -7,6 +7,7 @@ import orjson
 from marshmallow import ValidationError
 
 from manager_api.http import bodies, templates
+from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
 from manager_api.http.schemas import EmptySchema, TemplateSchema
 from manager_api.http.services import Services
@@ -203,6 +204,7 @@ class Listing:
         resp.data = orjson.dumps({"data": rows, "total": len(rows), "next": None})
 
 
+@writes
 class Claim:
     """`POST /v1/unclaimed/{deployment}/adopt` and `…/stop`."""
 

@@ -1,15 +1,20 @@
 """Connections to the server, and its errors in our words."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from store.errors import Denied, StoreError, Unavailable, Unsupported
+from store.kv.sentinel import SentinelPool
+from store.kv.url import credentials, is_sentinel, redacted, sentinel_url
+
+__all__ = ["ANSWER_WITHIN", "Client", "connect", "redacted", "sibling", "translated"]
 
 Client: TypeAlias = Any
 """A `redis.Redis`. Its own hints say str or bytes, awaited or not; ours always gives bytes."""
@@ -17,37 +22,49 @@ ANSWER_WITHIN = 5.0
 """Seconds after which an ordinary command counts as unanswered."""
 
 
-def connect(url: str, *, name: str, username: str | None = None, password: str | None = None) -> Client:
+_IN_PIPELINE = re.compile(r"Command # \d+ .*? of pipeline caused error: ", re.DOTALL)
+
+
+def connect(
+    url: str, *, name: str, username: str | None = None, password: str | None = None, recheck: bool = False
+) -> Client:
     """A client with its own pool; nothing is sent yet.
 
     Nothing is retried below us: a write that timed out may have happened, and only its caller
-    knows whether it may be said twice.
+    knows whether it may be said twice. `recheck`: under Sentinel, ask every second whether the
+    primary is still the primary (for managers: a Sentinel need not hear that of 10,000 agents).
 
     Raises:
-        Unsupported: the URL is not one of a single Redis or Valkey server.
+        Unsupported: the URL is not one of a single Redis or Valkey server, or of Sentinels.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise Unsupported(f"store URL {redacted(url)}: not redis://, rediss:// or unix://")
-    return redis.Redis.from_url(
-        url,
-        username=username or (unquote(parts.username) if parts.username else None),
-        password=password or (unquote(parts.password) if parts.password else None),
-        protocol=2,
-        client_name=f"muster-{name}",
-        socket_timeout=ANSWER_WITHIN,
-        socket_connect_timeout=ANSWER_WITHIN,
-        socket_keepalive=True,
-        retry=Retry(NoBackoff(), 0),
+    user, secret = credentials(url)
+    options: dict[str, Any] = {
+        "username": username or user,
+        "password": password or secret,
+        "protocol": 2,
+        "client_name": f"muster-{name}",
+        "socket_timeout": ANSWER_WITHIN,
+        "socket_connect_timeout": ANSWER_WITHIN,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if is_sentinel(url):
+        return redis.Redis.from_pool(SentinelPool(sentinel_url(url), recheck=recheck, **options))
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise Unsupported(f"store URL {redacted(url)}: not redis://, rediss://, unix:// or sentinel://")
+    return redis.Redis.from_url(url, **options)
+
+
+def sibling(client: Client, host: str, port: int, *, within: float) -> Client:
+    """A client of another server of the same store, with the same user; it has `within` seconds to answer."""
+    pool = client.connection_pool
+    options = dict(pool.options if isinstance(pool, SentinelPool) else pool.connection_kwargs)
+    kind = (
+        pool.connection_class if issubclass(pool.connection_class, redis.SSLConnection) else redis.Connection
     )
-
-
-def redacted(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", ":***@")
+    options.pop("path", None)
+    options |= {"host": host, "port": port, "socket_timeout": within, "socket_connect_timeout": within}
+    return redis.Redis.from_pool(redis.ConnectionPool(connection_class=kind, **options))
 
 
 @contextmanager
@@ -67,13 +84,13 @@ def translated() -> Iterator[None]:
 
 
 def _of_response(error: redis.ResponseError) -> StoreError:
-    text = str(error)
+    text = _IN_PIPELINE.sub("", str(error))
     if text.startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
         return Denied(text)
     if text.startswith("CROSSSLOT") or "cluster" in text.lower():
         return Unsupported(f"Redis Cluster is not supported: {text}")
     if isinstance(error, redis.ReadOnlyError) or text.startswith(
-        ("MISCONF", "OOM", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY")
+        ("MISCONF", "OOM", "LOADING", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY", "UNBLOCKED")
     ):
         return Unavailable(f"the store cannot serve: {text}")
     return StoreError(text)

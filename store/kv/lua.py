@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from time import monotonic
 from typing import Any
 
 from store.errors import EpochChanged, Fenced, HistoryLost, StoreEmpty
 from store.kv.connection import Client, translated
+from store.kv.durability import asked, run_and_wait
+from store.kv.sentinel import doubt
 from store.schema import Range
 from store.version import SCHEMA
 
@@ -32,12 +35,18 @@ class Scripts:
         self._registered: dict[str, Any] = {}
 
     def run(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Any:
-        """Run one script as one transaction."""
+        """Run one script as one transaction, as durably as `store.kv.durability` is asked to."""
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self._client.register_script(source(name))
+        durable, began = asked(), monotonic()
         with translated():
-            return script(keys=keys, args=args)
+            if durable is None:
+                answer = script(keys=keys, args=args)
+            else:
+                answer = run_and_wait(self._client, durable, script, keys, args)
+            doubt(self._client, began)
+        return answer
 
 
 def verdict(answer: list[Any], epoch: str) -> None:

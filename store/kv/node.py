@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from store.codec import loads
@@ -10,6 +11,7 @@ from store.keys import Keys
 from store.kv.asks import ANSWERS_LIVE_MS, MOST_ASKS, MOST_CHUNKS, Chunk, ask_of
 from store.kv.connection import Client, translated
 from store.kv.projection import Desired, revision
+from store.kv.sentinel import doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +70,23 @@ class RedisNodeLink:
 
     def beat(self, beat: bytes, ttl_ms: int) -> Pulse:
         """Renew the heartbeat and look where desired stands, in one round trip."""
+        began = monotonic()
         with translated():
             pipe = self._client.pipeline(transaction=False)
             pipe.set(self._node.beat, beat, px=ttl_ms, get=True)
             pipe.hmget(self._node.desired, ["@epoch", "@rev", "@node"])
             previous, (epoch, rev, uid) = pipe.execute()
+            doubt(self._client, began)
         where = (epoch or b"").decode(errors="replace"), revision(rev), (uid or b"").decode(errors="replace")
         return Pulse(_beat(previous), *where)
 
     def fetch(self) -> Desired:
         """Desired, whole and consistent."""
+        began = monotonic()
         with translated():
-            return Desired(self._client.hgetall(self._node.desired))
+            found = self._client.hgetall(self._node.desired)
+            doubt(self._client, began)
+        return Desired(found)
 
     def report(self, puts: Mapping[str, bytes], deletes: Sequence[str]) -> None:
         """Write changed `actual` entries; `hint` says so."""

@@ -8,7 +8,9 @@ from store.errors import Conflict, HistoryLost, StoreEmpty, TooLarge
 from store.keys import Keys
 from store.kv.api import MOST_BYTES, MOST_FIELDS, MOST_LOGGED, Change, Compare, Meta, Record, Snapshot
 from store.kv.connection import Client, translated
+from store.kv.durability import WAIT_MS
 from store.kv.lua import Scripts, check_history, testify, verdict
+from store.kv.sentinel import could_take_over
 from store.schema import FIELDS, Range
 
 META = ("cluster", "epoch", "flavour", "lost", "replid")
@@ -182,6 +184,26 @@ class Store:
         answer = self.scripts.run("compact", keys, [self._epoch, upto])
         verdict(answer, self._epoch)
         return int(answer[1])
+
+    def confirm(self, replicas: int | None = None) -> bool:
+        """Whether so many replicas have all that was ever read here; for calls that wrote nothing.
+
+        None: all that could take over.
+
+        Raises:
+            StoreEmpty, EpochChanged, HistoryLost, Unavailable: it is not even here.
+        """
+        wanted = replicas or could_take_over(self.client)
+        with translated():  # WAIT looks at where the connection's last command found the server
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hmget(self.keys.meta, ["epoch", "lost"])
+            pipe.get(self.keys.rev)
+            pipe.execute_command("WAIT", wanted, WAIT_MS)
+            found, rev, confirmed = pipe.execute()
+        check_history(found, self._epoch)
+        if int(rev or 0) < self._seen:
+            raise self._fell_back(int(rev or 0), self._epoch, self._seen)
+        return int(confirmed) >= wanted
 
     def saw(self, rev: int) -> int:
         """Note a revision that an answer carried, and hand it back."""

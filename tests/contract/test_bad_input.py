@@ -22,7 +22,7 @@ POSTS = (
 @pytest.fixture
 def manager(fake_store, monkeypatch):
     monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 0.0)
-    monkeypatch.setattr("manager_api.http.nodes.Server.grant_node", lambda *_: None)
+    monkeypatch.setattr("store.kv.servers.grant", lambda *_: None)
     return Manager(fake_store)
 
 

@@ -205,7 +205,7 @@ def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
     assert site.client.get("theirs") == b"untouched"
     assert not site.client.hexists(keys.meta, "lost")
     assert backup.loads(site.client.hget(keys.epochs, meta.epoch)) == {
-        "began": 5.0, "lost": [], "reason": 'a "test"', "rev": meta.rev,
+        "began": 5.0, "kind": "restored", "lost": [], "reason": 'a "test"', "rev": meta.rev,
     }  # fmt: skip
     assert site.client.keys(f"{keys.restoring}*") == []
     assert {site.client.pttl(key) for key in site.client.keys("muster:*") if key != node.beat.encode()} == {

@@ -130,7 +130,7 @@ def test_what_is_said_names_values_and_the_command_that_cures():
     assert "xadd, acl|setuser" in text("rights", lacking=("xadd", "acl|setuser"), user="bob")
     assert "power cut loses nothing" in text("appendfsync", config={"appendfsync": "always"})
     alien = found(config={"appendfsync": "no"})
-    assert "redis-cli CONFIG SET appendfsync everysec" in [each.cure for each in alien if each.cure][0]
+    assert "redis-cli CONFIG SET appendfsync everysec" in next(each.cure for each in alien if each.cure)
     embedded = found(config={"appendfsync": "no"}, use=Use(embedded=True))
     assert not [each for each in embedded if each.cure], "its manager syncs it"
 
