@@ -19,13 +19,16 @@ from manager_api.settings import (
     manager_settings,
 )
 from manager_api.supervisor import Supervisor, api_child, controller_child
+from manager_api.warden import wardens
 from store import bootstrap, logs, snapshot
 from store.clock import SystemClock
 from store.config import ConfigError, add_flags, resolve
 from store.embedded import EmbeddedServer
 from store.errors import StoreError, Unavailable
 from store.home import Files
+from store.keys import Keys
 from store.kv.connection import connect, redacted
+from store.kv.presence import ANSWER_WITHIN, own
 from store.kv.server import Server
 from store.kv.store import Store
 from store.process import Lock, write_whole
@@ -106,13 +109,20 @@ def _run(settings: ManagerSettings) -> int:
             advertised_port=embedded.port,
             password_file=str(files.password.resolve()),
             holder=_holder(files),
+            presence_url=settings.presence_store,
         )
     else:
         embedded, keeper = None, None
         _external(settings.store, files, clock)
         access = StoreAccess(
-            url=settings.store, advertised_port=None, password_file=None, holder=_holder(files)
+            url=settings.store,
+            advertised_port=None,
+            password_file=None,
+            holder=_holder(files),
+            presence_url=settings.presence_store,
         )
+    if settings.presence_store is not None:
+        _presence(settings.presence_store, files)
     environment = access.environment()
     if settings.log_file:
         environment["MUSTER_LOG_FILE"] = str(settings.log_file.resolve())
@@ -122,7 +132,7 @@ def _run(settings: ManagerSettings) -> int:
     write_whole(files.home / "manager.json", json.dumps(about).encode())
     log.info("listening on %s", about["url"])
     children = [api_child(clock, environment, listener), controller_child(clock, environment)]
-    Supervisor(clock, children, embedded, keeper).run()
+    Supervisor(clock, children, embedded, keeper, wardens(access, clock)).run()
     # A manager that finds this file knows that its former self crashed.
     (files.home / "manager.json").unlink(missing_ok=True)
     return 0
@@ -235,6 +245,22 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
     if not flavour.has_key_patterns:
         log.warning("%s has no ACL key patterns: every node can read and write every key", flavour)
     write_whole(files.cluster, meta.cluster.encode())
+
+
+def _presence(url: str, files: Files) -> None:
+    """Check a presence store. Without it agents beat on the main one, so its absence holds nothing up."""
+    client = connect(url, name="manager", within=ANSWER_WITHIN)
+    try:
+        flavour = Server(client).flavour()
+        own(client, Keys(), files.cluster.read_text())
+    except Unavailable as error:
+        log.warning(
+            "presence store at %s: %s; until it is there agents beat on the main store", redacted(url), error
+        )
+        return
+    finally:
+        client.close()
+    log.info("presence store: %s at %s", flavour, redacted(url))
 
 
 def _holder(files: Files) -> str:

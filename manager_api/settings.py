@@ -23,13 +23,14 @@ SETTINGS = (
     Setting("db_path", Path, Path("resource_monitor.db"), "snapshot of the embedded store", "FILE"),
     Setting("sftp_host", str, None, "where artifacts lie: sftp://user:password@host:port/path/", "URL"),
     Setting("store", str, None, "an external store, redis://…, instead of the embedded one", "URL"),
+    Setting("presence_store", str, None, "a server of its own for heartbeats, redis://…", "URL"),
     Setting("store_port", port, None, "port of the embedded store, for agents", "PORT"),
     Setting("store_server", Path, None, "the server program to embed, instead of the one found", "FILE"),
     Setting("fsync", _fsync, "everysec", "when the embedded store syncs: everysec, or always", "WHEN"),
     Setting("insecure", boolean, False, "serve other machines although there is no access control yet"),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
 )
-SECRETS = ("sftp_host", "store")
+SECRETS = ("sftp_host", "store", "presence_store")
 """Settings that may carry a password: they never stay in argv."""
 
 
@@ -42,6 +43,7 @@ class ManagerSettings:
     db_path: Path
     sftp_host: str | None
     store: str | None
+    presence_store: str | None
     store_port: int | None
     store_server: Path | None
     fsync: str
@@ -75,12 +77,14 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
         _check_sftp(settings.sftp_host)
     if settings.store is not None:
         _check_store(settings.store)
+    if settings.presence_store is not None:
+        _check_store(settings.presence_store, "--presence-store")
     if not settings.db_path.name or settings.db_path.is_dir():
         raise ConfigError(f"--db-path {settings.db_path} is not a file's name")
     return settings
 
 
-def _check_store(url: str) -> None:
+def _check_store(url: str, flag: str = "--store") -> None:
     from urllib.parse import urlsplit
 
     try:
@@ -91,7 +95,7 @@ def _check_store(url: str) -> None:
         good = False
     if not good:  # the text itself may hold a password
         raise ConfigError(
-            "--store: expected redis://user:password@host:port/0; special characters percent-encoded"
+            f"{flag}: expected redis://user:password@host:port/0; special characters percent-encoded"
         )
 
 
@@ -118,6 +122,8 @@ class StoreAccess:
     password_file: str | None
     holder: str
     """Who we are in elections: the same for every life of this manager."""
+    presence_url: str | None = None
+    """Where heartbeats are, if not with the rest; with its password."""
 
     def environment(self) -> dict[str, str]:
         """For the child."""
@@ -126,6 +132,7 @@ class StoreAccess:
             "MUSTER_STORE_ADVERTISED_PORT": str(self.advertised_port or ""),
             "MUSTER_STORE_PASSWORD_FILE": self.password_file or "",
             "MUSTER_HOLDER": self.holder,
+            "MUSTER_PRESENCE_STORE_URL": self.presence_url or "",
         }
         return {key: value for key, value in values.items() if value}
 
@@ -138,6 +145,7 @@ class StoreAccess:
             advertised_port=int(advertised) if advertised else None,
             password_file=environ.get("MUSTER_STORE_PASSWORD_FILE"),
             holder=environ.get("MUSTER_HOLDER", "manager"),
+            presence_url=environ.get("MUSTER_PRESENCE_STORE_URL"),
         )
 
     def password(self) -> str | None:

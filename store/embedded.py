@@ -146,7 +146,7 @@ class EmbeddedServer:
             "appendfsync": self._fsync,
             "save": '""',
             "maxmemory-policy": "noeviction",
-            "maxclients": 20000,
+            "maxclients": 50000,
             "tcp-keepalive": 60,
             "logfile": "server.log",
         }

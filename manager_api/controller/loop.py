@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from manager_api.controller.executor import Executor
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
+from manager_api.controller.tenders import tenders
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
 from store.clock import Clock
@@ -16,6 +17,7 @@ from store.kv.connection import Client
 from store.kv.server import Server
 from store.kv.store import Store
 from store.recipes.election import Election
+from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
 
@@ -46,6 +48,8 @@ class Controller:
         self._election = Election(store, holder, clock)
         self._stop = threading.Event()
         self._run_id = ""
+        self._presence = Presence(clock)
+        self._tenders = tenders(store, clock)
         self.mirror: Mirror | None = None
 
     def stop(self) -> None:
@@ -85,7 +89,8 @@ class Controller:
     def _lead(self) -> None:
         token = self._election.token
         assert token is not None
-        mirror = self.mirror = Mirror(self._store, self._clock)
+        self._presence.grace()
+        mirror = self.mirror = Mirror(self._store, self._clock, self._presence)
         rev = mirror.load()
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
         executor = Executor(self._store, mirror, token)
@@ -141,11 +146,15 @@ class Controller:
         mirror.verify()
         if Server(self._store.client).run_id() != self._run_id:
             self._server_changed(mirror)
+        for tender in self._tenders:
+            tender.tick(mirror)
 
     def _server_changed(self, mirror: Mirror) -> None:
         """Another server process: it knows no node users, and its clock may have stood still."""
         server = Server(self._store.client)
         mirror.presence.grace()
+        for tender in self._tenders:
+            tender.anew()
         try:
             for batch in batches(list(mirror.fleet.nodes), NODES_AT_ONCE):
                 secrets = {node: mirror.fleet.nodes[node].data["secret_sha256"] for node in batch}

@@ -9,6 +9,7 @@ from store.codec import loads
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, VERSIONS
 from store.kv.api import Event, Record
+from store.kv.presence import Sight
 from store.kv.projection import Desired, Projection
 from store.kv.store import Store
 from store.model.beat import actual as read_actual
@@ -25,15 +26,17 @@ MOST_AT_ONCE = 500
 class Mirror:
     """A fleet in memory, and which parts of it moved since the last plan."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, presence: Presence | None = None) -> None:
         self._store = store
         self._nodes = Projection(store)
-        self.presence = Presence(clock)
+        self._clock = clock
+        self.presence = presence or Presence(clock)
         self.fleet = Fleet(store.epoch)
         self.dirty_deployments: set[str] = set()
         self.dirty_nodes: set[str] = set()
         self._seq: dict[str, tuple[object, object]] = {}
         self._slice = 0
+        self._blind: str | None = None
         self._unreadable: set[tuple[str, str, int]] = set()
 
     def load(self) -> int:
@@ -43,6 +46,7 @@ class Mirror:
             for field, record in snapshot.collections[name].items():
                 self._apply(name, field, record)
         nodes = sorted(self.fleet.nodes)
+        self.presence.keep(set(nodes))
         for node, desired in self._nodes.desired(nodes).items():
             self._take_desired(node, desired)
         self.look(nodes)
@@ -119,23 +123,24 @@ class Mirror:
     def look(self, nodes: Sequence[str]) -> None:
         """Read some nodes' heartbeats, and `actual` of those in which it moved."""
         moved, turned = [], False
-        raws = self._nodes.beats(nodes)
-        fresh = [
-            n for n, raw in zip(nodes, raws, strict=True) if raw is not None and raw != self.presence.raw(n)
-        ]
+        sight = self._watch(nodes)
+        fresh = [node for node, raw in zip(nodes, sight.raws, strict=True) if self._is_news(node, raw)]
         left = dict(zip(fresh, self._nodes.remaining(fresh), strict=True))
-        for node, raw in zip(nodes, raws, strict=True):
+        for node, raw in zip(nodes, sight.raws, strict=True):
             state = self.fleet.states[node]
             beat = _beat(node, raw) if raw is not None and node in left else None
             if beat is not None:
                 state.beat = beat
             ttl = float(state.beat.get("ttl", DEFAULT_TTL))
-            if self.presence.observe(node, raw, ttl, left.get(node)):
+            if raw is None and sight.blind:
+                self.presence.unknown(node, ttl)
+            elif self.presence.observe(node, raw, ttl, left.get(node)):
                 log.info("node %s is %s", node, "online" if self.presence.online(node) else "offline")
+            now = self.presence.online(node), self.presence.settled(node)
+            if now != (state.online, state.settled):
+                state.online, state.settled = now
                 self._node_moved(node)
                 turned = True
-            state.online = self.presence.online(node)
-            state.settled = self.presence.settled(node)
             seq = (state.beat.get("instance"), state.beat.get("actual_seq"))
             if beat is not None and self._seq.get(node) != seq:
                 self._seq[node] = seq
@@ -145,6 +150,25 @@ class Mirror:
         self._read_actual(moved)
         if turned:
             self.dirty_deployments |= self.fleet.deployments.keys() - self.fleet.status.keys()
+
+    def _watch(self, nodes: Sequence[str]) -> Sight:
+        """Their heartbeats, after grace for whatever makes absent ones doubtful."""
+        asked = self._clock.now()
+        sight = self._nodes.look(nodes)
+        for server, said in sight.clocks.items():
+            broken = self.presence.answered(server, asked, said)
+            if self.presence.grace(after=broken):
+                seconds = self.presence.longest
+                reason = f"the {server} was not to be seen for {broken:.1f} s, or its clock jumped by that"
+                log.warning("%s: for another time to live (%.0f s) no node is gone", reason, seconds)
+                self._nodes.doubt(reason, seconds)
+        if sight.blind != self._blind:
+            log.warning("%s", sight.blind or "all heartbeats can be seen again")
+            self._blind = sight.blind
+        return sight
+
+    def _is_news(self, node: str, raw: bytes | None) -> bool:
+        return raw is not None and (raw != self.presence.raw(node) or not self.fleet.states[node].beat)
 
     def _read_actual(self, nodes: Sequence[str]) -> None:
         for node, entries in zip(nodes, self._nodes.actual(nodes), strict=True):

@@ -17,8 +17,15 @@ ANSWER_WITHIN = 5.0
 """Seconds after which an ordinary command counts as unanswered."""
 
 
-def connect(url: str, *, name: str, username: str | None = None, password: str | None = None) -> Client:
-    """A client with its own pool; nothing is sent yet.
+def connect(
+    url: str,
+    *,
+    name: str,
+    username: str | None = None,
+    password: str | None = None,
+    within: float = ANSWER_WITHIN,
+) -> Client:
+    """A client with its own pool; nothing is sent yet. An answer takes `within` seconds, or is none.
 
     Nothing is retried below us: a write that timed out may have happened, and only its caller
     knows whether it may be said twice.
@@ -35,8 +42,8 @@ def connect(url: str, *, name: str, username: str | None = None, password: str |
         password=password or (unquote(parts.password) if parts.password else None),
         protocol=2,
         client_name=f"muster-{name}",
-        socket_timeout=ANSWER_WITHIN,
-        socket_connect_timeout=ANSWER_WITHIN,
+        socket_timeout=within,
+        socket_connect_timeout=within,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
     )

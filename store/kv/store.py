@@ -8,6 +8,7 @@ from store.keys import Keys
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare, Meta, Record, Snapshot
 from store.kv.connection import Client, translated
 from store.kv.lua import Scripts, check_epoch, verdict
+from store.kv.presence import Apart
 
 
 class Store:
@@ -17,8 +18,10 @@ class Store:
     every write is refused, with nothing done, once the store has another history.
     """
 
-    def __init__(self, client: Client, keys: Keys | None = None) -> None:
+    def __init__(self, client: Client, keys: Keys | None = None, presence: Apart | None = None) -> None:
         self.client = client
+        self.presence = presence
+        """Where heartbeats are, beside `client`."""
         self.keys = keys or Keys()
         self.scripts = Scripts(client)
         self._epoch = ""
