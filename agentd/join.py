@@ -19,6 +19,7 @@ from store.keys import Keys
 from store.kv.connection import connect
 from store.kv.node import RedisNodeLink
 from store.kv.presence import apart
+from store.kv.server import user_of
 from store.process import write_whole
 from store.version import VERSION
 
@@ -40,7 +41,7 @@ class Membership:
     said: str = ""
     """What we said of ourselves then: a manager sends only what an agent has claimed."""
     presence: str | None = None
-    """Where heartbeats go, if not to the store itself. The user is the same."""
+    """Where heartbeats go, if not to the store itself. There the user is always the node's own."""
     spread: float = LEAST_SPREAD
     """Seconds over which the fleet comes back after a loss."""
 
@@ -75,12 +76,13 @@ class Joiner:
         known = self._known
         assert known is not None
         password = known.password or self._identity.secret
-        make = {"username": known.username, "password": password}
+        make: dict[str, Any] = {"username": known.username, "password": password}
         client = connect(known.url, name=self._identity.node, **make)
         waker = connect(known.url, name=f"{self._identity.node}-wake", **make)
         answerer = connect(known.url, name=f"{self._identity.node}-logs", **make)
+        user, secret = user_of(self._identity.node), self._identity.secret
         beats = f"{self._identity.node}-presence"
-        presence = apart(known.presence, name=beats, clock=SystemClock(), **make)
+        presence = apart(known.presence, name=beats, clock=SystemClock(), username=user, password=secret)
         return RedisNodeLink(client, waker, Keys(), self._identity.node, answerer, presence)
 
     def spread(self) -> float:

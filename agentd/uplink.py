@@ -168,7 +168,9 @@ class Uplink:
     def _pause(self, failures: int) -> float:
         """Seconds until the next try: a whole fleet must not be back at once, nor one heartbeat run out."""
         spread = min(self.spread(), self._ttl_ms / 2000) * random.random()
-        return spread if failures == 1 and self._met else RETRY.delay(failures, random.random) + spread
+        if failures == 1 and self._met and spread:
+            return spread
+        return RETRY.delay(failures, random.random) + spread
 
     def _connect(self, *, anew: bool) -> None:
         link = self._joiner.connect(anew=anew)

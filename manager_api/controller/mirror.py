@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from math import inf
 
 from manager_api.core.fleet import Fleet, Json, NodeState, Stored
 from store.clock import Clock
@@ -21,6 +22,7 @@ log = logging.getLogger("controller")
 MIRRORED = (DEPLOYMENTS, STATUS, VERSIONS, ALLOCATIONS, NODES)
 DEFAULT_TTL = 15.0
 MOST_AT_ONCE = 500
+MOST_DOUBT = 120.0
 
 
 class Mirror:
@@ -154,12 +156,13 @@ class Mirror:
     def _watch(self, nodes: Sequence[str]) -> Sight:
         """Their heartbeats, after grace for whatever makes absent ones doubtful."""
         asked = self._clock.now()
-        sight = self._nodes.look(nodes)
+        sight = self._nodes.look(nodes, who=True)
         for server, said in sight.clocks.items():
-            broken = self.presence.answered(server, asked, said)
+            broken = self.presence.answered(server, asked, said, sight.run_ids[server])
             if self.presence.grace(after=broken):
-                seconds = self.presence.longest
-                reason = f"the {server} was not to be seen for {broken:.1f} s, or its clock jumped by that"
+                seconds = min(self.presence.longest, MOST_DOUBT)
+                what = f"was not to be seen for {broken:.1f} s, or its clock jumped by that"
+                reason = f"the {server} {'is another server' if broken == inf else what}"
                 log.warning("%s: for another time to live (%.0f s) no node is gone", reason, seconds)
                 self._nodes.doubt(reason, seconds)
         if sight.blind != self._blind:

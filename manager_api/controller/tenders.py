@@ -1,4 +1,4 @@
-"""What the leader sees to on its servers at housekeeping, beside the records: connections, users for beats."""
+"""What the leader sees to on its servers beside the records: connections, and users for heartbeats."""
 
 import logging
 from typing import Protocol

@@ -98,13 +98,14 @@ class RedisNodeLink:
         Raises:
             Denied: the presence store has been away for long: where it is must be asked anew.
         """
-        answers = self._beat_apart(beat, ttl_ms)
+        answers: list[Any] = self._beat_apart(beat, ttl_ms)
         with translated():
             pipe = self._client.pipeline(transaction=False)
             if not answers:
                 pipe.set(self._node.beat, beat, px=ttl_ms, get=True)
             pipe.hmget(self._node.desired, ["@epoch", "@rev", "@node"])
-            previous, (epoch, rev, uid) = [*answers, *pipe.execute()]
+            answers += pipe.execute()
+        previous, (epoch, rev, uid) = answers
         where = (epoch or b"").decode(errors="replace"), revision(rev), (uid or b"").decode(errors="replace")
         return Pulse(_beat(previous), *where)
 

@@ -92,39 +92,44 @@ class Sight:
     raws: list[bytes | None]
     clocks: dict[str, float]
     """What the servers' own clocks said just then, in seconds since 1970, by name of the server."""
+    run_ids: dict[str, str]
+    """Which server processes these are, if that was asked."""
     blind: str | None = None
     """Why a node without a heartbeat may have one all the same."""
 
 
-def look(store: Seen, node_ids: Sequence[str]) -> Sight:
-    """Read the heartbeats of some nodes, wherever they are.
+def look(store: Seen, node_ids: Sequence[str], *, who: bool = False) -> Sight:
+    """Read the heartbeats of some nodes, wherever they are; with `who`, also which servers these are.
 
     Raises:
         Unavailable: the main store does not answer. An absent presence store only makes blind.
     """
     keys = [store.keys.node(node).beat for node in node_ids]
     if not keys:
-        return Sight([], {})
+        return Sight([], {}, {})
     with translated():
-        raws, time = _glance(store.client, keys)
-    clocks = {MAIN: time}
+        raws, clock, run_id = _glance(store.client, keys, who=who)
+    clocks, run_ids = {MAIN: clock}, {MAIN: run_id}
     if store.presence is None:
-        return Sight(raws, clocks)
+        return Sight(raws, clocks, run_ids)
     try:
-        others, clocks[APART] = store.presence.ask(lambda client: _glance(client, keys))
+        found = store.presence.ask(lambda client: _glance(client, keys, who=who))
     except Unavailable as error:
-        return Sight(raws, clocks, str(error))
+        return Sight(raws, clocks, run_ids, str(error))
+    others, clocks[APART], run_ids[APART] = found
     pairs = zip(others, raws, strict=True)
-    return Sight([other if other is not None else raw for other, raw in pairs], clocks)
+    return Sight([other if other is not None else raw for other, raw in pairs], clocks, run_ids)
 
 
-def _glance(client: Client, keys: Sequence[str]) -> tuple[list[bytes | None], float]:
-    """Heartbeats and the server's clock, at one moment: a step of it shows beside what it expired."""
+def _glance(client: Client, keys: Sequence[str], *, who: bool) -> tuple[list[bytes | None], float, str]:
+    """Heartbeats, the server's clock and its run id at one moment: a step shows beside what it expired."""
     pipe = client.pipeline(transaction=True)
     pipe.mget(keys)
     pipe.time()
-    raws, (seconds, micros) = pipe.execute()
-    return list(raws), seconds + micros / 1e6
+    if who:
+        pipe.info("server")
+    raws, (seconds, micros), *about = pipe.execute()
+    return list(raws), seconds + micros / 1e6, str(about[0]["run_id"]) if about else ""
 
 
 def remaining(store: Seen, node_ids: Sequence[str]) -> list[float | None]:

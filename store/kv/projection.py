@@ -92,9 +92,9 @@ class Projection:
         """The heartbeats of some nodes, None where there is none (any more)."""
         return self.look(node_ids).raws
 
-    def look(self, node_ids: Sequence[str]) -> presence.Sight:
+    def look(self, node_ids: Sequence[str], *, who: bool = False) -> presence.Sight:
         """The heartbeats of some nodes, with what the servers' clocks said, and what could not be seen."""
-        return presence.look(self._store, node_ids)
+        return presence.look(self._store, node_ids, who=who)
 
     def judged(self, node_ids: Sequence[str]) -> tuple[list[bytes | None], str | None]:
         """The heartbeats of some nodes, and why those without one are not known to be gone, if so."""

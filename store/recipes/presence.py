@@ -8,8 +8,12 @@ harms nobody, since nodes beat every third of it. What could not be read is no e
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from store.clock import Clock
+
+LEAST_BREAK = 0.75
+"""Seconds between two looks that are nothing out of the ordinary."""
 
 
 @dataclass(slots=True)
@@ -26,6 +30,7 @@ class _Answer:
     low: float
     high: float
     """Between these is what the server's clock is ahead of ours."""
+    run_id: str
 
 
 class Presence:
@@ -39,17 +44,20 @@ class Presence:
         self.longest = 0.0
         """The longest time to live that any node has announced, in seconds."""
 
-    def answered(self, server: str, asked: float, said: float) -> float:
+    def answered(self, server: str, asked: float, said: float, run_id: str = "") -> float:
         """Note that a server answered now, at its own time `said`, what it was asked at our `asked`.
 
         Returns:
-            Seconds for which heartbeats on it may have run out unseen since its answer before.
+            Seconds for which heartbeats on it may have run out unseen since its answer before; all of
+            them may have when it is another server.
         """
         now = self._clock.now()
-        new = _Answer(now, said - now, said - asked)
+        new = _Answer(now, said - now, said - asked, run_id)
         old, self._answers[server] = self._answers.get(server), new
         if old is None:
             return 0.0
+        if new.run_id != old.run_id:
+            return inf
         return max(now - old.at, new.low - old.high, old.low - new.high)
 
     def observe(self, node: str, raw: bytes | None, ttl: float, left: float | None = None) -> bool:
@@ -89,7 +97,7 @@ class Presence:
 
         With `after`, only for those that a break of so many seconds may have silenced.
         """
-        if after is not None and after * 2 < self._shortest:
+        if after is not None and (after < LEAST_BREAK or after * 2 < self._shortest):
             return False
         now = self._clock.now()
         given = False
