@@ -23,6 +23,7 @@ from store.embedded import EmbeddedServer
 from store.errors import StoreError
 from store.home import Files
 from store.kv.node import RedisNodeLink
+from store.kv.presence import Apart
 from store.kv.projection import Projection
 from store.kv.store import Store
 from tests.conftest import SOAK, eventually, need, server_binary
@@ -291,3 +292,34 @@ def test_an_unseen_node_is_not_known_to_be_gone_to_people_either(server, beaters
     eventually(lambda: not any(controller.mirror.fleet.states[n].online for n in NODES))
     controller.stop()
     thread.join(10)
+
+
+def test_who_beat_on_a_presence_store_that_is_away_is_not_known_to_be_gone(server, tmp_path):
+    """Neither reached it nor the store: that may be the network's fault, and stays unknown."""
+    with a_server(tmp_path / "apart") as apart:
+        presence = Apart(apart.client("presence"), SystemClock())
+        store = Store(server.client("test"), presence=presence)
+        bootstrap.begin(store, None)
+        beaters = Beaters(store, Apart(apart.client("beaters"), SystemClock()))
+        controller = Controller(store, server.client("watch"), "me", SystemClock())
+        thread = threading.Thread(target=controller.run, daemon=True)
+        thread.start()
+
+        def online():
+            return [n for n in NODES if controller.mirror and controller.mirror.fleet.states[n].online]
+
+        eventually(lambda: online() == NODES)
+        assert not any(store.client.exists(store.keys.node(node).beat) for node in NODES)
+        silence(beaters)
+        os.kill(apart.pid, signal.SIGKILL)
+        eventually(lambda: apart.poll() is not None)
+        passes(3 * TTL)
+        assert online() == NODES
+        assert "the presence store is away" in Projection(store).judged(NODES)[1]
+        beaters.silent = {DEAD}
+        eventually(lambda: all(store.client.exists(store.keys.node(node).beat) for node in LIVING))
+        apart.start()
+        eventually(lambda: online() == LIVING)
+        beaters.ended.set()
+        controller.stop()
+        thread.join(10)

@@ -1,8 +1,12 @@
 """Death needs both: no heartbeat, and our own deadline past."""
 
 import pytest
+import redis
 
 from store.backoff import Backoff
+from store.errors import Claimed, Denied, Unavailable
+from store.kv.node import PATIENCE, RedisNodeLink
+from store.kv.presence import REST, Apart
 from store.recipes.presence import Presence
 
 pytestmark = pytest.mark.unit
@@ -174,3 +178,51 @@ def test_another_server_is_a_break_for_everybody(presence, clock):
     presence.observe("a", b"1", 1e6)
     presence.answered("store", clock.now(), 5e8, "one")
     assert presence.grace(after=presence.answered("store", clock.now(), 5e8, "two"))
+
+
+class Broken:
+    """A client of a server that is away until it is mended."""
+
+    def __init__(self):
+        self.asked, self.mended = 0, False
+
+    def set(self, *_, **__):
+        self.asked += 1
+        if not self.mended:
+            raise redis.ConnectionError("away")
+
+    def close(self):
+        pass
+
+
+def test_a_presence_store_that_is_away_is_left_in_peace_for_a_while(clock):
+    client = Broken()
+    apart = Apart(client, clock)
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="away"):
+            apart.ask(lambda server: server.set())
+    assert client.asked == 1
+    client.mended = True
+    clock.advance(REST)
+    assert apart.away_for() == REST
+    apart.ask(lambda server: server.set())
+    assert (client.asked, apart.away_for()) == (2, 0.0)
+
+
+def test_after_long_without_its_presence_store_a_node_asks_where_it_is(fake_store, clock):
+    client = fake_store.client
+    link = RedisNodeLink(client, client, fake_store.keys, "n", presence=Apart(Broken(), clock))
+    assert link.beat(b"{}", 1000).previous is None
+    clock.advance(PATIENCE)
+    link.beat(b"{}", 1000)
+    clock.advance(PATIENCE + 1)
+    with pytest.raises(Denied, match="has moved"):
+        link.beat(b"{}", 1000)
+
+
+def test_an_id_that_is_held_on_the_store_is_not_taken_on_the_presence_store(fake_store, clock):
+    client = fake_store.client
+    RedisNodeLink(client, client, fake_store.keys, "n").claim("old", b'{"uid": "old"}', 10_000)
+    link = RedisNodeLink(client, client, fake_store.keys, "n", presence=Apart(Broken(), clock))
+    with pytest.raises(Claimed):
+        link.claim("new", b'{"uid": "new"}', 10_000)
