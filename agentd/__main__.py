@@ -85,6 +85,7 @@ def _run(settings: AgentSettings) -> int:
     brain.uplink = Uplink(
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )
+    brain.uplink.spread = joiner.spread
     brain.uplink.describe = lambda: facts.facts(about)
     log_server = LogServer(launcher.logs, clock, brain.over)
     brain.uplink.on_asks = log_server.take

@@ -13,16 +13,20 @@ from typing import Any
 
 from agentd.facts import addresses
 from agentd.identity import Identity
+from store.clock import SystemClock
 from store.errors import Claimed, Denied, EpochChanged, StoreError, Unavailable
 from store.keys import Keys
 from store.kv.connection import connect, redacted
 from store.kv.node import RedisNodeLink
+from store.kv.presence import apart
+from store.kv.server import user_of
 from store.process import write_whole
 from store.version import VERSION
 
 log = logging.getLogger("agent")
 
 ANSWER_WITHIN = 10.0
+LEAST_SPREAD, MOST_SPREAD = 0.5, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,10 @@ class Membership:
     password: str | None
     said: str = ""
     """What we said of ourselves then: a manager sends only what an agent has claimed."""
+    presence: str | None = None
+    """Where heartbeats go, if not to the store itself. There the user is always the node's own."""
+    spread: float = LEAST_SPREAD
+    """Seconds over which the fleet comes back after a loss."""
 
 
 class Joiner:
@@ -73,7 +81,14 @@ class Joiner:
         client = connect(known.url, name=self._identity.node, **make)
         waker = connect(known.url, name=f"{self._identity.node}-wake", **make)
         answerer = connect(known.url, name=f"{self._identity.node}-logs", **make)
-        return RedisNodeLink(client, waker, Keys(), self._identity.node, answerer)
+        user, secret = user_of(self._identity.node), self._identity.secret
+        beats = f"{self._identity.node}-presence"
+        presence = apart(known.presence, name=beats, clock=SystemClock(), username=user, password=secret)
+        return RedisNodeLink(client, waker, Keys(), self._identity.node, answerer, presence)
+
+    def spread(self) -> float:
+        """Seconds over which all agents come back after they lost the store, as the manager said."""
+        return self._known.spread if self._known else LEAST_SPREAD
 
     def _join(self) -> None:
         answer = self._post(
@@ -90,9 +105,10 @@ class Joiner:
         try:
             store, cluster = answer["store"], answer["cluster"]
             fresh = Membership(
-                self._identity.uid, cluster, store["url"], store["username"], store["password"], self._claims
-            )
-        except (KeyError, TypeError) as error:
+                self._identity.uid, cluster, store["url"], store["username"], store["password"], self._claims,
+                store.get("presence"), min(max(float(answer.get("spread", 0)), LEAST_SPREAD), MOST_SPREAD),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
             raise Unavailable(f"{self._manager_url} did not answer as a manager does: {error!r}") from error
         if self._known is not None and self._known.cluster != cluster:
             raise EpochChanged(

@@ -59,6 +59,8 @@ class Uplink:
         """What the node is; told at every beginning."""
         self.on_asks: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None
         """Is handed what readers of logs ask for."""
+        self.spread: Callable[[], float] = lambda: 0.0
+        """Seconds over which a fleet that lost its store comes back."""
         self._link: NodeLink | None = None
         self._outbox: dict[str, bytes | None] = {}
         self._all: dict[str, bytes] = {}
@@ -165,7 +167,14 @@ class Uplink:
             self._link.close()
             self._link = None
         with self._condition:
-            self._condition.wait(RETRY.delay(failures, random.random))
+            self._condition.wait(self._pause(failures))
+
+    def _pause(self, failures: int) -> float:
+        """Seconds until the next try: a whole fleet must not be back at once, nor one heartbeat run out."""
+        spread = min(self.spread(), self._ttl_ms / 2000) * random.random()
+        if failures == 1 and self._met and spread:
+            return spread
+        return RETRY.delay(failures, random.random) + spread
 
     def _connect(self, *, anew: bool) -> None:
         link = self._joiner.connect(anew=anew)

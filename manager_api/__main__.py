@@ -19,13 +19,17 @@ from manager_api.settings import (
     manager_settings,
 )
 from manager_api.supervisor import Supervisor, api_child, controller_child
+from manager_api.warden import wardens
 from store import backup, bootstrap, highest, logs, snapshot
 from store.clock import SystemClock
 from store.config import ConfigError, add_flags, resolve
 from store.embedded import EmbeddedServer
 from store.errors import StoreEmpty, StoreError, Unavailable
 from store.home import Files
+from store.keys import Keys
 from store.kv.connection import connect, redacted
+from store.kv.presence import ANSWER_WITHIN, own
+from store.kv.server import Server
 from store.kv.store import Store
 from store.preflight import insist, preflight, tell
 from store.process import Lock, write_whole
@@ -114,6 +118,7 @@ def _run(settings: ManagerSettings) -> int:
             holder=_holder(files),
             home=files.home,
             server=str(embedded.binary.path),
+            presence_url=settings.presence_store,
         )
     else:
         embedded, keeper = None, None
@@ -126,7 +131,10 @@ def _run(settings: ManagerSettings) -> int:
             home=files.home,
             server=str(settings.store_server) if settings.store_server else None,
             durability=settings.durability,
+            presence_url=settings.presence_store,
         )
+    if settings.presence_store is not None:
+        _presence(settings.presence_store, files)
     environment = access.environment()
     if settings.log_file:
         environment["MUSTER_LOG_FILE"] = str(settings.log_file.resolve())
@@ -136,7 +144,7 @@ def _run(settings: ManagerSettings) -> int:
     write_whole(files.home / "manager.json", json.dumps(about).encode())
     log.info("listening on %s", about["url"])
     children = [api_child(clock, environment, listener), controller_child(clock, environment)]
-    Supervisor(clock, children, embedded, keeper).run()
+    Supervisor(clock, children, embedded, keeper, wardens(access, clock)).run()
     # A manager that finds this file knows that its former self crashed.
     (files.home / "manager.json").unlink(missing_ok=True)
     return 0
@@ -251,6 +259,22 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
         client.close()
     log.info("using the store at %s", redacted(url))
     tell(findings)
+
+
+def _presence(url: str, files: Files) -> None:
+    """Check a presence store. Without it agents beat on the main one, so its absence holds nothing up."""
+    client = connect(url, name="manager", within=ANSWER_WITHIN)
+    try:
+        flavour = Server(client).flavour()
+        own(client, Keys(), files.cluster.read_text())
+    except Unavailable as error:
+        log.warning(
+            "presence store at %s: %s; until it is there agents beat on the main store", redacted(url), error
+        )
+        return
+    finally:
+        client.close()
+    log.info("presence store: %s at %s", flavour, redacted(url))
 
 
 def _holder(files: Files) -> str:

@@ -37,6 +37,7 @@ SETTINGS = (
     Setting("db_path", Path, Path("resource_monitor.db"), "snapshot of the embedded store", "FILE"),
     Setting("sftp_host", str, None, "where artifacts lie: sftp://user:password@host:port/path/", "URL"),
     Setting("store", str, None, "an external store, redis://… or sentinel://…, not the embedded one", "URL"),
+    Setting("presence_store", str, None, "a server of its own for heartbeats, redis://…", "URL"),
     Setting("store_port", port, None, "port of the embedded store, for agents", "PORT"),
     Setting("store_server", Path, None, "the server program to embed, instead of the one found", "FILE"),
     Setting("fsync", _fsync, "everysec", "when the embedded store syncs: everysec, or always", "WHEN"),
@@ -46,7 +47,7 @@ SETTINGS = (
     Setting("insecure", boolean, False, "serve other machines although there is no access control yet"),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
 )
-SECRETS = ("sftp_host", "store")
+SECRETS = ("sftp_host", "store", "presence_store")
 """Settings that may carry a password: they never stay in argv."""
 
 
@@ -59,6 +60,7 @@ class ManagerSettings:
     db_path: Path
     sftp_host: str | None
     store: str | None
+    presence_store: str | None
     store_port: int | None
     store_server: Path | None
     fsync: str
@@ -99,16 +101,18 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
             )
     elif settings.durability != LOCAL:
         raise ConfigError("--durability replicated needs an external store with replicas: see --store")
+    if settings.presence_store is not None:
+        _check_store(settings.presence_store, "--presence-store")
     if not settings.db_path.name or settings.db_path.is_dir():
         raise ConfigError(f"--db-path {settings.db_path} is not a file's name")
     return settings
 
 
-def _check_store(url: str) -> None:
+def _check_store(url: str, flag: str = "--store") -> None:
     try:
         check(url)
     except Unsupported as error:
-        raise ConfigError(f"--store: {error}") from None
+        raise ConfigError(f"{flag}: {error}") from None
 
 
 def _check_sftp(url: str) -> None:
@@ -140,6 +144,8 @@ class StoreAccess:
     """The manager's own directory."""
     server: str | None = None
     """The server program that was chosen, or found, for the embedded store."""
+    presence_url: str | None = None
+    """Where heartbeats are, if not with the rest; with its password."""
 
     def environment(self) -> dict[str, str]:
         """For the child."""
@@ -151,6 +157,7 @@ class StoreAccess:
             "MUSTER_DURABILITY": self.durability,
             "MUSTER_MANAGER_HOME": str(self.home.resolve()) if self.home else "",
             "MUSTER_SERVER_PROGRAM": self.server or "",
+            "MUSTER_PRESENCE_STORE_URL": self.presence_url or "",
         }
         return {key: value for key, value in values.items() if value}
 
@@ -166,6 +173,7 @@ class StoreAccess:
             durability=environ.get("MUSTER_DURABILITY", LOCAL),
             home=Path(environ["MUSTER_MANAGER_HOME"]) if environ.get("MUSTER_MANAGER_HOME") else None,
             server=environ.get("MUSTER_SERVER_PROGRAM"),
+            presence_url=environ.get("MUSTER_PRESENCE_STORE_URL"),
         )
 
     @property

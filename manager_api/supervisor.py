@@ -7,9 +7,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from manager_api.warden import Warden
 from store.backoff import Backoff
 from store.clock import Clock
 from store.embedded import EmbeddedServer
@@ -84,11 +85,13 @@ class Supervisor:
         children: list[Child],
         embedded: EmbeddedServer | None,
         snapshots: SnapshotKeeper | None,
+        wardens: Sequence[Warden] = (),
     ) -> None:
         self._clock = clock
         self._children = children
         self._embedded = embedded
         self._snapshots = snapshots
+        self._wardens = wardens
         self._stop = threading.Event()
         self._store_retry_at = 0.0
         self._store_failures = 0
@@ -104,6 +107,8 @@ class Supervisor:
                 child.tick()
             if self._snapshots is not None:
                 self._snapshots.tick()
+            for warden in self._wardens:
+                warden.tick()
             self._stop.wait(TICK)
         log.info("shutting down")
         self._shut_down()

@@ -65,7 +65,7 @@ def nodes(url: str | None, form: str) -> None:
     rows = [
         (
             row["id"],
-            "offline" if row["status"] else "frozen" if row["frozen"] else "online",
+            output.node_state(row),
             row["ip"],
             _percent(row, "cpu_percent"),
             _percent(row, "memory_percent"),

@@ -47,3 +47,10 @@ def ago(then: float | None) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def node_state(row: dict[str, Any]) -> str:
+    """A node's state in one word."""
+    if row["status"]:
+        return "unknown" if row.get("unknown") else "offline"
+    return "frozen" if row["frozen"] else "online"

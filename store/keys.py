@@ -87,6 +87,16 @@ class Keys:
         """Channel on which agents say "my actual moved": lossy, forgeable, only ever a hint."""
         return f"{self.prefix}hints"
 
+    @property
+    def doubt(self) -> str:
+        """Why the leader takes no absent heartbeat for a death just now; expires with the grace."""
+        return f"{self.prefix}doubt"
+
+    @property
+    def presence_owner(self) -> str:
+        """On a presence store: the cluster whose heartbeats it holds."""
+        return f"{self.prefix}presence"
+
     def collection(self, name: str) -> str:
         """Hash of one collection's records."""
         return f"{self.prefix}{name}"

@@ -11,6 +11,7 @@ from manager_api.settings import StoreAccess
 from store import logs
 from store.clock import SystemClock
 from store.kv.connection import connect
+from store.kv.presence import apart
 from store.kv.store import Store
 
 log = logging.getLogger("controller")
@@ -22,9 +23,12 @@ def main() -> int:
     logs.setup(Path(log_file) if log_file else None)
     access = StoreAccess.from_environment(dict(os.environ))
     password = access.password()
-    store = Store(connect(access.url, name="controller", password=password, recheck=True))
+    clock = SystemClock()
+    presence = apart(access.presence_url, name="controller-presence", clock=clock)
+    client = connect(access.url, name="controller", password=password, recheck=True)
+    store = Store(client, presence=presence)
     watcher = connect(access.url, name="controller-watch", password=password, recheck=True)
-    controller = Controller(store, watcher, access.holder, SystemClock(), access.files)
+    controller = Controller(store, watcher, access.holder, clock, access.files)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: controller.stop())
     controller.run()

@@ -11,6 +11,7 @@ from manager_api.controller.hearing import Hearing
 from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
+from manager_api.controller.tenders import tenders
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
 from store.clock import Clock
@@ -21,6 +22,7 @@ from store.kv.server import Server
 from store.kv.servers import NodeUsers
 from store.kv.store import Store
 from store.recipes.election import Election
+from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
 
@@ -57,6 +59,8 @@ class Controller:
         self._run_id = ""
         self._caretaker: Caretaker
         self._hearing = Hearing(clock)
+        self._presence = Presence(clock)
+        self._tenders = tenders(store, clock)
         self.mirror: Mirror | None = None
 
     def stop(self) -> None:
@@ -97,10 +101,11 @@ class Controller:
     def _lead(self) -> None:
         token = self._election.token
         assert token is not None
-        before, mirror = self.mirror, Mirror(self._store, self._clock, self._election.campaign)
+        self._presence.grace()
+        before, mirror = self.mirror, self._reflect()
         rev = mirror.load()
         if self._history.settle(mirror, before.fleet if before is not None else None, token):
-            mirror = Mirror(self._store, self._clock, self._election.campaign)
+            mirror = self._reflect()
             rev = mirror.load()
         self.mirror = mirror
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
@@ -113,6 +118,9 @@ class Controller:
             self._rounds(mirror, executor, inbox)
         finally:
             listeners.stop()
+
+    def _reflect(self) -> Mirror:
+        return Mirror(self._store, self._clock, self._election.campaign, self._presence)
 
     def _rounds(self, mirror: Mirror, executor: Executor, inbox: Inbox) -> None:
         now = self._clock.now()
@@ -164,11 +172,15 @@ class Controller:
         if Server(self._store.client).run_id() != self._run_id:
             self._server_changed(mirror)
         self._spread_users(mirror)
+        for tender in self._tenders:
+            tender.tick(mirror)
 
     def _server_changed(self, mirror: Mirror) -> None:
         """Another server process: it knows no node users, and its clock may have stood still."""
         server = Server(self._store.client)
         mirror.presence.grace()
+        for tender in self._tenders:
+            tender.anew()
         self._spread_users(mirror)
         self._caretaker.granted()
         self._run_id = server.run_id()

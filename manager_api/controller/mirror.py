@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from manager_api.controller.complaints import Complaints
+from manager_api.controller.lookout import Lookout, is_ahead, some_lag, understood
 from manager_api.core.fleet import Fleet, Json, NodeState, Stored
 from store.clock import Clock
 from store.codec import loads, read_record
@@ -12,9 +13,7 @@ from store.keys import ALLOCATIONS, CLAIMS, DEPLOYMENTS, NODES, STATUS, VERSIONS
 from store.kv.api import Event, Record
 from store.kv.projection import Desired, Projection
 from store.kv.store import Store
-from store.model.beat import actual as read_actual
 from store.model.beat import heartbeat
-from store.model.epoch import Seen, contradicts
 from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
@@ -31,11 +30,18 @@ class Mirror:
     takes to be read.
     """
 
-    def __init__(self, store: Store, clock: Clock, renew: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        renew: Callable[[], object] = lambda: None,
+        presence: Presence | None = None,
+    ) -> None:
         self._store = store
         self._renew = renew
         self._nodes = Projection(store)
-        self.presence = Presence(clock)
+        self.presence = presence or Presence(clock)
+        self._lookout = Lookout(self._nodes, self.presence, clock)
         self._complaints = Complaints(clock)
         self.fleet = Fleet(store.epoch)
         self.dirty_deployments: set[str] = set()
@@ -57,6 +63,7 @@ class Mirror:
         for name in (VERSIONS, NODES, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS):
             for field, record in snapshot.collections[name].items():
                 self._apply(name, field, record)
+        self.presence.keep(set(self.fleet.nodes))
         for nodes in self._parts():
             for node, desired in self._nodes.desired(nodes).items():
                 self._take_desired(node, desired)
@@ -142,63 +149,50 @@ class Mirror:
     def look(self, nodes: Sequence[str]) -> None:
         """Read some nodes' heartbeats, and `actual` of those in which it moved."""
         moved, turned = [], False
-        raws = self._nodes.beats(nodes)
-        fresh = [
-            n for n, raw in zip(nodes, raws, strict=True) if raw is not None and raw != self.presence.raw(n)
-        ]
+        sight = self._lookout.watch(nodes)
+        fresh = [node for node, raw in zip(nodes, sight.raws, strict=True) if self._is_news(node, raw)]
         left = dict(zip(fresh, self._nodes.remaining(fresh), strict=True))
-        for node, raw in zip(nodes, raws, strict=True):
+        for node, raw in zip(nodes, sight.raws, strict=True):
             state = self.fleet.states[node]
             beat = self._beat(node, raw) if raw is not None and node in left else None
             if beat is not None:
                 state.beat = beat
             ttl = float(state.beat.get("ttl", DEFAULT_TTL))
-            if self.presence.observe(node, raw, ttl, left.get(node)):
+            if raw is None and sight.blind:
+                self.presence.unknown(node, ttl)
+            elif self.presence.observe(node, raw, ttl, left.get(node)):
                 log.info("node %s is %s", node, "online" if self.presence.online(node) else "offline")
+            now = self.presence.online(node), self.presence.settled(node)
+            if now != (state.online, state.settled):
+                state.online, state.settled = now
                 self._node_moved(node)
                 turned = True
-            state.online = self.presence.online(node)
-            state.settled = self.presence.settled(node)
             seq = (state.beat.get("instance"), state.beat.get("actual_seq"))
             if beat is not None and self._seq.get(node) != seq:
                 self._seq[node] = seq
                 moved.append(node)
-            if beat is not None and self._is_ahead(beat):
-                self.ahead.add(node)
-            if beat is not None and int(beat.get("rev") or 0) > state.desired_rev:
-                self.dirty_nodes.add(node)
+            if beat is not None:
+                self._compare(node, state, beat)
         self._read_actual(moved)
-        self.fleet.catching_up = self._catching_up()
+        self.fleet.catching_up = self._clock.now() < self._catch_up_until and some_lag(self.fleet)
         if turned:
             self.dirty_deployments |= self.fleet.deployments.keys() - self.fleet.status.keys()
 
-    def _is_ahead(self, beat: Json) -> bool:
-        if not beat.get("epoch"):
-            return False
-        found = Seen("", self.fleet.epoch, self._store.seen)
-        return contradicts(found, Seen("", str(beat["epoch"]), int(beat["rev"]))) is not None
+    def _compare(self, node: str, state: NodeState, beat: Json) -> None:
+        if is_ahead(self.fleet, self._store.seen, beat):
+            self.ahead.add(node)
+        if int(beat.get("rev") or 0) > state.desired_rev:
+            self.dirty_nodes.add(node)
 
-    def _catching_up(self) -> bool:
-        """Whether some node may yet tell what it ran in the last epoch."""
-        if self._clock.now() >= self._catch_up_until:
-            return False
-        return any(
-            state.online and bool(state.beat.get("epoch")) and state.beat["epoch"] != self.fleet.epoch
-            for state in self.fleet.states.values()
-        )
+    def _is_news(self, node: str, raw: bytes | None) -> bool:
+        return raw is not None and (raw != self.presence.raw(node) or not self.fleet.states[node].beat)
 
     def _read_actual(self, nodes: Sequence[str]) -> None:
         for node, entries in zip(nodes, self._nodes.actual(nodes), strict=True):
-            actual: dict[str, Json] = {}
             if entries is None:
                 self._complaints.about(node, "its actual cannot be read; what it said before stands")
                 continue
-            trouble: list[BadRecord] = []
-            for alloc_id, raw in entries.items():
-                try:
-                    actual[alloc_id] = read_actual(loads(raw, f"actual of {node}/{alloc_id[:100]}"))
-                except BadRecord as error:
-                    trouble.append(error)
+            actual, trouble = understood(node, entries)
             if trouble:
                 self._complaints.about(node, f"{len(trouble)} entries cannot be read: {trouble[0]}")
             self.fleet.states[node].actual = actual

@@ -107,6 +107,8 @@ class Placer:
     def refusal(self, node: str, need: Need) -> str | None:
         """Why a node cannot take it, as a predicate ("is offline"), or None."""
         state, record = self._fleet.states[node], self._fleet.nodes[node].data
+        if not state.online and not state.settled:
+            return "is not known to be online"
         if not state.online or state.beat.get("uid") != record["uid"]:
             return "is offline"
         if state.beat.get("frozen"):

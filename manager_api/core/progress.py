@@ -72,10 +72,16 @@ def is_lost(fleet: Fleet, allocation: Json) -> bool:
     return record is None or record.data["uid"] != allocation["uid"]
 
 
+def is_gone(fleet: Fleet, node: str) -> bool:
+    """Whether a node is known to be offline, and not only unseen."""
+    state = fleet.states[node]
+    return state.settled and not state.online
+
+
 def _reason(fleet: Fleet, state: Deployment, rows: list[Json]) -> str:
     if state in (Deployment.RUNNING, Deployment.COMPLETED, Deployment.STOPPED):
         return ""
-    offline = sorted({row["node"] for row in rows if not fleet.states[row["node"]].online})
+    offline = sorted({row["node"] for row in rows if is_gone(fleet, row["node"])})
     if offline and state not in DEPLOYMENT_ENDED:
         return f"node {offline[0]} is offline"
     for wanted in (Task.FAILED, Task.LOST, Task.BACKOFF, Task.EXITED, Task.STOPPED, Task.WAITING):

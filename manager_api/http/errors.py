@@ -21,6 +21,8 @@ class ApiError(Exception):
     def __init__(self, status: int, error: str, detail: str | None = None, **extra: Any) -> None:
         super().__init__(error)
         self.status = status
+        self.retry_after: int | None = None
+        """Seconds until it is worth another try."""
         self.body: dict[str, Any] = {"error": error, **extra}
         if detail:
             self.body["detail"] = detail
@@ -35,6 +37,8 @@ def handle_api_error(
     _req: falcon.Request, resp: falcon.Response, error: ApiError, _params: dict[str, Any]
 ) -> None:
     """Falcon's handler of our own errors."""
+    if error.retry_after is not None:
+        resp.set_header("Retry-After", str(error.retry_after))
     _answer(resp, error.status, error.body)
 
 

@@ -1,20 +1,22 @@
 """Nodes: listed with what their heartbeats say; joined by their agents."""
 
+from contextlib import suppress
 from typing import Any
 
 import falcon
 import orjson
 
-from manager_api.http import bodies
+from manager_api.http import admission, bodies
 from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
 from manager_api.http.schemas import JoinSchema
 from manager_api.http.services import Services
 from store.codec import Json, dumps, loads, read_record
-from store.errors import BadRecord, Conflict, Unsupported
+from store.errors import BadRecord, Conflict, Unavailable, Unsupported
 from store.faults import fault
 from store.keys import NODES, NODES_STATUS
 from store.kv import servers
+from store.kv.presence import grant_beats
 from store.kv.projection import Projection
 from store.kv.server import user_of
 from store.kv.store import Store
@@ -27,10 +29,11 @@ OFFLINE_RESOURCES = "cpu_usage_percent:0,memory_usage_percent:0"
 
 
 def listing(store: Store) -> list[Json]:
-    """Every node, by id. Online is who has a heartbeat."""
+    """Every node, by id. Online is who has a heartbeat; who has none may be `unknown` for a reason."""
     records = sorted(store.values(NODES).items())
-    beats = Projection(store).beats([node for node, _ in records])
-    rows = [_row(node, orjson.loads(raw), beat) for (node, raw), beat in zip(records, beats, strict=True)]
+    beats, doubt = Projection(store).judged([node for node, _ in records])
+    pairs = zip(records, beats, strict=True)
+    rows = [_row(node, orjson.loads(raw), beat, doubt) for (node, raw), beat in pairs]
     barred = store.values(NODES_STATUS)
     for row in rows if barred else ():
         if row["id"] in barred:
@@ -38,7 +41,7 @@ def listing(store: Store) -> list[Json]:
     return rows
 
 
-def _row(node: str, record: Json, raw: bytes | None) -> Json:
+def _row(node: str, record: Json, raw: bytes | None, doubt: str | None) -> Json:
     row: Json = {
         "id": node,
         "ip": record["ip"],
@@ -51,6 +54,8 @@ def _row(node: str, record: Json, raw: bytes | None) -> Json:
     beat = _beat(raw)
     if raw is not None and beat is None:
         row["frozen"] = "its heartbeat cannot be read"
+    if raw is None and doubt:
+        row["unknown"] = doubt
     if beat is None or beat["uid"] != record["uid"]:
         return row
     cpu, memory = beat["cpu_percent"], beat["memory_percent"]
@@ -83,6 +88,8 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
         known = read_record(old.value, f"node {said['id']}") if old else {}
         if known and known["uid"] != said["uid"]:
             _refuse_if_alive(store, said, known)
+        if not known:
+            admission.check_room(store)
         mine = known if known.get("uid") == said["uid"] else {}
         record = {
             **mine,
@@ -123,7 +130,14 @@ def _refuse_if_barred(store: Store, said: Json) -> None:
 
 
 def _refuse_if_alive(store: Store, said: Json, known: Json) -> None:
-    beat = _beat(Projection(store).beats([said["id"]])[0])
+    sight = Projection(store).look([said["id"]])
+    if sight.raws == [None] and sight.blind:
+        raise ApiError(
+            503,
+            "It is not known whether the node id is free",
+            f"node id {said['id']!r} belongs to an agent on {known['hostname']}: {sight.blind}",
+        )
+    beat = _beat(sight.raws[0])
     if beat is not None and beat["uid"] != said["uid"]:
         raise ApiError(
             409,
@@ -180,13 +194,23 @@ class Join:
         self._services.call(lambda store: join(store, said, remote, now))
         store = self._services.store
         meta = store.meta()
+        where = {"url": self._store_url(host), **self._credentials(store, said)}
+        if "presence" in said["features"]:
+            where |= self._presence(store, said)
+        spread = admission.spread(admission.count(store))
         resp.data = orjson.dumps(
-            {
-                "node": said["id"],
-                "cluster": meta.cluster,
-                "store": {"url": self._store_url(host), **self._credentials(store, said)},
-            }
+            {"node": said["id"], "cluster": meta.cluster, "store": where, "spread": spread}
         )
+
+    def _presence(self, store: Store, said: Json) -> Json:
+        """Where to beat, if elsewhere. An absent presence store learns of the node from the leader."""
+        url = self._services.access.presence_url
+        if store.presence is None or not url:
+            return {}
+        with suppress(Unavailable):
+            secrets = {said["id"]: said["secret_sha256"]}
+            store.presence.ask(lambda client: grant_beats(client, store.keys, secrets))
+        return {"presence": without_credentials(url)}
 
     def _credentials(self, store: Store, said: Json) -> Json:
         """The node's own user; its password is the secret whose digest it sent."""

@@ -8,6 +8,7 @@ from manager_api.settings import StoreAccess
 from store.clock import Clock
 from store.errors import EpochChanged, HistoryLost
 from store.kv.connection import connect
+from store.kv.presence import apart
 from store.kv.projection import Projection
 from store.kv.store import Store
 
@@ -28,7 +29,8 @@ class Services:
     def after_fork(self) -> None:
         """Make this process's own connections. Nothing is sent yet: the store may not be up."""
         client = connect(self.access.url, name="api", password=self.access.password(), recheck=True)
-        self._store = Store(client)
+        presence = apart(self.access.presence_url, name="api-presence", clock=self.clock)
+        self._store = Store(client, presence=presence)
         self._decisions = None
 
     @property

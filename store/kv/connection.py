@@ -26,9 +26,15 @@ _IN_PIPELINE = re.compile(r"Command # \d+ .*? of pipeline caused error: ", re.DO
 
 
 def connect(
-    url: str, *, name: str, username: str | None = None, password: str | None = None, recheck: bool = False
+    url: str,
+    *,
+    name: str,
+    username: str | None = None,
+    password: str | None = None,
+    recheck: bool = False,
+    within: float = ANSWER_WITHIN,
 ) -> Client:
-    """A client with its own pool; nothing is sent yet.
+    """A client with its own pool; nothing is sent yet. An answer takes `within` seconds, or is none.
 
     Nothing is retried below us: a write that timed out may have happened, and only its caller
     knows whether it may be said twice. `recheck`: under Sentinel, ask every second whether the
@@ -43,8 +49,8 @@ def connect(
         "password": password or secret,
         "protocol": 2,
         "client_name": f"muster-{name}",
-        "socket_timeout": ANSWER_WITHIN,
-        "socket_connect_timeout": ANSWER_WITHIN,
+        "socket_timeout": within,
+        "socket_connect_timeout": within,
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
     }

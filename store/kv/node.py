@@ -1,17 +1,23 @@
 """The node's side of its keys: plain commands only, since scripts count keys as read-write."""
 
+import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from store.codec import loads
-from store.errors import BadRecord, Claimed
+from store.errors import BadRecord, Claimed, Denied, Unavailable
 from store.keys import Keys
 from store.kv.asks import ANSWERS_LIVE_MS, MOST_ASKS, MOST_CHUNKS, Chunk, ask_of
 from store.kv.connection import Client, translated
+from store.kv.presence import Apart
 from store.kv.projection import Desired, revision
 from store.kv.sentinel import doubt
+
+PATIENCE = 300.0
+"""Seconds, up to twice of them, without a presence store before the manager is asked where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +44,27 @@ class Word:
 class RedisNodeLink:
     """`NodeLink` on Redis; see `agentd.link` for what the verbs mean.
 
-    `answerer` is the client that answers go through: they must not hold up beats.
+    `answerer` is the client that answers go through: they must not hold up beats. `presence` is where
+    heartbeats go if there is such a place, and while it answers; else they go with the rest.
     """
 
     def __init__(
-        self, client: Client, waker: Client, keys: Keys, node_id: str, answerer: Client | None = None
+        self,
+        client: Client,
+        waker: Client,
+        keys: Keys,
+        node_id: str,
+        answerer: Client | None = None,
+        presence: Apart | None = None,
     ) -> None:
         self._client = client
+        self._presence = presence
         self._waker = waker
         self._answerer = answerer or client
         self._keys = keys
         self._node_id = node_id
         self._node = keys.node(node_id)
+        self._patience = PATIENCE * (1 + random.random())
         # A hint that is over matters no more; an ask may wait for an agent that is just coming.
         self._cursors = {self._node.wake: "$", self._node.ask: "0-0"}
 
@@ -59,26 +74,56 @@ class RedisNodeLink:
         Raises:
             Claimed: it does.
         """
-        with translated():
-            if self._client.set(self._node.beat, beat, px=ttl_ms, nx=True):
+        if self._presence is not None:
+            with translated():
+                self._refuse_other(self._client, uid)
+            with suppress(Unavailable):
+                self._presence.ask(lambda client: self._claim(client, uid, beat, ttl_ms))
                 return
-            holder = _beat(self._client.get(self._node.beat))
-            if holder is not None and holder.get("uid") != uid:
-                where = holder.get("hostname", "another machine")
-                raise Claimed(f"node id {self._node_id!r} belongs to a living agent on {where}")
-            self._client.set(self._node.beat, beat, px=ttl_ms)
+        with translated():
+            self._claim(self._client, uid, beat, ttl_ms)
+
+    def _claim(self, client: Client, uid: str, beat: bytes, ttl_ms: int) -> None:
+        if not client.set(self._node.beat, beat, px=ttl_ms, nx=True):
+            self._refuse_other(client, uid)
+            client.set(self._node.beat, beat, px=ttl_ms)
+
+    def _refuse_other(self, client: Client, uid: str) -> None:
+        holder = _beat(client.get(self._node.beat))
+        if holder is not None and holder.get("uid") != uid:
+            where = holder.get("hostname", "another machine")
+            raise Claimed(f"node id {self._node_id!r} belongs to a living agent on {where}")
 
     def beat(self, beat: bytes, ttl_ms: int) -> Pulse:
-        """Renew the heartbeat and look where desired stands, in one round trip."""
+        """Renew the heartbeat and look where desired stands: one round trip to each server.
+
+        Raises:
+            Denied: the presence store has been away for long: where it is must be asked anew.
+        """
+        answers: list[Any] = self._beat_apart(beat, ttl_ms)
         began = monotonic()
         with translated():
             pipe = self._client.pipeline(transaction=False)
-            pipe.set(self._node.beat, beat, px=ttl_ms, get=True)
+            if not answers:
+                pipe.set(self._node.beat, beat, px=ttl_ms, get=True)
             pipe.hmget(self._node.desired, ["@epoch", "@rev", "@node"])
-            previous, (epoch, rev, uid) = pipe.execute()
+            answers += pipe.execute()
             doubt(self._client, began)
+        previous, (epoch, rev, uid) = answers
         where = (epoch or b"").decode(errors="replace"), revision(rev), (uid or b"").decode(errors="replace")
         return Pulse(_beat(previous), *where)
+
+    def _beat_apart(self, beat: bytes, ttl_ms: int) -> list[bytes | None]:
+        """[the previous heartbeat], if the presence store took this one."""
+        presence = self._presence
+        if presence is None:
+            return []
+        try:
+            return [presence.ask(lambda client: client.set(self._node.beat, beat, px=ttl_ms, get=True))]
+        except Unavailable as error:
+            if presence.away_for() > self._patience:
+                raise Denied(f"{error}; asking the manager whether it has moved") from error
+            return []
 
     def fetch(self) -> Desired:
         """Desired, whole and consistent."""
@@ -115,6 +160,9 @@ class RedisNodeLink:
 
     def leave(self) -> None:
         """Delete the heartbeat: offline at once, and on purpose."""
+        if self._presence is not None:
+            with suppress(Unavailable):
+                self._presence.ask(lambda client: client.delete(self._node.beat))
         with translated():
             self._client.delete(self._node.beat)
 
@@ -152,6 +200,8 @@ class RedisNodeLink:
         self._client.close()
         self._waker.close()
         self._answerer.close()
+        if self._presence is not None:
+            self._presence.close()
 
 
 def _beat(raw: bytes | None) -> dict[str, object] | None:

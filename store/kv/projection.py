@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from store.errors import BadRecord
+from store.kv import presence
 from store.kv.connection import translated
 from store.kv.lua import verdict
 from store.kv.store import Store
 
 MARKS = (b"@rev", b"@epoch", b"@node")
-MOST_BEAT = 256 * 1024
-"""Bytes of a heartbeat; a longer one counts as unreadable."""
 READ_AT_ONCE = 500
 """Nodes in one pipeline: the server keeps its answers in memory until they are read."""
 
@@ -85,16 +84,29 @@ class Projection:
 
     def beats(self, node_ids: Sequence[str]) -> list[bytes | None]:
         """The heartbeats of some nodes, None where there is none (any more)."""
-        if not node_ids:
-            return []
-        with translated():
-            raws = self._store.client.mget([self._store.keys.node(node).beat for node in node_ids])
-        return [raw if raw is None or len(raw) <= MOST_BEAT else b"too long" for raw in raws]
+        return self.look(node_ids).raws
 
-    def remaining(self, node_ids: Sequence[str]) -> list[float]:
-        """Seconds that some nodes' heartbeats still have to live; 0 where there is none."""
-        answers = self._pipelined(node_ids, lambda pipe, key: pipe.pttl(key.beat))
-        return [max(0, left) / 1000 for left in answers]
+    def look(self, node_ids: Sequence[str], *, who: bool = False) -> presence.Sight:
+        """The heartbeats of some nodes, with what the servers' clocks said, and what could not be seen."""
+        return presence.look(self._store, node_ids, who=who)
+
+    def judged(self, node_ids: Sequence[str]) -> tuple[list[bytes | None], str | None]:
+        """The heartbeats of some nodes, and why those without one are not known to be gone, if so."""
+        sight = self.look(node_ids)
+        if sight.blind or None not in sight.raws:
+            return sight.raws, sight.blind
+        with translated():
+            doubt = self._store.client.get(self._store.keys.doubt)
+        return sight.raws, doubt.decode(errors="replace") if doubt else None
+
+    def doubt(self, reason: str, seconds: float) -> None:
+        """Say for some time that an absent heartbeat is no death. For people: the leader knows."""
+        with translated():
+            self._store.client.set(self._store.keys.doubt, reason, px=max(1, int(seconds * 1000)))
+
+    def remaining(self, node_ids: Sequence[str]) -> list[float | None]:
+        """Seconds that some nodes' heartbeats still have to live; 0 where there is none, None: unknown."""
+        return presence.remaining(self._store, node_ids)
 
     def actual(self, node_ids: Sequence[str]) -> list[dict[str, bytes] | None]:
         """What some nodes say of their allocations; None where it cannot be read: it is no hash, say."""

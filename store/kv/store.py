@@ -10,6 +10,7 @@ from store.kv.api import MOST_BYTES, MOST_FIELDS, MOST_LOGGED, Change, Compare, 
 from store.kv.connection import Client, translated
 from store.kv.durability import WAIT_MS
 from store.kv.lua import Scripts, check_history, testify, verdict
+from store.kv.presence import Apart
 from store.kv.sentinel import could_take_over
 from store.schema import FIELDS, Range
 
@@ -23,8 +24,10 @@ class Store:
     every write is refused, with nothing done, once the store has another history.
     """
 
-    def __init__(self, client: Client, keys: Keys | None = None) -> None:
+    def __init__(self, client: Client, keys: Keys | None = None, presence: Apart | None = None) -> None:
         self.client = client
+        self.presence = presence
+        """Where heartbeats are, beside `client`."""
         self.keys = keys or Keys()
         self.scripts = Scripts(client)
         self._epoch = ""

@@ -446,3 +446,16 @@ def test_an_unhealthy_task_makes_its_deployment_degraded_and_says_which():
         "DEGRADED",
         "task t on web-1 is unhealthy: connection refused",
     )
+
+
+def test_a_node_that_is_not_seen_yet_is_neither_offline_nor_a_reason_to_refuse():
+    fleet = a_case()
+    accept(fleet)
+    fleet.states["web-1"].online = fleet.states["web-1"].settled = False
+    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    fleet.states["web-1"].settled = True
+    (action,) = plan_deployments(fleet, NOW, ["dep"])
+    assert action.status["reason"] == "node web-1 is offline"
+    fleet = a_case()
+    fleet.states["web-1"].online = fleet.states["web-1"].settled = False
+    assert plan_deployments(fleet, NOW, ["dep"]) == []

@@ -152,7 +152,9 @@ def test_passwords_do_not_show():
 
 
 def test_a_child_is_told_where_the_store_is():
-    access = StoreAccess(url="redis://h:1/0", advertised_port=5, password_file="/p", holder="me")
+    access = StoreAccess(
+        url="redis://h:1/0", advertised_port=5, password_file="/p", holder="me", presence_url="redis://p:2/0"
+    )
     assert StoreAccess.from_environment(access.environment()) == access
 
 
@@ -196,3 +198,20 @@ def test_every_fault_point_is_in_the_code():
     written = set(re.findall(r'"(controller\.[a-z]+)"', text))  # the executor's `_write` adds when
     named |= {f"{name}.{when}" for name in written for when in ("before", "after")}
     assert named == faults.POINTS
+
+
+def test_what_a_join_answered_is_read_though_another_release_wrote_it(tmp_path):
+    import json
+
+    from agentd.identity import Identity
+    from agentd.join import Joiner
+
+    who = Identity("n", "u", "s", "m")
+    old = {"uid": "u", "cluster": "c", "url": "redis://h:1/0", "username": "node:n", "password": None}
+    for more in ({}, {"said": "x", "presence": "redis://p:1/0", "spread": 3.0, "of_tomorrow": 1}):
+        (tmp_path / "join.json").write_text(json.dumps(old | more))
+        joiner = Joiner(tmp_path, who, "http://127.0.0.1:1", ())
+        assert joiner.spread() == more.get("spread", 0.5)
+        link = joiner.connect(anew=False)
+        assert (link._presence is not None) is ("presence" in more)
+        link.close()

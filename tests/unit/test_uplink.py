@@ -215,3 +215,16 @@ def test_a_mark_that_is_no_number_is_no_reason_to_die():
     with pytest.raises(Exception, match="is not a number"):
         Desired({b"@rev": b"x"})
     assert offer(Desired({b"\xff": b"{}"})).entries.keys() == {"�"}
+
+
+def test_the_first_try_after_a_loss_is_spread_over_the_fleet_s_time(joined, monkeypatch):
+    from agentd import uplink as module
+
+    monkeypatch.setattr(module.random, "random", lambda: 0.5)
+    joined.spread = lambda: 4.0
+    assert joined._pause(1) == pytest.approx(2.01), "nobody has met us yet: we are just starting"
+    joined._met = True
+    assert joined._pause(1) == 2.0
+    assert joined._pause(3) == pytest.approx(2.01), "later ones on top of the backoff"
+    joined.spread = lambda: 20.0
+    assert joined._pause(1) == 15.0 / 2 * 0.5, "no heartbeat runs out by waiting"
