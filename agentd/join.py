@@ -3,6 +3,7 @@
 import http.client
 import json
 import logging
+import random
 import socket
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from typing import Any
 
 from agentd.facts import addresses
 from agentd.identity import Identity
-from store.clock import SystemClock
+from store.clock import Clock, SystemClock
 from store.errors import Claimed, Denied, EpochChanged, StoreError, Unavailable
 from store.keys import Keys
 from store.kv.connection import connect, redacted
@@ -26,6 +27,8 @@ from store.version import VERSION
 log = logging.getLogger("agent")
 
 ANSWER_WITHIN = 10.0
+UNLISTED_BEATS = 3
+REJOIN_EVERY = 15.0
 LEAST_SPREAD, MOST_SPREAD = 0.5, 60.0
 
 
@@ -44,6 +47,27 @@ class Membership:
     """Where heartbeats go, if not to the store itself. There the user is always the node's own."""
     spread: float = LEAST_SPREAD
     """Seconds over which the fleet comes back after a loss."""
+
+
+class Unlisted:
+    """Notices a store that says nothing at all to this node: it may have lost the node's record."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._beats = 0
+        self._next = 0.0
+
+    def look(self, epoch: str) -> None:
+        """Note what a heartbeat learned.
+
+        Raises:
+            Denied: it is time to join anew; said now and then, as long as it lasts.
+        """
+        self._beats = 0 if epoch else self._beats + 1
+        now = self._clock.now()
+        if self._beats >= UNLISTED_BEATS and now >= self._next:
+            self._beats, self._next = 0, now + random.uniform(1, 2) * REJOIN_EVERY
+            raise Denied("the store does not list this node: joining anew")
 
 
 class Joiner:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from agentd.core.obey import Offer
 from agentd.facts import facts
+from agentd.join import Unlisted
 from agentd.link import NodeLink
 from store.backoff import Backoff
 from store.clock import Clock
@@ -22,8 +23,6 @@ log = logging.getLogger("agent")
 
 WAKE_WAIT_MS = 4000
 LEAVE_WITHIN = 6.0
-UNLISTED_BEATS = 3
-REJOIN_EVERY = 15.0
 RETRY = Backoff(first=0.2, most=5.0, jitter=0.5)
 
 
@@ -71,8 +70,7 @@ class Uplink:
         self._seq = 0
         self._seen: tuple[str, int, str] | None = None
         self._standby = False
-        self._unlisted = 0
-        self._rejoin_at = 0.0
+        self._unlisted = Unlisted(clock)
         self._met = False
         """Whether this life has ever been taken in: before that, a taken node id ends it."""
         self._said: dict[str, Any] = {}
@@ -240,7 +238,7 @@ class Uplink:
             if outbox or self._seen is None:
                 link.hint()
             self._look(link, pulse)
-            self._check_listed(pulse)
+            self._unlisted.look(pulse.epoch)
         self.trouble = None
 
     def _check_twin(self, pulse: Pulse) -> None:
@@ -256,15 +254,6 @@ class Uplink:
         if float(str(previous.get("started") or 0)) < mine["started"] and self._seen is not None:
             self._standby = True
             raise Claimed("another agent with this identity is alive; waiting for it to go")
-
-    def _check_listed(self, pulse: Pulse) -> None:
-        """A store that says nothing at all to this node may have lost its record: join anew, now and then."""
-        self._unlisted = 0 if pulse.epoch else self._unlisted + 1
-        now = self._clock.now()
-        if self._unlisted >= UNLISTED_BEATS and now >= self._rejoin_at:
-            self._unlisted = 0
-            self._rejoin_at = now + random.uniform(1, 2) * REJOIN_EVERY
-            raise Denied("the store does not list this node: joining anew")
 
     def _look(self, link: NodeLink, pulse: Pulse) -> None:
         where = (pulse.epoch, pulse.rev, pulse.uid)

@@ -98,9 +98,17 @@ def fresh_store(client):
     return store
 
 
-def fake_client():
+def fake_client(monkeypatch):
+    """A store without a server; it has no INFO, so it cannot say which one it is."""
     import fakeredis
 
+    from store.kv import presence
+    from store.kv.server import Flavour, Server
+
+    monkeypatch.setattr(Server, "flavour", lambda _: Flavour("fake", (7, 0)))
+    glance = presence._glance
+    monkeypatch.setattr(presence, "_glance", lambda client, keys, *, who: glance(client, keys, who=False))
+    monkeypatch.setattr("manager_api.http.admission.limit", lambda _: None)
     return fakeredis.FakeRedis(version=(7,))
 
 
@@ -108,10 +116,7 @@ def fake_client():
 def any_client(request, servers, monkeypatch):
     """A client of each kind of store."""
     if request.param == "fakeredis":
-        from store.kv.server import Flavour, Server
-
-        monkeypatch.setattr(Server, "flavour", lambda _: Flavour("fake", (7, 0)))  # it has no INFO
-        return fake_client()
+        return fake_client(monkeypatch)
     return servers(request.param).client("test")
 
 
@@ -134,7 +139,4 @@ def store(server):
 @pytest.fixture
 def fake_store(monkeypatch):
     """An initialised store without a server, for fast tests."""
-    from store.kv.server import Flavour, Server
-
-    monkeypatch.setattr(Server, "flavour", lambda _: Flavour("fake", (7, 0)))
-    return fresh_store(fake_client())
+    return fresh_store(fake_client(monkeypatch))

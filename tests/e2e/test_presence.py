@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ from store.embedded import EmbeddedServer
 from store.home import Files
 from tests.conftest import eventually, server_binary
 from tests.e2e.conftest import PYTHON
-from tests.e2e.test_skew import last_release  # noqa: F401 - a fixture
+from tests.e2e.test_skew import LAST
 from tests.e2e.test_supervision import a_task
 from tests.flood import Flood
 
@@ -42,7 +43,7 @@ def beat_key(node):
     return f"muster:n:{{{node}}}:hb"
 
 
-def test_nodes_beat_apart_and_live_on_without(cluster, apart, last_release):  # noqa: F811 - the fixture
+def test_nodes_beat_apart_and_live_on_without(cluster, apart, tmp_path):
     cluster.start_manager("--presence-store", url_of(apart))
     for process in [cluster.manager, *psutil.Process(cluster.manager.pid).children(recursive=True)]:
         words = Path(f"/proc/{process.pid}/cmdline").read_text()
@@ -55,7 +56,8 @@ def test_nodes_beat_apart_and_live_on_without(cluster, apart, last_release):  # 
         "muster-web-1-presence"
     }
     # An agent of the last release knows no presence store.
-    env = cluster.environment() | {"PYTHONPATH": str(last_release)}
+    shutil.unpack_archive(LAST, tmp_path / "last")
+    env = cluster.environment() | {"PYTHONPATH": str(tmp_path / "last")}
     with (cluster.home / "old.log").open("ab") as out:
         argv = [*PYTHON, "agentd", *cluster.agent_flags("old-1")]
         cluster.started.append(subprocess.Popen(argv, env=env, stdout=out, stderr=out, cwd=cluster.home))
