@@ -25,6 +25,8 @@ log = logging.getLogger("controller")
 DOUBTED_FOR = 3600.0
 """Seconds in which a node alone cannot make us begin a second epoch."""
 MOST_NAMED = 50
+WRITTEN_EVERY = 4.0
+"""Seconds between two notes on disk of how far history has gone."""
 
 
 class History:
@@ -35,6 +37,7 @@ class History:
         self._clock = clock
         self._files = files
         self._memory: Seen | None = None
+        self._write_at = 0.0
         self._cluster = ""
         self._doubted: dict[str, float] = {}
         self._said: set[str] = set()
@@ -65,7 +68,9 @@ class History:
         known = self._memory
         if known is None or (epoch_number(epoch), rev) > (known.number, known.rev):
             self._memory = Seen("this controller", epoch, rev)
-        if self._files is not None:
+        now = self._clock.now()
+        if self._files is not None and now >= self._write_at:  # a standby comes here five times a second
+            self._write_at = now + WRITTEN_EVERY
             highest.record(self._files, Meta(self._cluster, epoch, "", rev))
 
     def settle(self, mirror: Mirror, before: Fleet | None, token: int) -> bool:

@@ -64,6 +64,8 @@ def _row(node: str, record: Json, raw: bytes | None, doubt: str | None) -> Json:
     row["cpu_percent"], row["memory_percent"], row["disk_percent"] = cpu, memory, beat["disk_percent"]
     row["frozen"], row["last_seen"], row["applied_rev"] = beat["frozen"], beat["time"], beat["rev"]
     row["running"] = beat["running"]
+    unclaimed = beat.get("unclaimed")
+    row["unclaimed"] = len(unclaimed) if isinstance(unclaimed, list) else 0
     row |= {key: beat[key] for key in _MORE if key in beat}
     return row
 

@@ -65,8 +65,8 @@ class RedisNodeLink:
         self._node_id = node_id
         self._node = keys.node(node_id)
         self._patience = PATIENCE * (1 + random.random())
-        # A hint that is over matters no more; an ask may wait for an agent that is just coming.
-        self._cursors = {self._node.wake: "$", self._node.ask: "0-0"}
+        # From the beginning: "$" would miss what comes between two waits. An old hint costs one beat more.
+        self._cursors = {self._node.wake: "0-0", self._node.ask: "0-0"}
 
     def claim(self, uid: str, beat: bytes, ttl_ms: int) -> None:
         """Take the node id, unless another uid's heartbeat still lives.

@@ -283,6 +283,7 @@ def test_the_disk_bears_witness(fake_store, clock, lineage, tmp_path):
     another = Leader(fake_store, clock, files)  # a new process: it remembers nothing itself
     assert another.lead()
     assert "disk" in fake_store.epoch_record()["reason"]
+    clock.advance(history.WRITTEN_EVERY)
     another.history.remember()
     assert highest.recorded(files) == (2, fake_store.seen)
 
