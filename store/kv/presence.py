@@ -107,7 +107,7 @@ def look(store: Seen, node_ids: Sequence[str], *, who: bool = False) -> Sight:
         Unavailable: the main store does not answer. An absent presence store only makes blind.
     """
     keys = [store.keys.node(node).beat for node in node_ids]
-    if not keys:
+    if not keys and not who:
         return Sight([], {}, {})
     with translated():
         raws, clock, run_id = _glance(store.client, keys, who=who)
@@ -126,11 +126,13 @@ def look(store: Seen, node_ids: Sequence[str], *, who: bool = False) -> Sight:
 def _glance(client: Client, keys: Sequence[str], *, who: bool) -> tuple[list[bytes | None], float, str]:
     """Heartbeats, the server's clock and its run id at one moment: a step shows beside what it expired."""
     pipe = client.pipeline(transaction=True)
-    pipe.mget(keys)
+    if keys:
+        pipe.mget(keys)
     pipe.time()
     if who:
         pipe.info("server")
-    raws, (seconds, micros), *about = pipe.execute()
+    answers = pipe.execute()
+    raws, ((seconds, micros), *about) = (answers[0], answers[1:]) if keys else ([], answers)
     raws = [raw if raw is None or len(raw) <= MOST_BEAT else b"too long" for raw in raws]
     return raws, seconds + micros / 1e6, str(about[0]["run_id"]) if about else ""
 

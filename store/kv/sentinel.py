@@ -258,7 +258,7 @@ def doubt(client: Any, began: float) -> None:
     Raises:
         redis.ConnectionError: the server that gave it is not the primary any more.
     """
-    pool = client.connection_pool
+    pool = getattr(client, "connection_pool", None)
     if isinstance(pool, SentinelPool) and monotonic() - began > LATE:
         pool.doubt(began)
 

@@ -213,13 +213,15 @@ def test_a_flushed_store_freezes_and_its_snapshot_brings_everything_back(running
         in eventually(lambda: running.client().get("muster:n:{web-1}:hb")).decode()
     )
     status, answer = running.call("/readyz")
-    assert (status, answer["checks"]["store"]) == (503, "data lost: the store holds no Muster data")
+    assert status == 503
+    assert answer["checks"]["store"].startswith("data lost: the store holds no Muster data")
     time.sleep(3)  # the snapshot must outlive several chances to be overwritten
     running.manager.terminate()
     assert running.manager.wait(30) == 0
-    refused = running.start_manager(wait=False)
-    assert refused.wait(30) == 1
-    assert "the store is empty, though cluster" in running.log("manager.log")
+    running.start_manager(wait=False)
+    eventually(lambda: "the store is empty, though cluster" in running.log("manager.log"), 40)
+    running.manager.terminate()
+    assert running.manager.wait(30) == 0
     shutil.rmtree(running.db.with_name(running.db.name + ".d"))
     running.start_manager()
     eventually(lambda: running.online("web-1") and local_view(running)["frozen"] is None, 40)

@@ -96,7 +96,9 @@ def test_what_an_old_leader_had_prepared_is_refused(stage, successor):
     eventually(lambda: old.heard("done"))
     old.end()
     outcomes = {words[0]: words[1] for words in old.said[1:-1]}
-    assert outcomes == dict.fromkeys(("record", "delete", "desired", "forget", "lift", "renew"), "Fenced")
+    assert outcomes == dict.fromkeys(
+        ("record", "delete", "desired", "forget", "judge", "mint", "renew"), "Fenced"
+    )
     assert contents(store) == before
 
 

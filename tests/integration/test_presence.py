@@ -323,3 +323,9 @@ def test_who_beat_on_a_presence_store_that_is_away_is_not_known_to_be_gone(serve
         beaters.ended.set()
         controller.stop()
         thread.join(10)
+
+
+def test_a_look_at_no_node_is_a_look_at_the_server(server):
+    """A fleet of one is in one slice of four: the other three must not count as a break."""
+    sight = Projection(Store(server.client("test"))).look([], who=True)
+    assert (sight.raws, len(sight.clocks), len(sight.run_ids)) == ([], 1, 1)

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from store import bootstrap
 from store.clock import SystemClock
 from store.errors import Fenced, StoreError, Unavailable
 from store.kv.api import Change
@@ -37,7 +38,8 @@ def prepared(store, token, name):
             "web-1", "uid", {"a.0": b'{"by":"%s"}' % name.encode()}, (), token=token
         ),
         "forget": lambda: nodes.project("web-1", "uid", {}, ("b.0",), token=token),
-        "lift": lambda: nodes.lift(10**9, token=token),
+        "judge": lambda: store.judged("replid", token=token),
+        "mint": lambda: bootstrap.mint(store, token=token).rev,
         "renew": lambda: Lease(store, "leader", name, int(TTL * 1000)).renew(token),
     }
 

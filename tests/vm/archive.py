@@ -73,7 +73,10 @@ def add_python(archive):
     program = Path(sys._base_executable).resolve()
     library = home / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     modules = [path for path in library.glob("lib-dynload/*.so") if wanted(path)]
-    for path in shared_libraries(program, *modules):
+    libraries = shared_libraries(program, *modules)
+    # Loaded by name when a thread ends while Python does.
+    helpers = {path.with_name("libgcc_s.so.1") for path in libraries if path.name.startswith("libc.so")}
+    for path in libraries | {path for path in helpers if path.exists()}:
         archive.copy(path)
     if Path("/etc/ld.so.cache").exists():
         archive.copy(Path("/etc/ld.so.cache"))  # where the loader looks beyond /lib and /usr/lib
