@@ -12,7 +12,7 @@ from store import bootstrap, highest
 from store.codec import dumps
 from store.errors import EpochChanged, HistoryLost
 from store.home import Files
-from store.keys import CLAIMS, NODES
+from store.keys import ALLOCATIONS, CLAIMS, NODES, STATUS
 from store.kv.lease import Lease
 from store.kv.server import Server
 from store.model.epoch import MOST_AHEAD, MOST_EPOCHS_AHEAD, Seen, above, contradicts, credible
@@ -117,6 +117,30 @@ def test_nothing_old_is_decided_while_nodes_may_yet_tell_what_they_run():
     assert plan_deployments(fleet, 1e9, ["dep"]) == []
     fleet.deployments["dep"].rev = fleet.began + 1  # asked for in this epoch: nothing can run of it
     assert len(plan_deployments(fleet, 1e9, ["dep"])) == 1
+
+
+# -- records that were lost one by one
+
+
+def test_what_runs_of_a_deployment_whose_record_is_gone_is_unclaimed_not_stopped():
+    fleet, state = a_case()
+    state.actual["dep.0"] = said()
+    state.desired["dep.0"] = {"rev": 5, "generation": 1, "wanted": "running", "adjusted": 0}
+    del fleet.deployments["dep"]
+    (action,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert isinstance(action, Collect)
+    assert {record[:2] for record in action.records} == {(ALLOCATIONS, "dep.0"), (STATUS, "dep")}
+    fleet.drop_allocation("dep.0")
+    (project,) = plan_nodes(fleet, ["web-1"])
+    assert (project.puts, project.deletes) == ({}, ("dep.0",))
+
+
+def test_an_order_whose_allocation_cannot_be_read_stays():
+    fleet, state = a_case()
+    state.desired["dep.0"] = {"rev": 5, "generation": 1, "wanted": "running", "adjusted": 0}
+    fleet.drop_allocation("dep.0")
+    fleet.unreadable.add((ALLOCATIONS, "dep.0"))
+    assert plan_nodes(fleet, ["web-1"]) == []
 
 
 # -- claims
