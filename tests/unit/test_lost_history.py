@@ -109,6 +109,24 @@ def test_what_runs_already_is_decided_as_it_was():
     assert (place.allocations["dep.0"]["node"], place.allocations["dep.0"]["generation"]) == ("web-2", 4)
 
 
+@pytest.mark.parametrize("state", ["running", "completed", "failed"])
+def test_a_decision_lost_within_an_epoch_is_found_again(state):
+    """Neither a second copy of a service, nor a second run of a job."""
+    fleet, _ = a_case()
+    fleet.deployments["dep"].rev = fleet.began + 1
+    add_node(fleet, "web-2").actual["dep.0"] = said(1, state=state, uid="uid-web-2")
+    if state == "running":
+        add_node(fleet, "web-3").actual["dep.0"] = said(1, state="failed", uid="uid-web-3")
+    fleet.drop_allocation("dep.0")
+    del fleet.status["dep"]
+    fleet.recount("dep")
+    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert place.allocations["dep.0"]["node"] == "web-2"
+    del fleet.deployments["dep"]
+    fleet.prune()
+    assert fleet.doubtful == set()
+
+
 def test_nothing_old_is_decided_while_nodes_may_yet_tell_what_they_run():
     fleet, _ = a_case()
     fleet.drop_allocation("dep.0")
