@@ -10,7 +10,7 @@ from manager_api.core.fleet import Stored
 from manager_api.core.plan import plan_deployments, plan_nodes
 from store import bootstrap, highest
 from store.codec import dumps
-from store.errors import EpochChanged, HistoryLost
+from store.errors import EpochChanged, HistoryLost, StoreEmpty, StoreError
 from store.home import Files
 from store.keys import ALLOCATIONS, CLAIMS, NODES, STATUS
 from store.kv.lease import Lease
@@ -386,6 +386,33 @@ def test_a_promoted_replica_begins_an_epoch_a_restarted_server_does_not(leader, 
     lineage["ids"] = ("r3", "r2")
     assert leader.lead()
     assert not leader.lead(), "once for each promotion"
+
+
+@pytest.mark.parametrize("key", ["meta", "rev", "both"])
+def test_a_store_that_lost_only_its_head_keeps_its_records(leader, key):
+    leader.add("web-1")
+    leader.lead()
+    store, cluster = leader.store, leader.store.meta().cluster
+    for name in {"both": ["meta", "rev"]}.get(key, [key]):
+        store.client.delete(getattr(store.keys, name))
+    with pytest.raises(StoreEmpty):
+        leader.history.enter()
+    meta = bootstrap.recover(store, cluster, (1, 7))
+    assert (meta.cluster, meta.lost, meta.rev > bootstrap.LEAP) == (cluster, "", True)
+    assert bootstrap.epoch_number(meta.epoch) > 1
+    leader.lead()
+    leader.add("web-2")
+    assert store.values(NODES).keys() == {"web-1", "web-2"}
+    with pytest.raises(StoreError, match="not empty"):
+        bootstrap.recover(store, cluster, (1, 7))
+
+
+def test_the_head_of_another_clusters_store_is_left_alone(leader):
+    store = leader.store
+    store.client.delete(store.keys.rev)
+    with pytest.raises(StoreError, match="not empty"):
+        bootstrap.recover(store, "f" * 32)
+    assert not store.client.exists(store.keys.rev)
 
 
 def test_another_clusters_store_is_left_alone(leader):
