@@ -193,6 +193,30 @@ def test_adopted_work_becomes_an_allocation_of_the_same_generation():
     assert action.claims == {"web-1/dep.0": 9}
 
 
+def test_adopted_work_is_named_once_and_not_restarted_again():
+    fleet, _ = unclaimed_case()
+    fleet.deployments["dep"].data["restart"] = 2
+    briefs = [{"id": each, "node": "web-1", "tasks": ["t0"]} for each in ("dep.0", "dep.1")]
+    for status in (None, {"v": 1, "status": "RUNNING", "restarted": 1, "allocations": briefs}):
+        if status is not None:
+            fleet.status["dep"] = Stored(status, 8)
+        claim(fleet, "running")
+        (action,) = plan_deployments(fleet, 1e9, ["dep"])
+        assert action.status["restarted"] == (1 if status else 2)
+        assert len(action.status["allocations"]) == (2 if status else 1)
+
+
+def test_what_is_found_again_is_not_restarted_for_what_was_asked_before():
+    fleet, state = unclaimed_case(adopted=False)
+    fleet.deployments["dep"].data["restart"] = 2
+    state.actual["dep.0"] = said(3)
+    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    for alloc_id, data in place.allocations.items():
+        fleet.put_allocation(alloc_id, Stored(data, 11))
+    fleet.status["dep"] = Stored(place.status, 11)
+    assert not [each for each in plan_deployments(fleet, 1e9, ["dep"]) if isinstance(each, Reorder)]
+
+
 def test_an_adopted_deployment_is_never_placed_by_itself():
     fleet, _ = unclaimed_case()
     assert plan_deployments(fleet, 1e9, ["dep"]) == []
