@@ -153,6 +153,18 @@ def test_what_runs_of_a_deployment_whose_record_is_gone_is_unclaimed_not_stopped
     assert (project.puts, project.deletes) == ({}, ("dep.0",))
 
 
+def test_what_runs_on_a_node_whose_record_is_gone_has_not_failed():
+    fleet, state = a_case()
+    state.actual["dep.0"] = said()
+    record = fleet.nodes.pop("web-1")
+    for known in (False, True):
+        if known:
+            fleet.nodes["web-1"] = record
+        for action in plan_deployments(fleet, 1e9, ["dep"]):
+            fleet.status["dep"] = Stored(action.status, 9)
+        assert fleet.status["dep"].data["status"] == "RUNNING"
+
+
 def test_an_order_whose_allocation_cannot_be_read_stays():
     fleet, state = a_case()
     state.desired["dep.0"] = {"rev": 5, "generation": 1, "wanted": "running", "adjusted": 0}
