@@ -123,6 +123,14 @@ def recover(cluster: str | None, yes: bool, url: str | None) -> None:  # noqa: F
         output.note(f"cluster {plan['cluster']} goes on in epoch {plan['epoch']}")
         output.note("its nodes join by themselves; then: muster unclaimed, muster adopt --all")
         return
+    if plan["kept"]:
+        output.note(
+            "the store has lost its cluster id, epoch or revision; its records are there. With --yes,"
+        )
+        output.note(
+            f"cluster {plan['cluster']} goes on with them in a new epoch; nothing that runs is stopped"
+        )
+        sys.exit(1)
     output.note(
         f"the store is empty; cluster {plan['cluster']} lived there, up to revision {plan['above_rev']}"
     )

@@ -1,5 +1,6 @@
 """The beginning of a store, and of each of its epochs."""
 
+import contextlib
 import secrets
 from typing import Literal
 
@@ -57,11 +58,21 @@ def begin(store: Store, known_cluster: str | None) -> Meta:
 def recover(store: Store, cluster: str, above: tuple[int, int] = (0, 0)) -> Meta:
     """Give an empty store the cluster that lived in it, in an epoch after all that is known here.
 
+    The same for a store that has lost its cluster id, epoch or revision, and only these.
+
     Raises:
         StoreError: it is not empty; nothing was changed.
     """
-    if not _initialise(store, cluster, "recovered", "an empty store was given its cluster back", above):
+    why = "an empty store was given its cluster back"
+    if is_bare(store) and _initialise(store, cluster, "recovered", why, above):
+        return store.attach()
+    what = "its cluster id, epoch or revision was deleted"
+    fields = ["epoch", _epoch(above[0] + 1), "cluster", cluster, *_described(store)]
+    keys = [store.keys.meta, store.keys.rev]
+    if not store.scripts.run("mend", keys, [above[1] + LEAP, cluster, what, *fields]):
         raise StoreError("the store is not empty: there is nothing to recover")
+    with contextlib.suppress(EpochChanged):  # the leader was quicker
+        mint(store, above, kind="recovered", reason=what)
     return store.attach()
 
 
@@ -122,17 +133,20 @@ def mint(
 def _initialise(
     store: Store, cluster: str, kind: Kind, reason: str, above: tuple[int, int] | None = None
 ) -> bool:
-    flavour = Server(store.client).flavour()
     with translated():
         leftovers = store.client.exists(store.keys.rev)
     if leftovers and above is None:
         raise StoreEmpty("the store has a revision but no cluster id: part of it was deleted")
     number, rev = (above[0] + 1, above[1] + LEAP) if above else (1, 0)
     about = dumps({"kind": kind, "reason": reason, "after": "", "lost": []})
-    fields: list[str | bytes | int] = ["epoch", _epoch(number), "cluster", cluster]
-    fields += ["schema_min", WRITES, "schema_max", WRITES, "schema_release", VERSION, "flavour", str(flavour)]
+    fields = ["epoch", _epoch(number), "cluster", cluster, *_described(store)]
     keys = store.keys
     return bool(store.scripts.run("init", [keys.meta, keys.rev, keys.epochs], [rev, about, *fields]))
+
+
+def _described(store: Store) -> list[str | bytes | int]:
+    flavour = str(Server(store.client).flavour())
+    return ["schema_min", WRITES, "schema_max", WRITES, "schema_release", VERSION, "flavour", flavour]
 
 
 def _epoch(number: int) -> str:

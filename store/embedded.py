@@ -16,7 +16,7 @@ from pathlib import Path
 
 from store import rdb, serving
 from store.binaries import Binary, find_binary
-from store.errors import Unavailable, Unsupported, WrongRelease
+from store.errors import EpochChanged, Unavailable, Unsupported, WrongRelease
 from store.home import Files
 from store.keys import Keys
 from store.kv.connection import Client, connect
@@ -107,6 +107,7 @@ class EmbeddedServer:
         Raises:
             Unsupported: it is not a snapshot that this server can read.
             WrongRelease: it may hold records that this release does not read.
+            EpochChanged: it is another cluster's.
         """
         staging = self.files.staging
         shutil.rmtree(staging, ignore_errors=True)
@@ -130,6 +131,7 @@ class EmbeddedServer:
                 raise Unsupported(why)
             shutil.copyfile(snapshot, staging / "dump.rdb")
             with serving.scratch(self.binary, staging) as client:
+                self._refuse_stranger(client, snapshot)
                 _write_append_only(client, snapshot)
         except (Unavailable, Unsupported) as error:
             raise Unsupported(
@@ -138,6 +140,19 @@ class EmbeddedServer:
             ) from error
         except WrongRelease as error:
             raise WrongRelease(f"{snapshot}: {error}, or move the file away to go on without it") from None
+
+    def _refuse_stranger(self, client: Client, snapshot: Path) -> None:
+        path = self.files.cluster
+        known = path.read_text() if path.exists() else None
+        if not serving.bring_forward(client, Keys().meta):
+            raise Unsupported(f"{snapshot} holds no Muster data")
+        found = Store(client).meta().cluster
+        if known and found != known:
+            raise EpochChanged(
+                f"{snapshot} is of cluster {found}, and this manager's is {known}: its nodes would know "
+                "none of it. The data in use until now was not touched: move the file away to go on with it. "
+                "To bring that cluster back, start a manager of its own with the file as its --db-path"
+            )
 
     def _settings(self) -> dict[str, str | int]:
         return {
@@ -191,8 +206,6 @@ def _most_clients() -> int:
 
 
 def _write_append_only(client: Client, snapshot: Path) -> None:
-    if not serving.bring_forward(client, Keys().meta):
-        raise Unsupported(f"{snapshot} holds no Muster data")
     Store(client).meta().schema.check()
     server = Server(client)
     server.begin_append_only()

@@ -49,9 +49,8 @@ class Mirror:
         self.ahead: set[str] = set()
         """Nodes that have obeyed more than the store seems to remember."""
         self._clock = clock
-        self._catch_up_until = 0.0
         self._seq: dict[str, tuple[object, object]] = {}
-        self._slice = 0
+        self._slice, self._catch_up_until = 0, 0.0
         self._unreadable: set[tuple[str, str, int]] = set()
 
     def load(self) -> int:
@@ -63,6 +62,7 @@ class Mirror:
         for name in (VERSIONS, NODES, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS):
             for field, record in snapshot.collections[name].items():
                 self._apply(name, field, record)
+        self.fleet.doubtful = self.fleet.deployments.keys() - self.fleet.status.keys()
         self.presence.keep(set(self.fleet.nodes))
         for nodes in self._parts():
             for node, desired in self._nodes.desired(nodes).items():

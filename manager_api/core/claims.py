@@ -6,7 +6,7 @@ A claim is the API's word; allocations and desired entries are the leader's.
 from collections.abc import Callable
 
 from manager_api.core.actions import Action, Adopt, Collect
-from manager_api.core.decide import brief_of, part_of
+from manager_api.core.decide import brief_of, part_of, restarted
 from manager_api.core.fleet import Fleet, Json, Stored
 from manager_api.core.layout import parts
 from manager_api.core.merge import is_part
@@ -35,7 +35,7 @@ def adopt(fleet: Fleet, deployment: str) -> list[Action]:
             claims[claim_id] = claim.rev
     if allocations:
         stored, status = fleet.deployments[deployment], fleet.status.get(deployment)
-        record = _joined(fleet, status, allocations)
+        record = _joined(fleet, stored, status, allocations)
         actions.append(
             Adopt(deployment, stored.rev, status.rev if status else 0, allocations, claims, record)
         )
@@ -85,18 +85,20 @@ def _allocation(fleet: Fleet, claim: Json) -> Json:
     return {**allocation, "memory": need.memory, "cpus": need.cpus}
 
 
-def _joined(fleet: Fleet, status: Stored | None, allocations: dict[str, Json]) -> Json:
+def _joined(fleet: Fleet, stored: Stored, status: Stored | None, allocations: dict[str, Json]) -> Json:
     """The deployment's status with more allocations; what had ended is judged anew."""
     old: Json = status.data if status is not None else {"v": 1, "allocations": []}
     kept = {
         key: value for key, value in old.items() if key not in ("tasks", "tasks_left_out", "ended", "refused")
     }
     briefs = [brief_of(fleet, alloc_id, each) for alloc_id, each in allocations.items()]
+    others = [each for each in old["allocations"] if each["id"] not in allocations]
     return {
+        **restarted(stored.data),
         **kept,
         "status": Deployment.PENDING,
         "reason": "adopted: waiting for its nodes",
-        "allocations": [*old["allocations"], *briefs],
+        "allocations": [*others, *briefs],
     }
 
 

@@ -43,6 +43,7 @@ def decide(fleet: Fleet, deployment: str, taken: Taken) -> Place | Refuse | None
     nodes = sorted({each["node"] for each in allocations.values()})
     status: Json = {
         "v": 1,
+        **restarted(data),
         "status": Deployment.PENDING,
         "reason": "waiting for its nodes",
         "allocations": [brief_of(fleet, alloc_id, each) for alloc_id, each in allocations.items()],
@@ -72,6 +73,11 @@ def _allocation(
         "memory": need.memory,
         "cpus": need.cpus,
     }
+
+
+def restarted(data: Json) -> Json:
+    """For the first status of a deployment: what was asked of it before needs no restart any more."""
+    return {"restarted": data["restart"]} if "restart" in data else {}
 
 
 def task_names(fleet: Fleet, allocation: Json) -> list[str]:

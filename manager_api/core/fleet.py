@@ -59,6 +59,8 @@ class Fleet:
         """Whether this epoch began because a backup was put in place: what it says is meant."""
         self.catching_up = False
         """Whether nodes may yet tell what they ran in the last epoch."""
+        self.doubtful: set[str] = set()
+        """Deployments without a status that may have had one: it was there, or we have just begun to lead."""
         self.deployments: dict[str, Stored] = {}
         self.status: dict[str, Stored] = {}
         self.versions: dict[str, Stored] = {}
@@ -121,6 +123,7 @@ class Fleet:
 
     def prune(self) -> None:
         """Forget the empty places that records leave in the indexes."""
+        self.doubtful &= self.deployments.keys()
         for claims in (self.claims_of, self.claims_on):
             for name in [name for name, left in claims.items() if not left]:
                 del claims[name]
@@ -147,6 +150,7 @@ class Fleet:
 
     def recount(self, deployment: str) -> None:
         """Its status changed: what has ended reserves nothing."""
+        (self.doubtful.discard if deployment in self.status else self.doubtful.add)(deployment)
         for alloc_id in self.of_deployment.get(deployment, ()):
             self._count(alloc_id)
 

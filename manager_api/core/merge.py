@@ -44,23 +44,23 @@ def _raised(stored: Json, said: Json, *, restored: bool) -> Json | None:
 def running_already(fleet: Fleet, deployment: str) -> dict[str, tuple[str, Json]]:
     """Allocations of a deployment whose placing the store has lost: id to the node and what it says of it.
 
-    Only of deployments older than this epoch: nothing else can run before it was decided.
+    Also of those that ended: a job must not run again. Only of deployments older than this epoch, or that
+    may have been decided before: nothing else can run.
     """
-    if fleet.deployments[deployment].rev > fleet.began:
+    if fleet.deployments[deployment].rev > fleet.began and deployment not in fleet.doubtful:
         return {}
     prefix = f"{deployment}."
-    return {
-        alloc_id: (node, said)
+    found = [
+        (status.ended(status.task_states(said)), alloc_id, (node, said))
         for node, state in fleet.states.items()
         if node in fleet.nodes
         for alloc_id, said in state.actual.items()
-        if alloc_id.startswith(prefix) and _runs(fleet, node, said)
-    }
-
-
-def _runs(fleet: Fleet, node: str, said: Json) -> bool:
-    mine = said.get("uid") == fleet.nodes[node].data["uid"]
-    return mine and said.get("wanted") == "running" and not status.ended(status.task_states(said))
+        if alloc_id.startswith(prefix)
+        and said.get("uid") == fleet.nodes[node].data["uid"]
+        and said.get("wanted") == "running"
+    ]
+    found.sort(key=lambda each: not each[0])  # what runs counts more than what ended
+    return {alloc_id: where for _, alloc_id, where in found}
 
 
 def is_part(said: Json, part: Part) -> bool:

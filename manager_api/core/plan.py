@@ -118,14 +118,17 @@ def _retire(fleet: Fleet, deployment: str) -> list[Action]:
 
 
 def _collect_orphans(fleet: Fleet, deployment: str) -> list[Action]:
-    """The deployment's record is gone: it was refused and withdrawn by the API."""
-    halting = _halt(fleet, deployment, "its deployment is gone")
-    if halting:
-        return halting
+    """The deployment's record is gone: withdrawn by the API, which refused it, or lost by the store.
+
+    What was placed of it is never stopped for that: it becomes unclaimed.
+    """
+    placed = fleet.plannable(fleet.of_deployment.get(deployment, ()))
+    running = [each for each in placed if fleet.allocations[each].data["wanted"] == "running"]
+    records = [(ALLOCATIONS, each, fleet.allocations[each].rev) for each in running[:COLLECTED_AT_ONCE]]
     status = fleet.status.get(deployment)
-    if status is None:
-        return []
-    return [Collect(deployment, ((STATUS, deployment, status.rev),), "its deployment is gone")]
+    if status is not None:
+        records.append((STATUS, deployment, status.rev))
+    return [Collect(deployment, tuple(records), "its deployment is gone")] if records else []
 
 
 def _unreadable(fleet: Fleet, deployment: str, now: float, error: Exception) -> list[Action]:

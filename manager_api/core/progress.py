@@ -65,11 +65,14 @@ def _row(name: str, node: str, said: Mapping[str, Any], *, lost: bool) -> Json:
 
 
 def is_lost(fleet: Fleet, allocation: Json) -> bool:
-    """Whether the machine that an allocation was given to is no longer that node."""
+    """Whether the machine that an allocation was given to is no longer that node.
+
+    Not where the node's record is missing: the store has lost it, and the agent joins again.
+    """
     record = fleet.nodes.get(allocation["node"])
-    if (NODES, allocation["node"]) in fleet.unreadable:
+    if (NODES, allocation["node"]) in fleet.unreadable or record is None:
         return False
-    return record is None or record.data["uid"] != allocation["uid"]
+    return bool(record.data["uid"] != allocation["uid"])
 
 
 def is_gone(fleet: Fleet, node: str) -> bool:

@@ -38,10 +38,23 @@ def plan_node(fleet: Fleet, node: str) -> list[Action]:
                 puts[alloc_id] = entry(fleet, stored.data)
             except (BadRecord, KeyError, StopIteration):
                 continue  # unreadable is not empty: what lies there stays as it is
-    if puts or anew or gone:
-        why = "anew" if anew else ", ".join([*(f"put {a}" for a in puts), *(f"drop {a}" for a in gone)])
-        actions.append(Project(node, record["uid"], puts, () if anew else tuple(gone), why))
+    drops = [*_unwanted(fleet, node, puts), *([] if anew else gone)]
+    if puts or anew or drops:
+        why = "anew" if anew else ", ".join([*(f"put {a}" for a in puts), *(f"drop {a}" for a in drops)])
+        actions.append(Project(node, record["uid"], puts, tuple(drops), why))
     return actions
+
+
+def _unwanted(fleet: Fleet, node: str, puts: dict[str, Json]) -> list[str]:
+    """Orders to run what the store has lost the allocations of: without them it shows as unclaimed."""
+    return [
+        alloc_id
+        for alloc_id, known in fleet.states[node].desired.items()
+        if known["wanted"] == "running"
+        and alloc_id not in puts
+        and alloc_id not in fleet.allocations
+        and (ALLOCATIONS, alloc_id) not in fleet.unreadable
+    ]
 
 
 def _beyond(fleet: Fleet, node: str) -> bool:

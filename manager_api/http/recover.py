@@ -26,6 +26,8 @@ _BODY = RecoverSchema()
 def recover(store: Store, files: Files | None, cluster: str | None, *, dry_run: bool) -> Json:
     """Begin anew in an empty store, as the cluster that lived there; what was, or would be, begun.
 
+    `kept` in the answer: only the store's cluster id, epoch or revision is gone; its records are there.
+
     Raises:
         ApiError: 400 when nobody knows which cluster that was; 409 when the store is not empty.
     """
@@ -38,6 +40,7 @@ def recover(store: Store, files: Files | None, cluster: str | None, *, dry_run: 
     if meta is not None and (meta.cluster == wanted or not bootstrap.is_bare(store)):
         raise ApiError(409, CANNOT, f"the store holds cluster {meta.cluster} at revision {meta.rev}")
     plan = {"cluster": wanted, "known": known, "above_epoch": above[0], "above_rev": above[1]}
+    plan["kept"] = meta is None and not bootstrap.is_bare(store)
     if dry_run:
         return {**plan, "epoch": None}
     if meta is None:

@@ -18,6 +18,7 @@ from store.keys import CLAIMS, DEPLOYMENTS, NODES, TEMPLATES, VERSIONS, version_
 from store.kv.api import Change, Compare
 from store.kv.projection import Projection
 from store.kv.store import Store
+from store.model.spec import default_group_name
 
 NOTHING = "There is no such unclaimed work"
 NOT_SO = "This work cannot be adopted"
@@ -182,7 +183,8 @@ def _body(name: str, orders: list[Json]) -> Json:
 
 def _covers(body: Json, order: Json) -> bool:
     """Whether a template has the tasks of an order; limits may have been changed since."""
-    groups = [group for group in body["task_groups"] if group.get("name") == order["group"]]
+    named = [(group.get("name", default_group_name(n)), group) for n, group in enumerate(body["task_groups"])]
+    groups = [group for name, group in named if name == order["group"]]
     known = {task["name"]: _unlimited(task) for group in groups for task in group["tasks"]}
     return all(known.get(task["name"]) == _unlimited(task) for task in order["tasks"])
 

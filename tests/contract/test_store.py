@@ -47,6 +47,15 @@ def test_every_write_has_its_own_revision(any_store):
     assert any_store.get("c", "none") is None
 
 
+def test_a_record_deleted_by_hand_can_be_made_again(any_store):
+    rev = any_store.put("a", "x", b"1")
+    any_store.client.delete(any_store.keys.collection("a"))  # its revision stays
+    assert any_store.get("a", "x") is None
+    assert any_store.put("a", "x", b"2", rev=0) > rev
+    with pytest.raises(Conflict):
+        any_store.put("a", "x", b"3", rev=0)
+
+
 def test_compare_and_swap_over_several_collections(any_store):
     rev = any_store.txn([Compare("a", "x", 0)], [Change("a", "x", b"1"), Change("b", "y", b"2")])
     assert any_store.get("a", "x").rev == any_store.get("b", "y").rev == rev

@@ -84,6 +84,13 @@ def test_forgotten_work_is_unclaimed_until_it_is_adopted_or_stopped(running):
 
     assert running.muster("stop", one).returncode == 0
     running.wait(one, "STOPPED")
+    three, _ = up(running, "jobs")
+    forget(running, three)
+    eventually(lambda: three in unclaimed(running))
+    assert running.muster("adopt", three).returncode == 0
+    who(running, three)
+    names = {row["name"] for row in running.call("/v1/templates")[1]["data"]}
+    assert names == {"service", "jobs"}, "a template that is still there is not made again"
     wrong = running.muster("adopt", "nothing")
     assert (wrong.returncode, "nothing unclaimed belongs to" in wrong.stderr) == (4, True)
     assert running.muster("adopt").returncode == 2

@@ -11,7 +11,7 @@ import pytest
 
 from store import bootstrap, highest, snapshot
 from store.embedded import EmbeddedServer
-from store.errors import StoreEmpty, StoreError, Unsupported, WrongRelease
+from store.errors import EpochChanged, StoreEmpty, StoreError, Unsupported, WrongRelease
 from store.home import Files
 from store.kv.store import Store
 from store.process import Lock
@@ -141,6 +141,21 @@ def test_a_file_replaced_by_hand_wins_over_the_append_only_file(home, clock, tmp
     assert meta.epoch != old_epoch
     assert not snapshot.replaced_by_hand(home.files, home.db)
     assert (home.files.home / "appendonlydir.replaced").is_dir()
+
+
+def test_a_snapshot_of_another_cluster_changes_nothing(home, clock):
+    store = home.start()
+    mine = bootstrap.begin(store, None)
+    store.put("c", "x", b"kept")
+    publish(home, clock)
+    home.server.stop()
+    home.files.cluster.write_text("f" * 32)
+    with pytest.raises(EpochChanged, match=f"is of cluster {mine.cluster}"):
+        home.server.load(home.db)
+    store = home.start()
+    store.attach()
+    assert store.get("c", "x").value == b"kept"
+    assert not (home.files.home / "appendonlydir.replaced").exists()
 
 
 @pytest.mark.parametrize("damage", ["rubbish", "truncated", "empty"])

@@ -10,9 +10,9 @@ from manager_api.core.fleet import Stored
 from manager_api.core.plan import plan_deployments, plan_nodes
 from store import bootstrap, highest
 from store.codec import dumps
-from store.errors import EpochChanged, HistoryLost
+from store.errors import EpochChanged, HistoryLost, StoreEmpty, StoreError
 from store.home import Files
-from store.keys import CLAIMS, NODES
+from store.keys import ALLOCATIONS, CLAIMS, NODES, STATUS
 from store.kv.lease import Lease
 from store.kv.server import Server
 from store.model.epoch import MOST_AHEAD, MOST_EPOCHS_AHEAD, Seen, above, contradicts, credible
@@ -109,6 +109,24 @@ def test_what_runs_already_is_decided_as_it_was():
     assert (place.allocations["dep.0"]["node"], place.allocations["dep.0"]["generation"]) == ("web-2", 4)
 
 
+@pytest.mark.parametrize("state", ["running", "completed", "failed"])
+def test_a_decision_lost_within_an_epoch_is_found_again(state):
+    """Neither a second copy of a service, nor a second run of a job."""
+    fleet, _ = a_case()
+    fleet.deployments["dep"].rev = fleet.began + 1
+    add_node(fleet, "web-2").actual["dep.0"] = said(1, state=state, uid="uid-web-2")
+    if state == "running":
+        add_node(fleet, "web-3").actual["dep.0"] = said(1, state="failed", uid="uid-web-3")
+    fleet.drop_allocation("dep.0")
+    del fleet.status["dep"]
+    fleet.recount("dep")
+    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert place.allocations["dep.0"]["node"] == "web-2"
+    del fleet.deployments["dep"]
+    fleet.prune()
+    assert fleet.doubtful == set()
+
+
 def test_nothing_old_is_decided_while_nodes_may_yet_tell_what_they_run():
     fleet, _ = a_case()
     fleet.drop_allocation("dep.0")
@@ -117,6 +135,42 @@ def test_nothing_old_is_decided_while_nodes_may_yet_tell_what_they_run():
     assert plan_deployments(fleet, 1e9, ["dep"]) == []
     fleet.deployments["dep"].rev = fleet.began + 1  # asked for in this epoch: nothing can run of it
     assert len(plan_deployments(fleet, 1e9, ["dep"])) == 1
+
+
+# -- records that were lost one by one
+
+
+def test_what_runs_of_a_deployment_whose_record_is_gone_is_unclaimed_not_stopped():
+    fleet, state = a_case()
+    state.actual["dep.0"] = said()
+    state.desired["dep.0"] = {"rev": 5, "generation": 1, "wanted": "running", "adjusted": 0}
+    del fleet.deployments["dep"]
+    (action,) = plan_deployments(fleet, 1e9, ["dep"])
+    assert isinstance(action, Collect)
+    assert {record[:2] for record in action.records} == {(ALLOCATIONS, "dep.0"), (STATUS, "dep")}
+    fleet.drop_allocation("dep.0")
+    (project,) = plan_nodes(fleet, ["web-1"])
+    assert (project.puts, project.deletes) == ({}, ("dep.0",))
+
+
+def test_what_runs_on_a_node_whose_record_is_gone_has_not_failed():
+    fleet, state = a_case()
+    state.actual["dep.0"] = said()
+    record = fleet.nodes.pop("web-1")
+    for known in (False, True):
+        if known:
+            fleet.nodes["web-1"] = record
+        for action in plan_deployments(fleet, 1e9, ["dep"]):
+            fleet.status["dep"] = Stored(action.status, 9)
+        assert fleet.status["dep"].data["status"] == "RUNNING"
+
+
+def test_an_order_whose_allocation_cannot_be_read_stays():
+    fleet, state = a_case()
+    state.desired["dep.0"] = {"rev": 5, "generation": 1, "wanted": "running", "adjusted": 0}
+    fleet.drop_allocation("dep.0")
+    fleet.unreadable.add((ALLOCATIONS, "dep.0"))
+    assert plan_nodes(fleet, ["web-1"]) == []
 
 
 # -- claims
@@ -149,6 +203,30 @@ def test_adopted_work_becomes_an_allocation_of_the_same_generation():
     assert (allocation["node"], allocation["generation"], allocation["wanted"]) == ("web-1", 3, "running")
     assert action.status["allocations"] == [{"id": "dep.0", "node": "web-1", "tasks": ["t0"]}]
     assert action.claims == {"web-1/dep.0": 9}
+
+
+def test_adopted_work_is_named_once_and_not_restarted_again():
+    fleet, _ = unclaimed_case()
+    fleet.deployments["dep"].data["restart"] = 2
+    briefs = [{"id": each, "node": "web-1", "tasks": ["t0"]} for each in ("dep.0", "dep.1")]
+    for status in (None, {"v": 1, "status": "RUNNING", "restarted": 1, "allocations": briefs}):
+        if status is not None:
+            fleet.status["dep"] = Stored(status, 8)
+        claim(fleet, "running")
+        (action,) = plan_deployments(fleet, 1e9, ["dep"])
+        assert action.status["restarted"] == (1 if status else 2)
+        assert len(action.status["allocations"]) == (2 if status else 1)
+
+
+def test_what_is_found_again_is_not_restarted_for_what_was_asked_before():
+    fleet, state = unclaimed_case(adopted=False)
+    fleet.deployments["dep"].data["restart"] = 2
+    state.actual["dep.0"] = said(3)
+    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    for alloc_id, data in place.allocations.items():
+        fleet.put_allocation(alloc_id, Stored(data, 11))
+    fleet.status["dep"] = Stored(place.status, 11)
+    assert not [each for each in plan_deployments(fleet, 1e9, ["dep"]) if isinstance(each, Reorder)]
 
 
 def test_an_adopted_deployment_is_never_placed_by_itself():
@@ -345,6 +423,33 @@ def test_a_promoted_replica_begins_an_epoch_a_restarted_server_does_not(leader, 
     lineage["ids"] = ("r3", "r2")
     assert leader.lead()
     assert not leader.lead(), "once for each promotion"
+
+
+@pytest.mark.parametrize("key", ["meta", "rev", "both"])
+def test_a_store_that_lost_only_its_head_keeps_its_records(leader, key):
+    leader.add("web-1")
+    leader.lead()
+    store, cluster = leader.store, leader.store.meta().cluster
+    for name in {"both": ["meta", "rev"]}.get(key, [key]):
+        store.client.delete(getattr(store.keys, name))
+    with pytest.raises(StoreEmpty):
+        leader.history.enter()
+    meta = bootstrap.recover(store, cluster, (1, 7))
+    assert (meta.cluster, meta.lost, meta.rev > bootstrap.LEAP) == (cluster, "", True)
+    assert bootstrap.epoch_number(meta.epoch) > 1
+    leader.lead()
+    leader.add("web-2")
+    assert store.values(NODES).keys() == {"web-1", "web-2"}
+    with pytest.raises(StoreError, match="not empty"):
+        bootstrap.recover(store, cluster, (1, 7))
+
+
+def test_the_head_of_another_clusters_store_is_left_alone(leader):
+    store = leader.store
+    store.client.delete(store.keys.rev)
+    with pytest.raises(StoreError, match="not empty"):
+        bootstrap.recover(store, "f" * 32)
+    assert not store.client.exists(store.keys.rev)
 
 
 def test_another_clusters_store_is_left_alone(leader):
