@@ -7,7 +7,6 @@ import pytest
 from manager_api.controller.executor import Executor
 from manager_api.controller.history import History
 from manager_api.controller.mirror import Mirror
-from manager_api.core.actions import Project
 from manager_api.core.plan import plan_deployments, plan_nodes
 from store.kv.lease import Lease
 from tests.builders import a_task, a_template
@@ -92,3 +91,30 @@ def test_what_cannot_be_written_again_is_not_taken_in(manager, clock):
     assert listed.status_code == 200, listed.text
     assert [row["id"] for row in listed.json["data"]] == ["web-1", "web-2"]
     assert manager.get("/v1/deployments").status_code == 200
+
+
+NONSENSE = [
+    {"order": {}, "tasks": [1]},
+    {"order": {}, "tasks": None},
+    {"order": {}, "tasks": 7},
+    {"order": [], "uid": []},
+    {"order": {"deployment": "d"}},
+    {"order": {"deployment": "d", "template": [], "tasks": [{}]}},
+    {"order": {"deployment": ["d"], "tasks": {}}},
+    {"order": {"deployment": "d", "group": {}, "index": "x", "generation": "y", "tasks": []}},
+]
+
+
+@pytest.mark.parametrize("entry", NONSENSE)
+def test_nonsense_about_unclaimed_work_stops_nobody(manager, clock, entry):
+    bad = Puppet(manager)
+    says(bad, json.dumps({"uid": bad.uid, **entry}).encode(), "d.0")
+    bad.beat(unclaimed=["d.0", 5, {"x": 1}, "\x1b[2J"])
+    listed = manager.get("/v1/unclaimed")
+    assert listed.status_code == 200, listed.text
+    assert manager.get("/v1/doctor").status_code == 200
+    for verb in ("adopt", "stop"):
+        assert manager.post(f"/v1/unclaimed/d/{verb}", {}).status_code in (400, 404, 409)
+    leader = Leader(manager.store, clock)
+    leader.round()
+    assert not leader.mirror.fleet.unreadable
