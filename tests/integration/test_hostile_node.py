@@ -118,3 +118,30 @@ def test_nonsense_about_unclaimed_work_stops_nobody(manager, clock, entry):
     leader = Leader(manager.store, clock)
     leader.round()
     assert not leader.mirror.fleet.unreadable
+
+
+@pytest.mark.parametrize("ahead", [10, 10**6, 2**52])
+def test_a_node_that_claims_what_was_never_said_costs_no_writes(manager, clock, ahead):
+    bad = Puppet(manager)
+    leader = Leader(manager.store, clock)
+    leader.round()
+    epoch, rev = manager.store.epoch, manager.store.seen
+    leader.history._doubted[f"node {bad.node}"] = clock.now()  # it made an epoch begin just now
+    for number in range(5):
+        bad.beat(epoch=epoch, rev=rev + ahead, time=number)
+        assert leader.round() == []
+    assert manager.store.seen == rev
+
+
+def test_who_meddled_with_what_a_node_obeyed_is_noticed(manager, clock):
+    node = Puppet(manager)
+    leader = Leader(manager.store, clock)
+    leader.round()
+    leader.round()
+    keys = manager.store.keys
+    pulse = node.beat()
+    manager.store.put("templates", "x", b"{}")
+    manager.store.client.hset(keys.node(node.node).desired, "@rev", 0)
+    node.beat(epoch=pulse.epoch, rev=pulse.rev)
+    leader.round()
+    assert int(manager.store.client.hget(keys.node(node.node).desired, "@rev")) > pulse.rev
