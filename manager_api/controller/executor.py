@@ -53,6 +53,8 @@ class Executor:
                 log.error("%s: %s", action.reason, error)
                 with contextlib.suppress(Conflict):
                     self._perform_shorter(action, error)
+            except (KeyError, TypeError, ValueError) as error:  # nonsense that came this far
+                log.error("%s: it cannot be carried out: %r", action.reason, error)
 
     def _perform(self, action: Action) -> None:
         match action:

@@ -41,6 +41,7 @@ class History:
         self._cluster = ""
         self._doubted: dict[str, float] = {}
         self._said: set[str] = set()
+        self._disk_trouble = ""
 
     def enter(self) -> Meta:
         """Take the store for what it is; `settle` judges it once we lead.
@@ -71,7 +72,17 @@ class History:
         now = self._clock.now()
         if self._files is not None and now >= self._write_at:  # a standby comes here five times a second
             self._write_at = now + WRITTEN_EVERY
-            highest.record(self._files, Meta(self._cluster, epoch, "", rev))
+            self._record(self._files, Meta(self._cluster, epoch, "", rev))
+
+    def _record(self, files: Files, meta: Meta) -> None:
+        """A disk that is full is no reason not to lead: there are other witnesses."""
+        try:
+            highest.record(files, meta)
+            self._disk_trouble = ""
+        except OSError as error:
+            if str(error) != self._disk_trouble:
+                self._disk_trouble = str(error)
+                log.warning("how far history has gone is not noted on disk: %s", error)
 
     def settle(self, mirror: Mirror, before: Fleet | None, token: int) -> bool:
         """As leader, judge what was just read; whether a new epoch began, and all is to be read again.

@@ -148,7 +148,7 @@ class Mirror:
 
     def look(self, nodes: Sequence[str]) -> None:
         """Read some nodes' heartbeats, and `actual` of those in which it moved."""
-        moved, turned = [], False
+        self.fleet.seen, moved, turned = self._store.seen, [], False
         sight = self._lookout.watch(nodes)
         fresh = [node for node, raw in zip(nodes, sight.raws, strict=True) if self._is_news(node, raw)]
         left = dict(zip(fresh, self._nodes.remaining(fresh), strict=True))
@@ -181,7 +181,7 @@ class Mirror:
     def _compare(self, node: str, state: NodeState, beat: Json) -> None:
         if is_ahead(self.fleet, self._store.seen, beat):
             self.ahead.add(node)
-        if int(beat.get("rev") or 0) > state.desired_rev:
+        if state.desired_rev < int(beat.get("rev") or 0) <= self.fleet.seen:
             self.dirty_nodes.add(node)
 
     def _is_news(self, node: str, raw: bytes | None) -> bool:

@@ -39,9 +39,9 @@ class Sweep:
     def step(self, barred: Iterable[str]) -> tuple[Taken, bool]:
         """Look at the next keys: what each node has of answers on this way, and whether it is at its end."""
         self._cursor, keys = self._usage.scan(self._cursor, SCANNED_AT_ONCE)
-        by_node: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        by_node: dict[str, list[tuple[str, bytes]]] = defaultdict(list)
         for key in set(keys):
-            owner = self._store.keys.owner(key)
+            owner = self._store.keys.owner(key.decode(errors="replace"))
             if owner is not None:
                 by_node[owner[0]].append((owner[1], key))
         known, out = self._known(), set(barred)
@@ -61,9 +61,10 @@ class Sweep:
             self._taken = {}
         return taken, self._cursor == 0
 
-    def _sweep(self, node: str, keys: Sequence[str]) -> None:
+    def _sweep(self, node: str, keys: Sequence[bytes]) -> None:
         if self._usage.sweep(node, keys, self._token):
-            log.info("node %s is no more: %s removed", node, ", ".join(sorted(keys)[:8]))
+            names = b", ".join(sorted(keys)[:8]).decode(errors="replace")
+            log.info("node %s is no more: %s removed", node, names)
 
     def users(self) -> None:
         """Remove the users of nodes that are gone."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
 from store.model import spec
+from store.model.beat import MOST
 from store.model.lifecycle import DEPLOYMENT_ENDED
 from store.model.spec import GroupSpec
 
@@ -55,6 +56,8 @@ class Fleet:
         self.epoch = epoch
         self.began = 0
         """The revision at which this epoch began."""
+        self.seen = MOST
+        """The highest revision this store is known to have reached: nobody can have obeyed a higher one."""
         self.restored = False
         """Whether this epoch began because a backup was put in place: what it says is meant."""
         self.catching_up = False

@@ -58,10 +58,13 @@ def _unwanted(fleet: Fleet, node: str, puts: dict[str, Json]) -> list[str]:
 
 
 def _beyond(fleet: Fleet, node: str) -> bool:
-    """Whether the node has obeyed what its desired hash is behind of: somebody has meddled with it."""
+    """Whether the node has obeyed what its desired hash is behind of: somebody has meddled with it.
+
+    What the store never said counts for nothing here: a liar could have us write without end.
+    """
     beat = fleet.states[node].beat
     mine = beat.get("uid") == fleet.nodes[node].data["uid"] and beat.get("epoch") == fleet.epoch
-    return mine and int(beat.get("rev") or 0) > fleet.states[node].desired_rev
+    return mine and fleet.states[node].desired_rev < int(beat.get("rev") or 0) <= fleet.seen
 
 
 def _differs(known: Json, wanted: Json) -> bool:

@@ -18,11 +18,14 @@ from store.keys import CLAIMS, DEPLOYMENTS, NODES, TEMPLATES, VERSIONS, version_
 from store.kv.api import Change, Compare
 from store.kv.projection import Projection
 from store.kv.store import Store
+from store.model import beat, spec
 from store.model.spec import default_group_name
 
 NOTHING = "There is no such unclaimed work"
 NOT_SO = "This work cannot be adopted"
 SAYS = {"running": "adopt", "stopped": "stop"}
+
+NUMBERS = ("rev", "generation", "index")
 
 _NOTHING = EmptySchema()
 _TEMPLATE = TemplateSchema()
@@ -53,9 +56,25 @@ def _unclaimed(raw: bytes | None) -> list[str]:
 
 def _entry(raw: bytes) -> Json:
     try:
-        return loads(raw, "actual entry")
+        return beat.actual(loads(raw, "actual entry"))
     except BadRecord:
         return {}
+
+
+def _order(alloc_id: str, entry: Json) -> Json | None:
+    """What a node was told, if that is what a node can have been told: what is claimed goes to the leader."""
+    order: Json = entry.get("order", {})
+    try:
+        told = spec.allocation(alloc_id, order)
+    except BadRecord:
+        return None
+    sound = (
+        told.deployment == alloc_id.rpartition(".")[0]
+        and isinstance(told.template, str)
+        and isinstance(told.group, str)
+        and all(type(order[key]) is int and 0 <= order[key] <= beat.MOST for key in NUMBERS)
+    )
+    return order if sound else None
 
 
 def _rows(node: str, named: Sequence[str], actual: dict[str, Json], claims: dict[str, Json]) -> list[Json]:
@@ -64,8 +83,7 @@ def _rows(node: str, named: Sequence[str], actual: dict[str, Json], claims: dict
 
 
 def _row(node: str, alloc_id: str, entry: Json, claims: dict[str, Json]) -> Json:
-    order = entry.get("order")
-    order = order if isinstance(order, dict) else None
+    order = _order(alloc_id, entry)
     claim = claims.get(f"{node}/{alloc_id}")
     return {
         "allocation": alloc_id,

@@ -51,7 +51,7 @@ def replicated(replicas: int | None = None) -> Iterator[Replicated]:
 
 
 def run_and_wait(
-    client: Client, durable: Replicated, script: Any, keys: Sequence[str], args: Sequence[Any]
+    client: Client, durable: Replicated, script: Any, keys: Sequence[str | bytes], args: Sequence[Any]
 ) -> Any:
     """Run a script, then WAIT on the same connection: replicas confirm what came before on that one.
 

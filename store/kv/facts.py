@@ -24,7 +24,8 @@ def needed(keys: Keys) -> list[tuple[str, ...]]:
     meta, node = keys.meta, keys.node("x")
     return [
         ("ping",), ("info",), ("time",), ("multi",), ("exec",),
-        ("get", meta), ("set", meta, "x"), ("del", meta), ("exists", meta), ("incr", keys.fence("leader")),
+        ("get", meta), ("set", meta, "x"), ("del", meta), ("exists", meta),
+        ("incrby", keys.fence("leader"), "1"),
         ("mget", node.beat), ("pttl", node.beat), ("pexpire", keys.lease("leader"), "1"),
         ("hget", meta, "x"), ("hmget", meta, "x"), ("hgetall", node.actual), ("hset", node.desired, "x", "x"),
         ("hdel", node.desired, "x"),

@@ -1,8 +1,13 @@
 """Leases with fencing tokens: hold a name for a while, and prove it."""
 
+import secrets
+
 from store.errors import Fenced
 from store.kv.lua import verdict
 from store.kv.store import Store
+
+MOST_STEP = 2**20
+"""By how much a token is higher than the one before, at most."""
 
 
 class Lease:
@@ -38,7 +43,8 @@ class Lease:
     def _run(self, verb: str, token: str) -> list[bytes]:
         store = self._store
         keys = [store.keys.meta, store.keys.lease(self._name), store.keys.fence(self._name)]
-        args: list[str | bytes | int] = [store.epoch, verb, self._holder, token, self._ttl_ms]
+        step = 1 + secrets.randbelow(MOST_STEP)
+        args: list[str | bytes | int] = [store.epoch, verb, self._holder, token, self._ttl_ms, step]
         answer: list[bytes] = store.scripts.run("lease", keys, args)
         if answer[0] in (b"epoch", b"schema"):
             verdict(answer, store.epoch)

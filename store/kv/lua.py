@@ -34,7 +34,7 @@ class Scripts:
         self._client = client
         self._registered: dict[str, Any] = {}
 
-    def run(self, name: str, keys: list[str], args: list[str | bytes | int]) -> Any:
+    def run(self, name: str, keys: Sequence[str | bytes], args: list[str | bytes | int]) -> Any:
         """Run one script as one transaction, as durably as `store.kv.durability` is asked to."""
         script = self._registered.get(name)
         if script is None:

@@ -55,29 +55,32 @@ class Usage:
             for (node, kind, key), size, found in pairs
         ]
 
-    def scan(self, cursor: int, count: int) -> tuple[int, list[str]]:
-        """Some of the keys that belong to nodes, whether these are known or not; and where to go on."""
+    def scan(self, cursor: int, count: int) -> tuple[int, list[bytes]]:
+        """Some of the keys that belong to nodes, whether these are known or not; and where to go on.
+
+        Raw: a node may give its answers names that are no text.
+        """
         pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in self._store.keys.prefix) + "n:{*"
         with translated():
             following, found = self._store.client.scan(cursor, match=pattern, count=count)
-        return int(following), [key.decode(errors="replace") for key in found]
+        return int(following), list(found)
 
-    def answers(self, keys: Sequence[str]) -> list[int]:
+    def answers(self, keys: Sequence[bytes]) -> list[int]:
         """What some streams of answers take; each that nobody gave an end gets one."""
         self.limit(keys)
         return [int(size or 0) for size in self._ask(("MEMORY", "USAGE", key, "SAMPLES", 0) for key in keys)]
 
-    def limit(self, keys: Sequence[str]) -> None:
+    def limit(self, keys: Sequence[bytes]) -> None:
         """Give an end to those that have none: an agent died between two commands, or wants it so."""
         left = self._ask(("PTTL", key) for key in keys)
         endless = [key for key, each in zip(keys, left, strict=True) if each == -1]
         self._ask(("PEXPIRE", key, EXPIRES_MS) for key in endless)
 
-    def drop(self, keys: Iterable[str]) -> None:
+    def drop(self, keys: Iterable[str | bytes]) -> None:
         """Delete keys that a node filled beyond measure."""
         self._ask(("UNLINK", key) for key in keys)
 
-    def sweep(self, node: str, keys: Sequence[str], token: int) -> int:
+    def sweep(self, node: str, keys: Sequence[str | bytes], token: int) -> int:
         """Delete keys of a node, unless it has a record after all; how many went.
 
         Raises:

@@ -4,6 +4,7 @@ And the judgement whether a store's history is whole: etcd's members vote on the
 who has seen it bears witness, and who saw more than the store remembers has seen it lose something.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,11 +14,14 @@ MOST_EPOCHS_AHEAD = 1000
 MOST = 2**52
 """Revisions above it would not survive Lua's doubles."""
 
+_EPOCH = re.compile(r"([0-9]{1,15})(?:-[A-Za-z0-9]{0,40})?")
+"""Nodes choose what they claim: it is read as a number and shown, so it is short and plain."""
+
 
 def epoch_number(epoch: str) -> int:
     """The counter in an epoch; -1 for what is none."""
-    head = epoch.partition("-")[0]
-    return int(head) if head.isascii() and head.isdigit() else -1
+    found = _EPOCH.fullmatch(epoch)
+    return int(found[1]) if found else -1
 
 
 @dataclass(frozen=True, slots=True)

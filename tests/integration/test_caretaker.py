@@ -186,6 +186,24 @@ def test_a_flood_of_answers_is_ended(manager, nodes, clock):
     assert 0 < manager.store.client.pttl(one) <= 60_000, "an answer that nobody ended ends"
 
 
+def test_answers_whose_names_are_no_text_count_like_others(manager, nodes, clock, monkeypatch):
+    monkeypatch.setattr(caretaker_module, "MOST_ANSWERS", (1000, 2 * MB))
+    bad, _ = nodes
+    keys, client = manager.store.keys, manager.store.client
+    odd = keys.node(bad.node).answer("").encode() + b"\xff\xfe"
+    thief(bad).xadd(odd, {"a": b"x" * MB})
+    leader = Leader(manager.store, clock)
+    leader.round(TURNS)
+    assert client.pttl(odd) > 0
+    assert not is_barred(bad)
+    for _ in range(3):
+        thief(bad).xadd(odd, {"a": b"x" * MB})
+    leader.round(TURNS)
+    assert is_barred(bad)
+    leader.round(TURNS)
+    assert not client.exists(odd)
+
+
 def test_a_beat_without_an_end_gets_one(manager, nodes, clock):
     bad, _ = nodes
     key = manager.store.keys.node(bad.node).beat

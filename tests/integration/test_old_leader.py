@@ -85,7 +85,7 @@ def test_what_an_old_leader_had_prepared_is_refused(stage, successor):
     same = successor == "is itself restarted"
     new = Election(store, "old" if same else "new", SystemClock(), 60.0)
     eventually(new.campaign)
-    assert new.token == int(token) + 1
+    assert new.token > int(token)
     if successor == "leads and writes":
         store.txn([], [Change("alpha", "x", b"new")], token=new.token)
         Projection(store).project("web-1", "uid", {"b.0": b'{"by":"new"}'}, (), token=new.token)

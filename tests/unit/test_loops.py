@@ -1,6 +1,7 @@
 """The loops of brain and controller when something they do not expect happens."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -13,12 +14,16 @@ from agentd.logbook import Logbook
 from agentd.memory import Memory
 from agentd.policy import Policy
 from agentd.settings import AgentSettings
-from manager_api.controller import loop
+from manager_api.controller import history, loop
 from manager_api.controller import mirror as mirror_module
+from manager_api.controller.executor import Executor
 from manager_api.controller.loop import Controller
+from manager_api.core.actions import SetStatus
 from store.codec import dumps
 from store.errors import Unavailable
-from store.keys import NODES
+from store.home import Files
+from store.keys import NODES, STATUS
+from store.recipes.election import Election
 from tests.builders import an_alloc
 
 pytestmark = pytest.mark.unit
@@ -124,3 +129,30 @@ def test_the_lease_is_renewed_while_a_large_fleet_is_read(fake_store, clock, mon
     assert renewals == [0, 2, 4]  # before each part, not after all of it
     mirror.verify()
     assert len(renewals) == 6
+
+
+def test_a_full_disk_ends_no_leadership(fake_store, clock, tmp_path, monkeypatch, caplog):
+    """What lies on it is one witness of several."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    known = history.History(fake_store, clock, Files(tmp_path))
+    known.enter()
+    monkeypatch.setattr(history.highest, "record", full)
+    for _ in range(3):
+        clock.advance(history.WRITTEN_EVERY)
+        known.remember()
+    assert caplog.text.count("No space left on device") == 1
+
+
+def test_what_cannot_be_written_holds_up_no_other_action(fake_store, clock, caplog):
+    election = Election(fake_store, "me", clock)
+    assert election.campaign()
+    mirror = mirror_module.Mirror(fake_store, clock)
+    mirror.load()
+    record = {"v": 1, "status": "RUNNING", "allocations": []}
+    good, bad = (SetStatus(name, 0, {**record, "what": name}, name) for name in ("good", "bad"))
+    Executor(fake_store, mirror, election.token).perform([replace(bad, status={**record, "n": 2**65}), good])
+    assert set(fake_store.values(STATUS)) == {"good"}
+    assert "bad: it cannot be carried out" in caplog.text
