@@ -165,7 +165,7 @@ def test_a_flood_by_a_stolen_credential_shuts_no_manager_out(server, admin, stor
         flood.end()
 
 
-def test_who_is_shut_out_is_let_in_again(server, admin, store):
+def test_who_is_shut_out_is_let_in_again(server, admin, store, caplog):
     Server(admin).grant_node(store.keys, "evil", DIGEST)
     admin.config_set("maxclients", 60)
     clock = ManualClock()
@@ -173,6 +173,7 @@ def test_who_is_shut_out_is_let_in_again(server, admin, store):
     flood = Flood(server.port, "evil", SECRET)
     flood.refused.wait(20)
     warden.tick()
+    assert "delete `secret` from its identity.json" in caplog.text, "all of it is its uid, too"
     flood.end()
     mine = connect(server.local_url, name="evil", username=user_of("evil"), password=SECRET)
     with pytest.raises(Exception, match=r"(?i)wrongpass|invalid"):
