@@ -126,6 +126,16 @@ def test_a_new_node_is_refused_when_managers_would_have_no_room_left(store, admi
     assert joins("c").status_code == 200
 
 
+def is_kept_out(client):
+    """Whether the server has no place for it; one that it gets it gives back: the flood may be just filling it."""
+    try:
+        client.ping()
+    except Exception as error:
+        return "max number of clients" in str(error) or "Connection" in str(error)
+    client.close()
+    return False
+
+
 def test_a_flood_by_a_stolen_credential_shuts_no_manager_out(server, admin, store, tmp_path):
     for node in ("evil", "web-2"):
         Server(admin).grant_node(store.keys, node, DIGEST)
@@ -137,9 +147,7 @@ def test_a_flood_by_a_stolen_credential_shuts_no_manager_out(server, admin, stor
         assert flood.refused.wait(20)
         others = [server.client("api"), server.client("controller")]
         others.append(connect(server.local_url, name="web-2", username=user_of("web-2"), password=SECRET))
-        for client in others:
-            with pytest.raises(Exception, match=r"max number of clients|Connection"):
-                client.get(store.keys.node("web-2").beat)
+        eventually(lambda: all(is_kept_out(client) for client in others))
         for _ in range(3):
             clock.advance(60)
             warden.tick()
@@ -151,12 +159,12 @@ def test_a_flood_by_a_stolen_credential_shuts_no_manager_out(server, admin, stor
         assert users.count(user_of("web-2")) == 1
         assert others[1].ping()
 
-        def quiet():
+        def shut_out():
             clock.advance(2.5)
             warden.tick()
-            return len(names(admin, "evil")) <= clients.MOST_OF_ONE
+            return "off" in admin.acl_getuser(user_of("evil"))["flags"]
 
-        eventually(quiet)
+        eventually(shut_out)
         tries = flood.tries
         eventually(lambda: flood.tries > tries + 3)
         assert len(names(admin, "evil")) <= clients.MOST_OF_ONE, "shut out until it is let in"
