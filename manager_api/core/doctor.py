@@ -17,8 +17,8 @@ NAMED = 100
 SAID = 5
 """Nodes named in one sentence."""
 MOST_GROUPS = 20
-LONG_LOG = 500_000
-"""Entries of the change log that are a sign that nobody compacts it."""
+LONG_LOG = 50_000
+"""Entries of the change log that are a sign that nobody compacts it: half of what it ever has (`MOST_LOGGED`)."""
 SERVED_BACK = 2
 """Releases back of which agents are still served."""
 

@@ -5,6 +5,7 @@ import pytest
 from manager_api.core import doctor
 from muster.doctor import clean, head, sentences
 from store.codec import dumps
+from store.kv.api import MOST_LOGGED
 
 pytestmark = pytest.mark.unit
 
@@ -58,7 +59,7 @@ def test_a_healthy_fleet():
         ({"lost": "the store fell back"}, [("wrong", "epoch")]),
         ({"seen": 71}, [("wrong", "epoch")]),
         ({"fenced": 3}, []),
-        ({"log": {"entries": 500_001, "compacted": 0, "lag": 500_001}}, [("wrong", "log")]),
+        ({"log": {"entries": MOST_LOGGED, "compacted": 0, "lag": MOST_LOGGED}}, [("wrong", "log")]),
         ({"leader": None}, [("wrong", "leader")]),
         ({"leader": {"holder": "m1", "token": "4", "fence": "5", "seconds": 1.0}}, [("wrong", "leader")]),
         ({"nodes": fleet(a=(record(), beat(frozen="no")))}, [("wrong", "frozen")]),
