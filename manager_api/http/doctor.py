@@ -107,19 +107,18 @@ def history(store: Store) -> Json:
     meta, keys = store.meta(), store.keys
     with translated():
         pipe = store.client.pipeline(transaction=False)
-        pipe.hmget(keys.meta, ["fenced", "lost"])
-        pipe.hgetall(keys.collection("epochs"))
+        pipe.hget(keys.meta, "fenced")
+        pipe.hget(keys.epochs, meta.epoch)
         pipe.xlen(keys.log)
         pipe.get(keys.compacted)
-        (fenced, lost), epochs, entries, compacted = pipe.execute()
-    begun = {_text(field): raw for field, raw in epochs.items()}
+        fenced, begun, entries, compacted = pipe.execute()
     return {
         "cluster": meta.cluster,
         "epoch": doctor.epoch_of(meta.epoch, begun),
         "revision": meta.rev,
         # What this process has seen counts only in the epoch in which it saw it.
         "seen": seen if seen_in == meta.epoch else 0,
-        "lost": _text(lost) if lost else None,
+        "lost": meta.lost or None,
         "fenced": _number(fenced),
         "log": {
             "entries": entries,

@@ -286,7 +286,7 @@ def test_the_doctor_knows_epochs_fences_and_losses(patient):
     manager.end()  # its controller would see to it
     client, keys = server.client(), manager.store.keys
     epoch = manager.store.meta().epoch
-    client.hset(keys.collection("epochs"), epoch, b'{"began": 5.0, "reason": "a restore"}')
+    client.hset(keys.epochs, epoch, b'{"began": 5.0, "reason": "a restore"}')
     client.hset(keys.meta, mapping={"fenced": "3", "lost": "it fell back"})
     report = ask(manager)
     assert report["epoch"] == {"id": epoch, "began": 5.0, "reason": "a restore"}
