@@ -13,7 +13,7 @@ from store.keys import NODES, Keys
 from store.kv.connection import Client, translated
 from store.kv.projection import Projection
 from store.kv.store import Store
-from store.model.durability import replicas_of
+from store.model.durability import replicas_of, synced
 from store.model.finding import Finding, healthy, worst_first
 from store.model.server import ServerFacts
 from store.preflight import preflight, refused
@@ -62,7 +62,7 @@ class Doctor:
         findings += found
         if facts is None:
             return
-        shown |= server(facts)
+        shown |= server(facts, embedded=shown["embedded"])
         report |= history(store)
         report["leader"] = leader(store.client, store.keys)
         report["nodes"] = nodes(store)
@@ -74,7 +74,7 @@ def _kind(error: StoreError) -> str:
     return "unavailable" if isinstance(error, Unavailable) else "other"
 
 
-def server(facts: ServerFacts) -> Json:
+def server(facts: ServerFacts, *, embedded: bool) -> Json:
     """What is shown of the server."""
     info = facts.info
     return {
@@ -87,7 +87,7 @@ def server(facts: ServerFacts) -> Json:
         "memory": facts.number("used_memory"),
         "maxmemory": facts.number("maxmemory"),
         "appendonly": bool(facts.number("aof_enabled")),
-        "appendfsync": facts.setting("appendfsync") if facts.number("aof_enabled") else None,
+        "appendfsync": synced(facts, embedded=embedded),
         "aof_size": facts.number("aof_current_size"),
         "save": facts.setting("save"),
         "last_save": facts.number("rdb_last_save_time"),
