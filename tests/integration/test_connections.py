@@ -22,6 +22,7 @@ from store.kv.asks import Chunk
 from store.kv.connection import connect
 from store.kv.server import Server, user_of
 from store.kv.store import Store
+from store.model.server import KEPT_FOR_MANAGERS, PER_NODE
 from tests.conftest import ManualClock, eventually, server_binary
 from tests.fakes import Manager
 from tests.flood import Flood
@@ -102,7 +103,7 @@ def test_an_agent_has_two_connections_and_a_third_only_while_its_logs_are_read(
 
 def test_a_new_node_is_refused_when_managers_would_have_no_room_left(store, admin):
     manager = Manager(store)
-    room = clients.ROOM + 2 * clients.PER_NODE
+    room = KEPT_FOR_MANAGERS + 2 * PER_NODE
 
     def joins(node):
         said = {"id": node, "uid": f"uid-{node}", "hostname": node, "addresses": ["10.0.0.1"]}
@@ -120,9 +121,9 @@ def test_a_new_node_is_refused_when_managers_would_have_no_room_left(store, admi
     assert "Raise maxclients" in refused.json["detail"]
     assert f"takes {room} connections" in refused.json["detail"]
     assert store.get("nodes", "c") is None
-    admin.config_set("maxclients", clients.ROOM)
+    admin.config_set("maxclients", KEPT_FOR_MANAGERS)
     assert joins("a").status_code == 200, "who is known is never refused"
-    admin.config_set("maxclients", room + clients.PER_NODE)
+    admin.config_set("maxclients", room + PER_NODE)
     assert joins("c").status_code == 200
 
 
