@@ -1,6 +1,7 @@
 """The beginning of a store, and of each of its epochs."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Literal
 
 from store.codec import dumps
@@ -27,6 +28,16 @@ an empty store was given its cluster back."""
 def new_cluster_id() -> str:
     """A cluster id: 128 random bits."""
     return secrets.token_hex(16)
+
+
+def new_epoch(number: int) -> str:
+    """An epoch: its counter, and something random, since two may be begun with one counter."""
+    return f"{number}-{secrets.token_hex(4)}"
+
+
+def about(kind: Kind, reason: str, after: str = "", lost: Sequence[str] = ()) -> bytes:
+    """What is remembered of an epoch: why it began, after which one, and what was lost."""
+    return dumps({"kind": kind, "reason": reason, "after": after, "lost": list(lost)})
 
 
 def begin(store: Store, known_cluster: str | None) -> Meta:
@@ -107,13 +118,14 @@ def mint(
     """
     old = store.meta()
     number, rev = above
-    epoch = _epoch(max(epoch_number(old.epoch), number) + 1)
-    about = {"kind": kind, "reason": reason, "after": old.epoch, "lost": list(lost)}
+    epoch = new_epoch(max(epoch_number(old.epoch), number) + 1)
     keys = store.keys
     names = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader"), keys.log]
     args: list[str | bytes | int] = [old.epoch, "" if token is None else token, epoch, rev, LEAP]
     answer = store.scripts.run(
-        "mint", [*names, keys.compacted, keys.epochs], [*args, replid, dumps(about), EPOCHS_KEPT]
+        "mint",
+        [*names, keys.compacted, keys.epochs],
+        [*args, replid, about(kind, reason, old.epoch, lost), EPOCHS_KEPT],
     )
     verdict(answer, old.epoch)
     return store.attach()
@@ -128,12 +140,8 @@ def _initialise(
     if leftovers and above is None:
         raise StoreEmpty("the store has a revision but no cluster id: part of it was deleted")
     number, rev = (above[0] + 1, above[1] + LEAP) if above else (1, 0)
-    about = dumps({"kind": kind, "reason": reason, "after": "", "lost": []})
-    fields: list[str | bytes | int] = ["epoch", _epoch(number), "cluster", cluster]
+    fields: list[str | bytes | int] = ["cluster", cluster]
     fields += ["schema_min", WRITES, "schema_max", WRITES, "schema_release", VERSION, "flavour", str(flavour)]
     keys = store.keys
-    return bool(store.scripts.run("init", [keys.meta, keys.rev, keys.epochs], [rev, about, *fields]))
-
-
-def _epoch(number: int) -> str:
-    return f"{number}-{secrets.token_hex(4)}"
+    args: list[str | bytes | int] = [new_epoch(number), rev, about(kind, reason), EPOCHS_KEPT]
+    return bool(store.scripts.run("init", [keys.meta, keys.rev, keys.epochs], [*args, *fields]))

@@ -38,11 +38,6 @@ class Desk:
         self.files = Files(Path(home)) if home else None
         self._program = services.access.server
 
-    @property
-    def wall(self) -> float:
-        """Wall seconds."""
-        return self._services.clock.wall()
-
     @contextlib.contextmanager
     def open(self) -> Iterator[tuple[Files, Path, Client]]:
         """The directory of the manager, an empty one to spool in, and the store.
@@ -166,9 +161,7 @@ class Restore:
                 old = answer["file"]
                 reason = f"restored from a backup of epoch {old['epoch']}, revision {old['rev']}"
                 try:
-                    meta = backup.put_in_place(
-                        file, client, files, expected=expected, wall=self._desk.wall, reason=reason
-                    )
+                    meta = backup.put_in_place(file, client, files, expected=expected, reason=reason)
                 except EpochChanged as error:
                     raise ApiError(
                         409, "The store has moved on", f"{error}: look again what would be lost"

@@ -13,18 +13,21 @@ from store.kv.sentinel import doubt
 from store.schema import Range
 from store.version import SCHEMA
 
+SHARED = {"guard": ("guard(", "leads("), "epoch": ("begun(",)}
+"""Files with functions for other scripts, and what calls them."""
+
 
 @cache
 def source(name: str) -> str:
-    """The text of one script, with the guard before it if it asks the guard.
+    """The text of one script, after the shared functions that it calls.
 
     Each knows the highest schema that we read, to refuse once a later release writes a higher one.
     """
     scripts = files("store.kv.scripts")
     text = (scripts / f"{name}.lua").read_text()
-    guarded = "guard(" in text or "leads(" in text
-    guard = (scripts / "guard.lua").read_text() if guarded else ""
-    return f"local SCHEMA = {SCHEMA}\n{guard}{text}"
+    needed = [shared for shared, calls in SHARED.items() if any(call in text for call in calls)]
+    before = "".join((scripts / f"{shared}.lua").read_text() for shared in needed)
+    return f"local SCHEMA = {SCHEMA}\n{before}{text}"
 
 
 class Scripts:

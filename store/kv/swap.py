@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from store.codec import dumps
 from store.errors import Busy, EpochChanged, Unavailable
 from store.keys import Keys
 from store.kv.connection import Client, translated
@@ -21,14 +20,14 @@ STAGED_MS = 900_000
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the swap does: from which epoch to which, above which revision, why."""
+    """What the swap does: from which epoch to which, above which revision, why (`store.bootstrap.about`)."""
 
     expected: str
     epoch: str
     above: int
     leap: int
-    wall: float
-    reason: str
+    about: bytes
+    epochs_kept: int
     meta: Mapping[str, str]
 
 
@@ -109,14 +108,7 @@ class Swap:
             self._client.pexpire(keys.restoring, TURN_MS)
         kept = self._kept()
         args: list[str | bytes | int] = [order.expected, order.epoch, order.above, order.leap]
-        args += [
-            keys.prefix,
-            self._staging,
-            len(self._staged),
-            self._token,
-            f"{order.wall:.3f}",
-            dumps(order.reason),
-        ]
+        args += [keys.prefix, self._staging, len(self._staged), self._token, order.about, order.epochs_kept]
         args += [len(kept), *kept]
         for field, value in order.meta.items():
             args += [field, value]
