@@ -64,14 +64,21 @@ def verdict(answer: list[Any], epoch: str) -> None:
     if word == "schema":
         Range.of(answer[1], answer[1], answer[2]).check()
     if word == "lost":
-        raise HistoryLost(f"the store lost history in epoch {epoch}: {answer[3].decode()}")
+        raise lost_history(epoch, answer[3].decode())
     if word == "fenced":
         raise Fenced("another leader has taken over")
 
 
-def testify(scripts: Scripts, meta: str, epoch: str, text: str) -> None:
-    """Say for all to see that history fell back; the leader begins the next epoch."""
+def fell_back(scripts: Scripts, meta: str, epoch: str, rev: int, seen: int) -> HistoryLost:
+    """Say for all to see that history fell back; the leader begins the next epoch. What to raise then."""
+    text = f"it fell back to revision {rev} from {seen}"
     scripts.run("lost", [meta], [epoch, text])
+    return lost_history(epoch, text)
+
+
+def lost_history(epoch: str, what: str) -> HistoryLost:
+    """The error that says so."""
+    return HistoryLost(f"the store lost history in epoch {epoch}: {what}")
 
 
 def check_history(found: Sequence[bytes | None], expected: str) -> None:
@@ -79,7 +86,7 @@ def check_history(found: Sequence[bytes | None], expected: str) -> None:
     epoch, lost = found
     check_epoch(epoch, expected)
     if lost is not None:
-        raise HistoryLost(f"the store lost history in epoch {expected}: {lost.decode()}")
+        raise lost_history(expected, lost.decode())
 
 
 def check_epoch(found: bytes | None, expected: str) -> None:
