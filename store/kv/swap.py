@@ -85,12 +85,12 @@ class Swap:
 
     def _is_state(self, key: str, *, epochs: bool) -> bool:
         """Whether a key of a snapshot is restored; `swap.lua` says the same of the living ones."""
-        name = key.removeprefix(self._keys.prefix)
-        if name.startswith("n:{"):
-            return name.endswith("}:desired")
+        if key.startswith(self._keys.nodes):
+            return key.endswith("}:desired")
         if key == self._keys.epochs:
             return epochs
-        return key not in self._kept() and name.partition(":")[0] not in ("fence", "restoring")
+        name = key.removeprefix(self._keys.prefix).partition(":")[0]
+        return key not in self._kept() and name not in ("fence", "restoring")
 
     def _kept(self) -> list[str]:
         keys = self._keys
