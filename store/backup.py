@@ -85,7 +85,6 @@ def take(client: Client, where: Path) -> tuple[Path, str]:
     path, digest = where / DUMP, hashlib.sha256()
     with path.open("xb") as file:
         path.chmod(0o600)
-
         for piece in dump(client):
             digest.update(piece)
             file.write(piece)
@@ -135,11 +134,6 @@ def opened(path: Path, binary: Binary, database: int = 0) -> Iterator[Store]:
         except StoreEmpty:
             raise Unsupported("it holds no Muster data") from None
         yield store
-
-
-def database(client: Client) -> int:
-    """The number of the database that a client uses."""
-    return int(client.connection_pool.connection_kwargs.get("db") or 0)
 
 
 def contents(store: Store) -> Contents:

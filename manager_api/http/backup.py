@@ -19,7 +19,7 @@ from store.codec import Json
 from store.errors import Busy, EpochChanged, Unsupported
 from store.faults import fault
 from store.home import Files
-from store.kv.connection import Client, connect
+from store.kv.connection import Client, connect, database
 from store.kv.server import Flavour, Server
 
 PIECE = 1 << 18
@@ -80,11 +80,10 @@ class Backup:
             flavour = Server(client).flavour()
             path, digest = backup.take(client, where)
             fault("backup.check.before")
-            found, how = _checked(path, self._desk.reader(flavour), flavour, backup.database(client))
+            found, how = _checked(path, self._desk.reader(flavour), flavour, database(client))
             size = path.stat().st_size
-            file = path.open(
-                "rb"
-            )  # sent when it has no name any more: nothing is left behind, whatever happens
+            # Sent when it has no name any more: nothing is left behind, whatever happens.
+            file = path.open("rb")
         fault("backup.check.after")
         about = {"size": size, "sha256": digest, "verified": how, "server": str(flavour), **_about(found)}
         resp.content_type = "application/octet-stream"
@@ -145,7 +144,7 @@ class Restore:
                 "By hand: stop all managers and the store's server, put the file in place of its dump.rdb "
                 "(no append-only file beside it), start the server, then the managers"
             )
-        with backup.opened(path, binary, backup.database(client)) as file:
+        with backup.opened(path, binary, database(client)) as file:
             alive = backup.living(client)
             backup.refuse_stranger(file, alive, files)
             answer: Json = {

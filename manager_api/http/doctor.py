@@ -13,6 +13,7 @@ from store.keys import NODES, Keys
 from store.kv.connection import Client, translated
 from store.kv.projection import Projection
 from store.kv.store import Store
+from store.kv.url import is_sentinel
 from store.model.durability import replicas_of, synced
 from store.model.finding import Finding, healthy, worst_first
 from store.model.server import ServerFacts
@@ -33,7 +34,7 @@ class Doctor:
         report: Json = {
             "version": VERSION,
             "time": self._services.clock.wall(),
-            "store": {"embedded": embedded, "sentinel": access.url.startswith("sentinel")},
+            "store": {"embedded": embedded, "sentinel": is_sentinel(access.url)},
         }
         findings: list[Finding] = []
         try:

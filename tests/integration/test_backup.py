@@ -14,7 +14,7 @@ from store.errors import Busy, Denied, EpochChanged, StoreError, Unavailable, Un
 from store.home import Files
 from store.keys import DEPLOYMENTS, NODES, TEMPLATES, Keys
 from store.kv.api import Change
-from store.kv.connection import connect
+from store.kv.connection import connect, database
 from store.kv.dump import dump
 from store.kv.server import Server
 from store.kv.store import Store
@@ -292,7 +292,7 @@ def test_a_store_in_another_database_of_a_server_that_others_use(site):
     where.mkdir()
     path, _ = backup.take(client, where)
     flavour = Server(client).flavour()
-    found, _ = backup.check(path, site.binary, flavour, backup.database(client))
+    found, _ = backup.check(path, site.binary, flavour, database(client))
     assert (found.cluster, found.counts[TEMPLATES]) == (meta.cluster, 1)
     store.put(TEMPLATES, "young", b"{}")
     with backup.opened(path, site.binary, 3) as file:
