@@ -1,10 +1,11 @@
 """Puts a restored state in the place of the living one: staged key by key, then swapped in one step."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from store.batches import batches
 from store.errors import Busy, EpochChanged, Unavailable
 from store.keys import Keys
 from store.kv.connection import Client, translated
@@ -54,7 +55,7 @@ class Swap:
     def __exit__(self, *_: object) -> None:
         """Leave nothing behind; what cannot be removed now runs out."""
         with translated():
-            for batch in _batches(self._client.scan_iter(f"{glob(self._staging)}*", count=1000)):
+            for batch in batches(self._client.scan_iter(f"{glob(self._staging)}*", count=1000), BATCH):
                 self._client.unlink(*batch)
             if self._client.get(self._keys.restoring) == self._token.encode():
                 self._client.delete(self._keys.restoring)
@@ -65,7 +66,7 @@ class Swap:
         `epochs`: the list of epochs too, for a store that has none.
         """
         with translated():
-            for batch in _batches(source.scan_iter(f"{glob(self._keys.prefix)}*", count=1000)):
+            for batch in batches(source.scan_iter(f"{glob(self._keys.prefix)}*", count=1000), BATCH):
                 wanted = [key for key in batch if self._is_state(key.decode(), epochs=epochs)]
                 if wanted:
                     self._copy(source, wanted)
@@ -130,14 +131,3 @@ def reconnect(client: Client, nodes: Iterable[str]) -> None:
         for node in nodes:
             pipe.execute_command("CLIENT", "KILL", "USER", user_of(node))
         pipe.execute(raise_on_error=False)  # a server may not know the user
-
-
-def _batches(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    for key in keys:
-        batch.append(key)
-        if len(batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
