@@ -186,8 +186,7 @@ class Controller:
 
     def _spread_users(self, mirror: Mirror) -> None:
         """Node users are not replicated: every server of the store is told of them."""
-        secrets = {node: stored.data["secret_sha256"] for node, stored in mirror.fleet.nodes.items()}
         try:
-            self._users.spread(secrets, self._election.campaign)
+            self._users.spread(mirror.fleet.secrets(), self._election.campaign)
         except Unsupported as error:
             log.warning("%s: every node can read every key", error)

@@ -59,7 +59,7 @@ class BeatUsers:
             run_id = str(self._presence.ask(lambda client: client.info("server"))["run_id"])
             if run_id != self._run_id:
                 self._granted, self._run_id = {}, run_id
-            wanted = {node: stored.data["secret_sha256"] for node, stored in mirror.fleet.nodes.items()}
+            wanted = mirror.fleet.secrets()
             missing = [node for node, secret in wanted.items() if self._granted.get(node) != secret]
             for batch in batches(missing, GRANTED_AT_ONCE):
                 self._grant({node: wanted[node] for node in batch})
