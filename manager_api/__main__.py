@@ -219,7 +219,7 @@ def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedSe
     embedded.start()
     store = Store(embedded.client("manager"))
     try:
-        known = files.cluster.read_text() if files.cluster.exists() and not restoring else None
+        known = None if restoring else files.known_cluster()
         meta = bootstrap.begin(store, known)
         if restoring:
             meta = bootstrap.mint(store, above=highest.recorded(files))
@@ -244,8 +244,7 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
             try:
                 findings, _ = preflight(client, clock.wall, sentinel=is_sentinel(url))
                 insist(findings)
-                known = files.cluster.read_text() if files.cluster.exists() else None
-                meta = bootstrap.begin(Store(client), known)
+                meta = bootstrap.begin(Store(client), files.known_cluster())
                 write_whole(files.cluster, meta.cluster.encode())
                 break
             except StoreEmpty as error:

@@ -164,8 +164,7 @@ def refuse_stranger(file: Store, alive: Store | None, files: Files) -> None:
         Unsupported: it is not.
     """
     cluster = file.meta().cluster
-    known = files.cluster.read_text() if files.cluster.exists() else None
-    mine = alive.meta().cluster if alive else known
+    mine = alive.meta().cluster if alive else files.known_cluster()
     if mine and cluster != mine:
         raise Unsupported(
             f"it is a backup of cluster {cluster}, and this one is {mine}: its nodes would know none of it. "
