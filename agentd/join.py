@@ -17,10 +17,11 @@ from agentd.identity import Identity
 from store.clock import Clock, SystemClock
 from store.errors import Claimed, Denied, EpochChanged, StoreError, Unavailable
 from store.keys import Keys
-from store.kv.connection import connect, redacted
+from store.kv.connection import connect
 from store.kv.node import RedisNodeLink
 from store.kv.presence import apart
 from store.kv.server import user_of
+from store.kv.url import redacted
 from store.process import write_whole
 from store.version import VERSION
 

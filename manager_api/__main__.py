@@ -27,10 +27,11 @@ from store.embedded import EmbeddedServer
 from store.errors import StoreEmpty, StoreError, Unavailable
 from store.home import Files
 from store.keys import Keys
-from store.kv.connection import connect, redacted
+from store.kv.connection import connect
 from store.kv.presence import ANSWER_WITHIN, own
 from store.kv.server import Server
 from store.kv.store import Store
+from store.kv.url import is_sentinel, redacted
 from store.preflight import insist, preflight, tell
 from store.process import Lock, write_whole
 from store.version import VERSION
@@ -218,7 +219,7 @@ def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedSe
     embedded.start()
     store = Store(embedded.client("manager"))
     try:
-        known = files.cluster.read_text() if files.cluster.exists() and not restoring else None
+        known = None if restoring else files.known_cluster()
         meta = bootstrap.begin(store, known)
         if restoring:
             meta = bootstrap.mint(store, above=highest.recorded(files))
@@ -241,10 +242,9 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
     try:
         while True:
             try:
-                findings, _ = preflight(client, clock.wall, sentinel=url.startswith("sentinel"))
+                findings, _ = preflight(client, clock.wall, sentinel=is_sentinel(url))
                 insist(findings)
-                known = files.cluster.read_text() if files.cluster.exists() else None
-                meta = bootstrap.begin(Store(client), known)
+                meta = bootstrap.begin(Store(client), files.known_cluster())
                 write_whole(files.cluster, meta.cluster.encode())
                 break
             except StoreEmpty as error:

@@ -51,7 +51,7 @@ class Warden:
             self._out[user] = now + SHUT_OUT
             log.warning(
                 "%s held %d of the store's %d connections: dropped, and shut out for %.0f s; if this goes "
-                "on, its credential is stolen: stop that agent, delete its identity.json and start it anew",
+                "on, its credential is stolen: delete `secret` from its identity.json and restart its agent",
                 user, held, done.limit, SHUT_OUT,
             )  # fmt: skip
         if not (done.shut_out or done.nameless or self._said):

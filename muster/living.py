@@ -36,6 +36,7 @@ def stop(
     client = Client(context.manager_url(url), replicated=replicated)
     if unclaimed:
         claim(client, (_given(deployment),), "stop", wait=wait, timeout=timeout)
+        warn_unconfirmed(client)
         return
     found = deploying.find(client, _given(deployment))
     client.post("/api/task/task_group/stop", {"id": found})

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from store import highest, rdb, serving
 from store.binaries import Binary, find_kind
-from store.bootstrap import LEAP
+from store.bootstrap import EPOCHS_KEPT, LEAP, about, new_epoch
 from store.codec import Json, loads
 from store.errors import BadRecord, Busy, EpochChanged, StoreEmpty, StoreError, Unavailable, Unsupported
 from store.faults import fault
@@ -86,7 +85,6 @@ def take(client: Client, where: Path) -> tuple[Path, str]:
     path, digest = where / DUMP, hashlib.sha256()
     with path.open("xb") as file:
         path.chmod(0o600)
-
         for piece in dump(client):
             digest.update(piece)
             file.write(piece)
@@ -138,11 +136,6 @@ def opened(path: Path, binary: Binary, database: int = 0) -> Iterator[Store]:
         yield store
 
 
-def database(client: Client) -> int:
-    """The number of the database that a client uses."""
-    return int(client.connection_pool.connection_kwargs.get("db") or 0)
-
-
 def contents(store: Store) -> Contents:
     """What an attached store holds."""
     meta = store.meta()
@@ -171,8 +164,7 @@ def refuse_stranger(file: Store, alive: Store | None, files: Files) -> None:
         Unsupported: it is not.
     """
     cluster = file.meta().cluster
-    known = files.cluster.read_text() if files.cluster.exists() else None
-    mine = alive.meta().cluster if alive else known
+    mine = alive.meta().cluster if alive else files.known_cluster()
     if mine and cluster != mine:
         raise Unsupported(
             f"it is a backup of cluster {cluster}, and this one is {mine}: its nodes would know none of it. "
@@ -221,9 +213,7 @@ def _read(raw: bytes) -> Json:
         return {}
 
 
-def put_in_place(
-    file: Store, client: Client, files: Files, *, expected: str, wall: float, reason: str
-) -> Meta:
+def put_in_place(file: Store, client: Client, files: Files, *, expected: str, reason: str) -> Meta:
     """Restore: the state of `file` is that of the store behind `client`, under a new epoch, all at once.
 
     Node users that the restored state does not know lose their rights, so that their agents join again.
@@ -245,11 +235,11 @@ def put_in_place(
         swap.stage(file.client, epochs=alive is None)
         order = Order(
             expected=expected,
-            epoch=f"{last + 1}-{secrets.token_hex(4)}",
+            epoch=new_epoch(last + 1),
             above=max(old.rev, rev),
             leap=LEAP,
-            wall=wall,
-            reason=reason,
+            about=about("restored", reason, expected),
+            epochs_kept=EPOCHS_KEPT,
             meta=_meta(file, alive, Server(client).flavour()),
         )
         before = alive.values(NODES) if alive else {}

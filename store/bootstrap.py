@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+from collections.abc import Sequence
 from typing import Literal
 
 from store.codec import dumps
@@ -28,6 +29,16 @@ an empty store was given its cluster back."""
 def new_cluster_id() -> str:
     """A cluster id: 128 random bits."""
     return secrets.token_hex(16)
+
+
+def new_epoch(number: int) -> str:
+    """An epoch: its counter, and something random, since two may be begun with one counter."""
+    return f"{number}-{secrets.token_hex(4)}"
+
+
+def about(kind: Kind, reason: str, after: str = "", lost: Sequence[str] = ()) -> bytes:
+    """What is remembered of an epoch: why it began, after which one, and what was lost."""
+    return dumps({"kind": kind, "reason": reason, "after": after, "lost": list(lost)})
 
 
 def begin(store: Store, known_cluster: str | None) -> Meta:
@@ -67,7 +78,7 @@ def recover(store: Store, cluster: str, above: tuple[int, int] = (0, 0)) -> Meta
     if is_bare(store) and _initialise(store, cluster, "recovered", why, above):
         return store.attach()
     what = "its cluster id, epoch or revision was deleted"
-    fields = ["epoch", _epoch(above[0] + 1), "cluster", cluster, *_described(store)]
+    fields = ["epoch", new_epoch(above[0] + 1), "cluster", cluster, *_described(store)]
     keys = [store.keys.meta, store.keys.rev]
     if not store.scripts.run("mend", keys, [above[1] + LEAP, cluster, what, *fields]):
         raise StoreError("the store is not empty: there is nothing to recover")
@@ -118,13 +129,14 @@ def mint(
     """
     old = store.meta()
     number, rev = above
-    epoch = _epoch(max(epoch_number(old.epoch), number) + 1)
-    about = {"kind": kind, "reason": reason, "after": old.epoch, "lost": list(lost)}
+    epoch = new_epoch(max(epoch_number(old.epoch), number) + 1)
     keys = store.keys
     names = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader"), keys.log]
     args: list[str | bytes | int] = [old.epoch, "" if token is None else token, epoch, rev, LEAP]
     answer = store.scripts.run(
-        "mint", [*names, keys.compacted, keys.epochs], [*args, replid, dumps(about), EPOCHS_KEPT]
+        "mint",
+        [*names, keys.compacted, keys.epochs],
+        [*args, replid, about(kind, reason, old.epoch, lost), EPOCHS_KEPT],
     )
     verdict(answer, old.epoch)
     return store.attach()
@@ -138,16 +150,12 @@ def _initialise(
     if leftovers and above is None:
         raise StoreEmpty("the store has a revision but no cluster id: part of it was deleted")
     number, rev = (above[0] + 1, above[1] + LEAP) if above else (1, 0)
-    about = dumps({"kind": kind, "reason": reason, "after": "", "lost": []})
-    fields = ["epoch", _epoch(number), "cluster", cluster, *_described(store)]
+    fields = ["cluster", cluster, *_described(store)]
     keys = store.keys
-    return bool(store.scripts.run("init", [keys.meta, keys.rev, keys.epochs], [rev, about, *fields]))
+    args: list[str | bytes | int] = [new_epoch(number), rev, about(kind, reason), EPOCHS_KEPT]
+    return bool(store.scripts.run("init", [keys.meta, keys.rev, keys.epochs], [*args, *fields]))
 
 
 def _described(store: Store) -> list[str | bytes | int]:
     flavour = str(Server(store.client).flavour())
     return ["schema_min", WRITES, "schema_max", WRITES, "schema_release", VERSION, "flavour", flavour]
-
-
-def _epoch(number: int) -> str:
-    return f"{number}-{secrets.token_hex(4)}"

@@ -22,13 +22,14 @@ from store.keys import Keys
 from store.kv.connection import Client, connect
 from store.kv.server import Server
 from store.kv.store import Store
+from store.model.server import connections_for
 from store.process import write_whole
 from store.syncer import Syncer
 
 log = logging.getLogger("store")
 
-LEAST_CLIENTS, MOST_CLIENTS = 20_000, 100_200
-"""Connections asked for: two for each of 50,000 agents, and 200 for managers, is what one store is for.
+LEAST_CLIENTS, MOST_CLIENTS = 20_000, connections_for(50_000)
+"""Connections asked for: 50,000 agents are what one store is for.
 The server lowers it by itself to what its file limit allows."""
 FILES_OF_ITS_OWN = 32
 

@@ -25,6 +25,10 @@ class Files:
         """The cluster id this directory belongs to."""
         return self.home / "cluster"
 
+    def known_cluster(self) -> str | None:
+        """The cluster id this directory belongs to; None for a new one."""
+        return self.cluster.read_text() if self.cluster.exists() else None
+
     @property
     def flavour(self) -> Path:
         """The kind of server that wrote the data."""

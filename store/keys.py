@@ -54,7 +54,7 @@ class Keys:
 
     @property
     def meta(self) -> str:
-        """Hash: cluster id, epoch, schema range, flavour."""
+        """Hash: cluster id, epoch, schema range, flavour; `lost`, `replid`, `fenced`."""
         return f"{self.prefix}meta"
 
     @property
@@ -118,8 +118,13 @@ class Keys:
         found = _NODE_KEY.fullmatch(key.removeprefix(self.prefix)) if key.startswith(self.prefix) else None
         return (found[1], found[2]) if found else None
 
+    @property
+    def nodes(self) -> str:
+        """What the keys of all nodes begin with."""
+        return f"{self.prefix}n:{{"
+
     def node(self, node_id: str) -> NodeKeys:
         """The keys of a node."""
-        base = f"{self.prefix}n:{{{node_id}}}:"
+        base = f"{self.nodes}{node_id}}}:"
         names = ("desired", "wake", "actual", "facts", "hb", "ask", "ans:")
         return NodeKeys(*(f"{base}{name}" for name in names))

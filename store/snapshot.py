@@ -107,8 +107,7 @@ class SnapshotKeeper:
 
     def _meta(self) -> Meta:
         meta = self._store.meta()
-        path = self._embedded.files.cluster
-        self._cluster = path.read_text() if path.exists() else self._cluster or meta.cluster
+        self._cluster = self._embedded.files.known_cluster() or self._cluster or meta.cluster
         if meta.cluster != self._cluster or meta.rev < self._saved or meta.lost:
             raise StoreError("the store lost its data: the last good snapshot is kept")
         return meta

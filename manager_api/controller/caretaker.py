@@ -33,13 +33,10 @@ class Caretaker:
         self._renew = renew
         self._retention = Retention()
         self._sweep = Sweep(store, executor.token, lambda: mirror.fleet.nodes)
-        self._police = Police(store, clock, executor.token, self._secrets, self._entries, renew)
+        self._police = Police(store, clock, executor.token, mirror.fleet.secrets, self._entries, renew)
         self._next_glance = clock.now()
         self._passed_over = ""
         self._police.load()
-
-    def _secrets(self) -> dict[str, str]:
-        return {node: str(each.data.get("secret_sha256")) for node, each in self._mirror.fleet.nodes.items()}
 
     def _entries(self, node: str) -> int:
         return len(self._mirror.fleet.on_node.get(node, ())) + len(self._mirror.fleet.states[node].desired)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import Action, Adopt, Collect, Json, Place, Project, Refuse, Reorder, SetStatus
+from store.batches import batches
 from store.codec import dumps
 from store.errors import Conflict, TooLarge
 from store.faults import fault
@@ -94,9 +95,7 @@ class Executor:
             len(action.allocations),
             action.reason,
         )
-        orders = list(action.allocations.items())
-        for start in range(0, len(orders), HALTED_AT_ONCE):
-            batch = orders[start : start + HALTED_AT_ONCE]
+        for batch in batches(action.allocations.items(), HALTED_AT_ONCE):
             compares = [Compare(ALLOCATIONS, key, rev) for key, (rev, _) in batch]
             self._write("controller.halt", compares, [(ALLOCATIONS, key, data) for key, (_, data) in batch])
 

@@ -54,7 +54,8 @@ class History:
         self.remember()
         meta = self._store.meta()
         meta.schema.check()
-        cluster = self._cluster or self._disk_cluster() or meta.cluster
+        on_disk = self._files.known_cluster() if self._files is not None else None
+        cluster = self._cluster or on_disk or meta.cluster
         if meta.cluster != cluster:
             raise EpochChanged(f"the store holds cluster {meta.cluster}, not {cluster}")
         self._cluster = cluster
@@ -145,10 +146,6 @@ class History:
                 epoch = found.epoch if number == found.number else f"{number}-"
                 claims.append(Seen("this manager's disk", epoch, rev))
         return claims
-
-    def _disk_cluster(self) -> str:
-        path = self._files.cluster if self._files is not None else None
-        return path.read_text() if path is not None and path.exists() else ""
 
     def _nodes(self, found: Seen, mirror: Mirror, nodes: set[str]) -> list[Seen]:
         """What nodes have obeyed, as far as it can be believed."""

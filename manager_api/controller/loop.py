@@ -3,7 +3,6 @@
 import logging
 import random
 import threading
-from collections.abc import Iterator, Sequence
 
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
@@ -14,6 +13,7 @@ from manager_api.controller.mirror import Mirror
 from manager_api.controller.tenders import tenders
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
+from store.batches import batches
 from store.clock import Clock
 from store.errors import Compacted, Fenced, StoreError, Unsupported
 from store.home import Files
@@ -135,7 +135,6 @@ class Controller:
                 next_look = now + TICK
                 mirror.look(mirror.next_slice(SLICES))
                 self._caretaker.glance()
-
                 self._history.check(mirror)
             if now >= next_full:
                 next_full = now + FULL_ROUND
@@ -187,14 +186,7 @@ class Controller:
 
     def _spread_users(self, mirror: Mirror) -> None:
         """Node users are not replicated: every server of the store is told of them."""
-        secrets = {node: stored.data["secret_sha256"] for node, stored in mirror.fleet.nodes.items()}
         try:
-            self._users.spread(secrets, self._election.campaign)
+            self._users.spread(mirror.fleet.secrets(), self._election.campaign)
         except Unsupported as error:
             log.warning("%s: every node can read every key", error)
-
-
-def batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """The names in parts: between two of them the lease is renewed."""
-    for start in range(0, len(names), size):
-        yield names[start : start + size]

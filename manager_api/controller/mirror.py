@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from manager_api.controller.complaints import Complaints
 from manager_api.controller.lookout import Lookout, is_ahead, some_lag, understood
 from manager_api.core.fleet import Fleet, Json, NodeState, Stored
+from store.batches import batches
 from store.clock import Clock
 from store.codec import loads, read_record
 from store.errors import BadRecord
@@ -87,8 +88,7 @@ class Mirror:
                 and (believe or event.rev > self._known_rev(event.collection, event.field))
             )
         )
-        for start in range(0, len(wanted), MOST_AT_ONCE):
-            batch = wanted[start : start + MOST_AT_ONCE]
+        for batch in batches(wanted, MOST_AT_ONCE):
             for (collection, field), record in zip(batch, self._store.get_many(batch), strict=True):
                 self._apply(collection, field, record)
                 if collection == NODES and record is not None:
@@ -120,10 +120,9 @@ class Mirror:
 
     def _parts(self) -> Iterator[list[str]]:
         """All nodes, some at a time, with a renewal before each."""
-        nodes = sorted(self.fleet.nodes)
-        for start in range(0, len(nodes), MOST_AT_ONCE):
+        for nodes in batches(sorted(self.fleet.nodes), MOST_AT_ONCE):
             self._renew()
-            yield nodes[start : start + MOST_AT_ONCE]
+            yield nodes
 
     def wrote(self, collection: str, field: str, data: Json | None, rev: int) -> None:
         """Note our own write, so that its event need not be read back."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from store.batches import batches
 from store.clock import Clock
 from store.codec import dumps, loads
 from store.errors import BadRecord
@@ -89,8 +90,8 @@ class Police:
 
     def inspect(self, nodes: Sequence[str]) -> None:
         """Measure some nodes' keys; what is too large goes, and its node with it."""
-        for start in range(0, len(nodes), INSPECTED_AT_ONCE):
-            for size in self._usage.sizes(nodes[start : start + INSPECTED_AT_ONCE]):
+        for batch in batches(nodes, INSPECTED_AT_ONCE):
+            for size in self._usage.sizes(batch):
                 most = self._bound(size)
                 if size.bytes > most:
                     self.bar(size.node, f"its {size.kind} takes {_mb(size.bytes)}, at most {_mb(most)}")

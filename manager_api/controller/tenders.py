@@ -5,6 +5,7 @@ from typing import Protocol
 
 from manager_api.controller.mirror import Mirror
 from manager_api.warden import Warden
+from store.batches import batches
 from store.clock import Clock
 from store.errors import Unavailable
 from store.kv.presence import Apart, grant_beats
@@ -58,14 +59,16 @@ class BeatUsers:
             run_id = str(self._presence.ask(lambda client: client.info("server"))["run_id"])
             if run_id != self._run_id:
                 self._granted, self._run_id = {}, run_id
-            wanted = {node: stored.data["secret_sha256"] for node, stored in mirror.fleet.nodes.items()}
+            wanted = mirror.fleet.secrets()
             missing = [node for node, secret in wanted.items() if self._granted.get(node) != secret]
-            for start in range(0, len(missing), GRANTED_AT_ONCE):
-                batch = {node: wanted[node] for node in missing[start : start + GRANTED_AT_ONCE]}
-                self._presence.ask(lambda client, batch=batch: grant_beats(client, self._store.keys, batch))  # type: ignore[misc]
-                self._granted |= batch
+            for batch in batches(missing, GRANTED_AT_ONCE):
+                self._grant({node: wanted[node] for node in batch})
         except Unavailable as error:
             log.debug("users of the presence store: %s", error)
+
+    def _grant(self, secrets: dict[str, str]) -> None:
+        self._presence.ask(lambda client: grant_beats(client, self._store.keys, secrets))
+        self._granted |= secrets
 
 
 def tenders(store: Store, clock: Clock) -> list[Tender]:

@@ -7,7 +7,6 @@ from typing import Any
 from store.codec import loads
 from store.errors import BadRecord
 from store.model.beat import heartbeat
-from store.model.epoch import epoch_number
 from store.model.finding import Finding, Severity
 
 Json = dict[str, Any]
@@ -17,8 +16,8 @@ NAMED = 100
 SAID = 5
 """Nodes named in one sentence."""
 MOST_GROUPS = 20
-LONG_LOG = 500_000
-"""Entries of the change log that are a sign that nobody compacts it."""
+LONG_LOG = 50_000
+"""Entries of the change log that are a sign that nobody compacts it: half of `MOST_LOGGED`, its bound."""
 SERVED_BACK = 2
 """Releases back of which agents are still served."""
 
@@ -198,9 +197,8 @@ def _release(version: str) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def epoch_of(epoch: str, history: Mapping[str, bytes]) -> Json:
-    """An epoch with what is written of its beginning, if anything is."""
-    raw = history.get(epoch) or history.get(str(epoch_number(epoch)))
+def epoch_of(epoch: str, raw: bytes | None) -> Json:
+    """An epoch with what is written of its beginning, if anything is that can be read."""
     known: Json = {}
     if raw is not None:
         try:

@@ -95,6 +95,10 @@ class Fleet:
             found = self._groups[version_field] = spec.groups(self.versions[version_field].data["body"])
         return found
 
+    def secrets(self) -> dict[str, str]:
+        """SHA-256 of the nodes' secrets, by node: what their users at the store are made with."""
+        return {node: stored.data["secret_sha256"] for node, stored in self.nodes.items()}
+
     def closed(self, deployment: str) -> bool:
         """Whether a deployment cannot be read, or where it stands."""
         return (DEPLOYMENTS, deployment) in self.unreadable or (STATUS, deployment) in self.unreadable

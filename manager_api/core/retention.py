@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from manager_api.core.actions import Action, Collect
 from manager_api.core.fleet import Fleet
+from store.batches import batches
 from store.keys import VERSIONS
 from store.model.lifecycle import DEPLOYMENT_ENDED
 
@@ -60,9 +61,7 @@ class Retention:
                 tuple((VERSIONS, field, fleet.versions[field].rev) for field in part),
                 f"nothing uses them, and each template has {MOST_VERSIONS} newer ones",
             )
-            for part in (
-                due[start : start + COLLECTED_AT_ONCE] for start in range(0, len(due), COLLECTED_AT_ONCE)
-            )
+            for part in batches(due, COLLECTED_AT_ONCE)
         ]
 
 

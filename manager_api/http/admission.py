@@ -5,9 +5,10 @@ A known node is never refused: only a new one takes room that was not there.
 
 from manager_api.http.errors import ApiError
 from store.keys import NODES
-from store.kv.clients import PER_NODE, ROOM, limit
+from store.kv.clients import limit
 from store.kv.connection import translated
 from store.kv.store import Store
+from store.model.server import KEPT_FOR_MANAGERS, PER_NODE, connections_for
 
 RETRY_AFTER = 30
 NODES_PER_SECOND = 1000
@@ -28,22 +29,19 @@ def count(store: Store) -> int:
 def check_room(store: Store) -> None:
     """Refuse a new node that the store has no connections for.
 
-    Every node holds `PER_NODE` of them, and `ROOM` are kept back for managers and readers of logs.
-
     Raises:
         ApiError: 503, with the cure.
     """
-    most = limit(store.client)
-    nodes = count(store)
-    if most is None or PER_NODE * (nodes + 1) + ROOM <= most:
+    most, nodes = limit(store.client), count(store)
+    needed = connections_for(nodes + 1)
+    if most is None or needed <= most:
         return
-    needed = PER_NODE * (nodes + 1) + ROOM
     refusal = ApiError(
         503,
         "No room for another node",
-        f"the store takes {most} connections (maxclients); {nodes} nodes hold {PER_NODE} each, {ROOM} are "
-        f"kept back for managers, and one node more needs {needed}. Raise maxclients of the store, and "
-        f"its limit of open files (ulimit -n), above that; this agent goes on asking",
+        f"the store takes {most} connections (maxclients); {nodes} nodes hold {PER_NODE} each, "
+        f"{KEPT_FOR_MANAGERS} are kept back for managers, and one node more needs {needed}. Raise maxclients "
+        f"of the store, and its limit of open files (ulimit -n), above that; this agent goes on asking",
     )
     refusal.retry_after = RETRY_AFTER
     raise refusal

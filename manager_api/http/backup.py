@@ -19,7 +19,7 @@ from store.codec import Json
 from store.errors import Busy, EpochChanged, Unsupported
 from store.faults import fault
 from store.home import Files
-from store.kv.connection import Client, connect
+from store.kv.connection import Client, connect, database
 from store.kv.server import Flavour, Server
 
 PIECE = 1 << 18
@@ -37,11 +37,6 @@ class Desk:
         home = services.access.home
         self.files = Files(Path(home)) if home else None
         self._program = services.access.server
-
-    @property
-    def wall(self) -> float:
-        """Wall seconds."""
-        return self._services.clock.wall()
 
     @contextlib.contextmanager
     def open(self) -> Iterator[tuple[Files, Path, Client]]:
@@ -85,11 +80,10 @@ class Backup:
             flavour = Server(client).flavour()
             path, digest = backup.take(client, where)
             fault("backup.check.before")
-            found, how = _checked(path, self._desk.reader(flavour), flavour, backup.database(client))
+            found, how = _checked(path, self._desk.reader(flavour), flavour, database(client))
             size = path.stat().st_size
-            file = path.open(
-                "rb"
-            )  # sent when it has no name any more: nothing is left behind, whatever happens
+            # Sent when it has no name any more: nothing is left behind, whatever happens.
+            file = path.open("rb")
         fault("backup.check.after")
         about = {"size": size, "sha256": digest, "verified": how, "server": str(flavour), **_about(found)}
         resp.content_type = "application/octet-stream"
@@ -150,7 +144,7 @@ class Restore:
                 "By hand: stop all managers and the store's server, put the file in place of its dump.rdb "
                 "(no append-only file beside it), start the server, then the managers"
             )
-        with backup.opened(path, binary, backup.database(client)) as file:
+        with backup.opened(path, binary, database(client)) as file:
             alive = backup.living(client)
             backup.refuse_stranger(file, alive, files)
             answer: Json = {
@@ -166,9 +160,7 @@ class Restore:
                 old = answer["file"]
                 reason = f"restored from a backup of epoch {old['epoch']}, revision {old['rev']}"
                 try:
-                    meta = backup.put_in_place(
-                        file, client, files, expected=expected, wall=self._desk.wall, reason=reason
-                    )
+                    meta = backup.put_in_place(file, client, files, expected=expected, reason=reason)
                 except EpochChanged as error:
                     raise ApiError(
                         409, "The store has moved on", f"{error}: look again what would be lost"

@@ -13,7 +13,8 @@ from store.keys import NODES, Keys
 from store.kv.connection import Client, translated
 from store.kv.projection import Projection
 from store.kv.store import Store
-from store.model.durability import replicas_of
+from store.kv.url import is_sentinel
+from store.model.durability import replicas_of, synced
 from store.model.finding import Finding, healthy, worst_first
 from store.model.server import ServerFacts
 from store.preflight import preflight, refused
@@ -33,7 +34,7 @@ class Doctor:
         report: Json = {
             "version": VERSION,
             "time": self._services.clock.wall(),
-            "store": {"embedded": embedded, "sentinel": access.url.startswith("sentinel")},
+            "store": {"embedded": embedded, "sentinel": is_sentinel(access.url)},
         }
         findings: list[Finding] = []
         try:
@@ -62,7 +63,7 @@ class Doctor:
         findings += found
         if facts is None:
             return
-        shown |= server(facts)
+        shown |= server(facts, embedded=shown["embedded"])
         report |= history(store)
         report["leader"] = leader(store.client, store.keys)
         report["nodes"] = nodes(store)
@@ -74,7 +75,7 @@ def _kind(error: StoreError) -> str:
     return "unavailable" if isinstance(error, Unavailable) else "other"
 
 
-def server(facts: ServerFacts) -> Json:
+def server(facts: ServerFacts, *, embedded: bool) -> Json:
     """What is shown of the server."""
     info = facts.info
     return {
@@ -87,7 +88,7 @@ def server(facts: ServerFacts) -> Json:
         "memory": facts.number("used_memory"),
         "maxmemory": facts.number("maxmemory"),
         "appendonly": bool(facts.number("aof_enabled")),
-        "appendfsync": facts.setting("appendfsync") if facts.number("aof_enabled") else None,
+        "appendfsync": synced(facts, embedded=embedded),
         "aof_size": facts.number("aof_current_size"),
         "save": facts.setting("save"),
         "last_save": facts.number("rdb_last_save_time"),
@@ -107,19 +108,18 @@ def history(store: Store) -> Json:
     meta, keys = store.meta(), store.keys
     with translated():
         pipe = store.client.pipeline(transaction=False)
-        pipe.hmget(keys.meta, ["fenced", "lost"])
-        pipe.hgetall(keys.collection("epochs"))
+        pipe.hget(keys.meta, "fenced")
+        pipe.hget(keys.epochs, meta.epoch)
         pipe.xlen(keys.log)
         pipe.get(keys.compacted)
-        (fenced, lost), epochs, entries, compacted = pipe.execute()
-    begun = {_text(field): raw for field, raw in epochs.items()}
+        fenced, begun, entries, compacted = pipe.execute()
     return {
         "cluster": meta.cluster,
         "epoch": doctor.epoch_of(meta.epoch, begun),
         "revision": meta.rev,
         # What this process has seen counts only in the epoch in which it saw it.
         "seen": seen if seen_in == meta.epoch else 0,
-        "lost": _text(lost) if lost else None,
+        "lost": meta.lost or None,
         "fenced": _number(fenced),
         "log": {
             "entries": entries,

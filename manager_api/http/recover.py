@@ -1,7 +1,5 @@
 """An empty store gets its cluster back; its nodes join again, and what they run is adopted or stopped."""
 
-from pathlib import Path
-
 import falcon
 import orjson
 
@@ -31,7 +29,7 @@ def recover(store: Store, files: Files | None, cluster: str | None, *, dry_run: 
     Raises:
         ApiError: 400 when nobody knows which cluster that was; 409 when the store is not empty.
     """
-    known = _known(files)
+    known = files.known_cluster() if files is not None else None
     wanted = cluster or known
     if not wanted:
         raise invalid("cluster: this manager does not know which one it was; an agent's join.json says it")
@@ -59,11 +57,6 @@ def _present(store: Store) -> Meta | None:
         return store.meta()
     except StoreEmpty:
         return None
-
-
-def _known(files: Files | None) -> str | None:
-    path: Path | None = files.cluster if files is not None else None
-    return path.read_text() if path is not None and path.exists() else None
 
 
 @writes

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 
 from store.kv.connection import Client, translated
 from store.kv.server import user_of
+from store.model.server import KEPT_FOR_MANAGERS
 
-PER_NODE = 2
-"""Connections of an agent: one beats, fetches and reports, one waits. A reader of its logs makes three."""
-ROOM = 200
-"""Connections kept back for managers."""
 MOST_OF_ONE = 10
 """An agent that reconnects may hold a few dead ones beside its own."""
 UNNAMED_SECONDS = 10
@@ -79,7 +76,7 @@ def let_in(client: Client, users: Iterable[str]) -> None:
 
 def crowded(connected: int, most: int) -> bool:
     """Whether what is kept back for managers is being taken."""
-    return connected > most - min(ROOM, most // 2)
+    return connected > most - min(KEPT_FOR_MANAGERS, most // 2)
 
 
 def _nameless(row: dict[str, str]) -> bool:

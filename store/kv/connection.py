@@ -14,13 +14,10 @@ from store.errors import Denied, StoreError, Unavailable, Unsupported
 from store.kv.sentinel import SentinelPool
 from store.kv.url import credentials, is_sentinel, redacted, sentinel_url
 
-__all__ = ["ANSWER_WITHIN", "Client", "connect", "redacted", "sibling", "translated"]
-
 Client: TypeAlias = Any
 """A `redis.Redis`. Its own hints say str or bytes, awaited or not; ours always gives bytes."""
 ANSWER_WITHIN = 5.0
 """Seconds after which an ordinary command counts as unanswered."""
-
 
 _IN_PIPELINE = re.compile(r"Command # \d+ .*? of pipeline caused error: ", re.DOTALL)
 
@@ -59,6 +56,11 @@ def connect(
     if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
         raise Unsupported(f"store URL {redacted(url)}: not redis://, rediss://, unix:// or sentinel://")
     return redis.Redis.from_url(url, **options)
+
+
+def database(client: Client) -> int:
+    """The number of the database that a client uses."""
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)
 
 
 def sibling(client: Client, host: str, port: int, *, within: float) -> Client:

@@ -13,18 +13,21 @@ from store.kv.sentinel import doubt
 from store.schema import Range
 from store.version import SCHEMA
 
+SHARED = {"guard": ("guard(", "leads("), "epoch": ("begun(",)}
+"""Files with functions for other scripts, and what calls them."""
+
 
 @cache
 def source(name: str) -> str:
-    """The text of one script, with the guard before it if it asks the guard.
+    """The text of one script, after the shared functions that it calls.
 
     Each knows the highest schema that we read, to refuse once a later release writes a higher one.
     """
     scripts = files("store.kv.scripts")
     text = (scripts / f"{name}.lua").read_text()
-    guarded = "guard(" in text or "leads(" in text
-    guard = (scripts / "guard.lua").read_text() if guarded else ""
-    return f"local SCHEMA = {SCHEMA}\n{guard}{text}"
+    needed = [shared for shared, calls in SHARED.items() if any(call in text for call in calls)]
+    before = "".join((scripts / f"{shared}.lua").read_text() for shared in needed)
+    return f"local SCHEMA = {SCHEMA}\n{before}{text}"
 
 
 class Scripts:
@@ -61,14 +64,21 @@ def verdict(answer: list[Any], epoch: str) -> None:
     if word == "schema":
         Range.of(answer[1], answer[1], answer[2]).check()
     if word == "lost":
-        raise HistoryLost(f"the store lost history in epoch {epoch}: {answer[3].decode()}")
+        raise lost_history(epoch, answer[3].decode())
     if word == "fenced":
         raise Fenced("another leader has taken over")
 
 
-def testify(scripts: Scripts, meta: str, epoch: str, text: str) -> None:
-    """Say for all to see that history fell back; the leader begins the next epoch."""
+def fell_back(scripts: Scripts, meta: str, epoch: str, rev: int, seen: int) -> HistoryLost:
+    """Say for all to see that history fell back; the leader begins the next epoch. What to raise then."""
+    text = f"it fell back to revision {rev} from {seen}"
     scripts.run("lost", [meta], [epoch, text])
+    return lost_history(epoch, text)
+
+
+def lost_history(epoch: str, what: str) -> HistoryLost:
+    """The error that says so."""
+    return HistoryLost(f"the store lost history in epoch {epoch}: {what}")
 
 
 def check_history(found: Sequence[bytes | None], expected: str) -> None:
@@ -76,7 +86,7 @@ def check_history(found: Sequence[bytes | None], expected: str) -> None:
     epoch, lost = found
     check_epoch(epoch, expected)
     if lost is not None:
-        raise HistoryLost(f"the store lost history in epoch {expected}: {lost.decode()}")
+        raise lost_history(expected, lost.decode())
 
 
 def check_epoch(found: bytes | None, expected: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from store.batches import batches
 from store.errors import BadRecord
 from store.kv import presence
 from store.kv.connection import translated
@@ -132,10 +133,10 @@ class Projection:
     def _pipelined(self, node_ids: Sequence[str], ask: Any, *, strict: bool = True) -> list[Any]:
         """An answer for each node; unless `strict`, errors in their places: nodes choose what lies there."""
         answers: list[Any] = []
-        for start in range(0, len(node_ids), READ_AT_ONCE):
+        for part in batches(node_ids, READ_AT_ONCE):
             with translated():
                 pipe = self._store.client.pipeline(transaction=False)
-                for node in node_ids[start : start + READ_AT_ONCE]:
+                for node in part:
                     ask(pipe, self._store.keys.node(node))
                 answers += pipe.execute(raise_on_error=strict)
         return answers

@@ -8,7 +8,7 @@ import redis
 
 from store.errors import Denied, StoreError, Unsupported
 from store.keys import Keys
-from store.kv.connection import Client, translated
+from store.kv.connection import Client, database, translated
 from store.model.preflight import OLDEST
 from store.model.server import mode_of
 
@@ -121,7 +121,7 @@ class Server:
             Unsupported: the server has no ACL key patterns.
         """
         # Only where the URL names a database; elsewhere the others are nobody's business.
-        more = ("select",) if self._client.connection_pool.connection_kwargs.get("db") else ()
+        more = ("select",) if database(self._client) else ()
         try:
             with translated():
                 pipe = self._client.pipeline(transaction=False)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from store.batches import batches
 from store.errors import StoreError, Unsupported
 from store.keys import Keys
 from store.kv.connection import Client, sibling, translated
@@ -95,10 +96,9 @@ class NodeUsers:
         there.add(run_id)
         known = self._pushed.get(run_id, {})
         lacking = [node for node, secret in secrets.items() if known.get(node) != secret]
-        for start in range(0, len(lacking), AT_ONCE):
-            part = {node: secrets[node] for node in lacking[start : start + AT_ONCE]}
+        for part in batches(lacking, AT_ONCE):
             try:
-                server.grant_nodes(self._keys, part)
+                server.grant_nodes(self._keys, {node: secrets[node] for node in part})
             except Unsupported:
                 self._pushed[run_id] = dict(secrets)  # said once
                 raise

@@ -9,7 +9,7 @@ from store.keys import Keys
 from store.kv.api import MOST_BYTES, MOST_FIELDS, MOST_LOGGED, Change, Compare, Meta, Record, Snapshot
 from store.kv.connection import Client, translated
 from store.kv.durability import WAIT_MS
-from store.kv.lua import Scripts, check_history, testify, verdict
+from store.kv.lua import Scripts, check_history, fell_back, lost_history, verdict
 from store.kv.presence import Apart
 from store.kv.sentinel import could_take_over
 from store.schema import FIELDS, Range
@@ -71,7 +71,7 @@ class Store:
         meta = self.meta()
         meta.schema.check()
         if meta.lost:
-            raise HistoryLost(f"the store lost history in epoch {meta.epoch}: {meta.lost}")
+            raise lost_history(meta.epoch, meta.lost)
         if meta.epoch == self._epoch and meta.rev < self._seen:
             raise self._fell_back(meta.rev, meta.epoch, self._seen)
         self.enter(meta)
@@ -229,9 +229,7 @@ class Store:
         return self.saw(rev), answers
 
     def _fell_back(self, rev: int, epoch: str, seen: int) -> HistoryLost:
-        text = f"it fell back to revision {rev} from {seen}"
-        testify(self.scripts, self.keys.meta, epoch, text)
-        return HistoryLost(f"the store lost history in epoch {epoch}: {text}")
+        return fell_back(self.scripts, self.keys.meta, epoch, rev, seen)
 
     @staticmethod
     def _check_bounds(compares: Sequence[Compare], changes: Sequence[Change]) -> None:

@@ -1,11 +1,11 @@
 """Puts a restored state in the place of the living one: staged key by key, then swapped in one step."""
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from store.codec import dumps
+from store.batches import batches
 from store.errors import Busy, EpochChanged, Unavailable
 from store.keys import Keys
 from store.kv.connection import Client, translated
@@ -21,14 +21,14 @@ STAGED_MS = 900_000
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the swap does: from which epoch to which, above which revision, why."""
+    """What the swap does: from which epoch to which, above which revision, why (`store.bootstrap.about`)."""
 
     expected: str
     epoch: str
     above: int
     leap: int
-    wall: float
-    reason: str
+    about: bytes
+    epochs_kept: int
     meta: Mapping[str, str]
 
 
@@ -55,7 +55,7 @@ class Swap:
     def __exit__(self, *_: object) -> None:
         """Leave nothing behind; what cannot be removed now runs out."""
         with translated():
-            for batch in _batches(self._client.scan_iter(f"{glob(self._staging)}*", count=1000)):
+            for batch in batches(self._client.scan_iter(f"{glob(self._staging)}*", count=1000), BATCH):
                 self._client.unlink(*batch)
             if self._client.get(self._keys.restoring) == self._token.encode():
                 self._client.delete(self._keys.restoring)
@@ -66,7 +66,7 @@ class Swap:
         `epochs`: the list of epochs too, for a store that has none.
         """
         with translated():
-            for batch in _batches(source.scan_iter(f"{glob(self._keys.prefix)}*", count=1000)):
+            for batch in batches(source.scan_iter(f"{glob(self._keys.prefix)}*", count=1000), BATCH):
                 wanted = [key for key in batch if self._is_state(key.decode(), epochs=epochs)]
                 if wanted:
                     self._copy(source, wanted)
@@ -86,12 +86,12 @@ class Swap:
 
     def _is_state(self, key: str, *, epochs: bool) -> bool:
         """Whether a key of a snapshot is restored; `swap.lua` says the same of the living ones."""
-        name = key.removeprefix(self._keys.prefix)
-        if name.startswith("n:{"):
-            return name.endswith("}:desired")
+        if key.startswith(self._keys.nodes):
+            return key.endswith("}:desired")
         if key == self._keys.epochs:
             return epochs
-        return key not in self._kept() and name.partition(":")[0] not in ("fence", "restoring")
+        name = key.removeprefix(self._keys.prefix).partition(":")[0]
+        return key not in self._kept() and name not in ("fence", "restoring")
 
     def _kept(self) -> list[str]:
         keys = self._keys
@@ -109,14 +109,7 @@ class Swap:
             self._client.pexpire(keys.restoring, TURN_MS)
         kept = self._kept()
         args: list[str | bytes | int] = [order.expected, order.epoch, order.above, order.leap]
-        args += [
-            keys.prefix,
-            self._staging,
-            len(self._staged),
-            self._token,
-            f"{order.wall:.3f}",
-            dumps(order.reason),
-        ]
+        args += [keys.prefix, self._staging, len(self._staged), self._token, order.about, order.epochs_kept]
         args += [len(kept), *kept]
         for field, value in order.meta.items():
             args += [field, value]
@@ -138,14 +131,3 @@ def reconnect(client: Client, nodes: Iterable[str]) -> None:
         for node in nodes:
             pipe.execute_command("CLIENT", "KILL", "USER", user_of(node))
         pipe.execute(raise_on_error=False)  # a server may not know the user
-
-
-def _batches(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    for key in keys:
-        batch.append(key)
-        if len(batch) >= BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

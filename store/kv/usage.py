@@ -6,7 +6,7 @@ from typing import Any
 
 from store.kv.connection import translated
 from store.kv.lua import verdict
-from store.kv.server import user_of
+from store.kv.server import glob, user_of
 from store.kv.store import Store
 
 EXPIRES_MS = 60_000
@@ -60,8 +60,8 @@ class Usage:
 
         Raw: a node may give its answers names that are no text.
         """
-        pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in self._store.keys.prefix) + "n:{*"
         with translated():
+            pattern = f"{glob(self._store.keys.nodes)}*"
             following, found = self._store.client.scan(cursor, match=pattern, count=count)
         return int(following), list(found)
 
@@ -104,7 +104,7 @@ class Usage:
         """Whether a node's user has its rights under our prefix."""
         [found] = self._ask([("ACL", "LIST")])
         start = f"user {user_of(node)} "
-        mark = f"%R~{self._store.keys.prefix}n:{{{node}}}:desired"
+        mark = f"%R~{glob(self._store.keys.node(node).desired)} "
         return any(text.startswith(start) and mark in text for text in map(_text, found))
 
     def connections(self) -> list[tuple[int, str, int]]:

@@ -1,10 +1,10 @@
 """Every change after a revision, in order, exactly once; or an error that says why not."""
 
-from store.errors import Compacted, HistoryLost
+from store.errors import Compacted
 from store.keys import Keys
 from store.kv.api import Event
 from store.kv.connection import Client, translated
-from store.kv.lua import Scripts, check_history, testify
+from store.kv.lua import Scripts, check_history, fell_back
 
 
 class Watch:
@@ -45,9 +45,8 @@ class Watch:
         if int(compacted or 0) > self._rev:
             raise Compacted(int(compacted))
         if int(rev or 0) < self._heard:
-            text = f"it fell back to revision {int(rev or 0)} from {self._heard}"
-            testify(Scripts(self._client), self._keys.meta, self._epoch, text)
-            raise HistoryLost(f"the store lost history in epoch {self._epoch}: {text}")
+            scripts = Scripts(self._client)
+            raise fell_back(scripts, self._keys.meta, self._epoch, int(rev or 0), self._heard)
         entries = answer[0][1] if answer else []
         events = [_event(entry_id, fields) for entry_id, fields in entries]
         if entries:

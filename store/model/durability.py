@@ -28,10 +28,16 @@ def persistence(facts: ServerFacts, use: Use) -> Iterator[Finding]:
             yield Finding("disk", Severity.WRONG, text, cure)
 
 
-def _append_only(facts: ServerFacts, use: Use) -> Iterator[Finding]:
+def synced(facts: ServerFacts, *, embedded: bool) -> str | None:
+    """When the append-only file is synced, in the words of `appendfsync`; None: unknown, or there is none."""
+    if not facts.number("aof_enabled"):
+        return None
     policy = facts.setting("appendfsync")
-    if use.embedded and policy == "no":
-        policy = "everysec"  # its manager sees to that, see `store.syncer`
+    return "everysec" if embedded and policy == "no" else policy  # by its manager, see `store.syncer`
+
+
+def _append_only(facts: ServerFacts, use: Use) -> Iterator[Finding]:
+    policy = synced(facts, embedded=use.embedded)
     if policy is None:
         yield Finding("appendfsync", Severity.OK, "the append-only file is on; how it is synced is not known")
     elif policy not in _ON_POWER_LOSS:

@@ -8,21 +8,23 @@ from collections.abc import Iterator
 
 from store.model.durability import persistence, replication
 from store.model.finding import Finding, Severity
-from store.model.server import ServerFacts, Use, mode_of, size_text
+from store.model.server import (
+    KEPT_FOR_MANAGERS,
+    PER_NODE,
+    ServerFacts,
+    Use,
+    connections_for,
+    mode_of,
+    nodes_for,
+    size_text,
+)
 
 OLDEST = (6, 2)
 CLOCKS_APART = 5.0
 """Seconds between the server's clock and ours that are worth a word."""
-KEPT_FOR_MANAGERS = 200
-PER_AGENT = 2
 OWN_FILES = 1024
 """File descriptors that an API process may come to need."""
 _LOOPBACK = ("127.", "::1", "localhost")
-
-
-def room(maxclients: int) -> int:
-    """Agents for which so many connections are enough."""
-    return max(0, maxclients - KEPT_FOR_MANAGERS) // PER_AGENT
 
 
 def judge(facts: ServerFacts, use: Use) -> list[Finding]:
@@ -91,13 +93,13 @@ def _clock(facts: ServerFacts, _: Use) -> Iterator[Finding]:
 
 
 def _connections(facts: ServerFacts, use: Use) -> Iterator[Finding]:
-    most, needed = facts.maxclients, PER_AGENT * use.nodes + KEPT_FOR_MANAGERS
+    most, needed = facts.maxclients, connections_for(use.nodes)
     if most is None:
         yield Finding("maxclients", Severity.WARN, "how many connections the server takes could not be read")
     else:
         used = facts.number("connected_clients")
-        text = f"{used} of {most} connections are used; there is room for {room(most)} agents"
-        text += f" ({PER_AGENT} each, {KEPT_FOR_MANAGERS} kept for managers)"
+        text = f"{used} of {most} connections are used; there is room for {nodes_for(most)} agents"
+        text += f" ({PER_NODE} each, {KEPT_FOR_MANAGERS} kept for managers)"
         if most < needed:
             text += f", and {needed} connections are needed for {use.nodes} nodes"
             yield Finding("maxclients", Severity.WRONG, text, _more_connections(needed, use))

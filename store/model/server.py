@@ -4,6 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+PER_NODE = 2
+"""Connections of an agent: one beats, fetches and reports, one waits. A reader of its logs makes three."""
+KEPT_FOR_MANAGERS = 200
+"""Connections that nodes do not count on."""
+
+
+def connections_for(nodes: int) -> int:
+    """Connections that a server must take for so many nodes, and for managers."""
+    return PER_NODE * nodes + KEPT_FOR_MANAGERS
+
+
+def nodes_for(connections: int) -> int:
+    """Nodes for which so many connections are enough."""
+    return max(0, connections - KEPT_FOR_MANAGERS) // PER_NODE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFacts:

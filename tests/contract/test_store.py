@@ -331,3 +331,12 @@ def test_a_transaction_half_handed_out_may_not_be_compacted_unnoticed(any_store)
     with pytest.raises(Compacted):
         watch.poll(0)
     assert whole.poll(0) == [], "who has it all is not sent to list again"
+
+
+def test_the_last_epochs_are_remembered_and_no_more(any_store):
+    for _ in range(bootstrap.EPOCHS_KEPT + 2):
+        meta = bootstrap.mint(any_store)
+    epochs = {name.decode() for name in any_store.client.hkeys(any_store.keys.epochs)}
+    assert len(epochs) == bootstrap.EPOCHS_KEPT
+    assert meta.epoch in epochs
+    assert not any(name.startswith(("1-", "2-", "3-")) for name in epochs)

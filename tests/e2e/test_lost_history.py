@@ -76,8 +76,9 @@ def test_forgotten_work_is_unclaimed_until_it_is_adopted_or_stopped(running):
     assert (done.returncode, done.stdout.strip()) == (0, one), done.stderr
     assert who(running, one) == pid
     assert unclaimed(running).keys() == {two}
-    done = running.muster("stop", "--unclaimed", two)
+    done = running.muster("stop", "--unclaimed", "--replicated", two)
     assert done.returncode == 0, done.stderr
+    assert "no replica of the store confirmed it" in done.stderr
     assert unclaimed(running) == {}
     assert running.call(f"/deployments/{two}")[0] == 404
     eventually(lambda: running.client().hlen("muster:claims") == 0)

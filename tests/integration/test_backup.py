@@ -14,7 +14,7 @@ from store.errors import Busy, Denied, EpochChanged, StoreError, Unavailable, Un
 from store.home import Files
 from store.keys import DEPLOYMENTS, NODES, TEMPLATES, Keys
 from store.kv.api import Change
-from store.kv.connection import connect
+from store.kv.connection import connect, database
 from store.kv.dump import dump
 from store.kv.server import Server
 from store.kv.store import Store
@@ -47,7 +47,7 @@ class Site:
     def restore(self, path, **more):
         expected = more.pop("expected", None)
         expected = self.store.meta().epoch if expected is None else expected
-        asked = {"expected": expected, "wall": 5.0, "reason": 'a "test"'}
+        asked = {"expected": expected, "reason": 'a "test"'}
         with backup.opened(path, self.binary) as file:
             meta = backup.put_in_place(file, self.client, self.files, **asked)
         self.store.attach()
@@ -157,7 +157,8 @@ def put(store, collection, **records):
         store.put(collection, field, dumps(value))
 
 
-def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
+def yesterday(site):
+    """A backup, and all that has changed since; its path."""
     store, keys = site.store, site.store.keys
     node, gone = keys.node("web-1"), keys.node("web-2")
     put(store, TEMPLATES, old={"v": 1}, same={"v": 1})
@@ -181,8 +182,12 @@ def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
     site.client.set(node.beat, "alive", px=600_000)
     site.client.set(keys.fence("leader"), "77")
     site.client.set("theirs", "untouched")
-    before, everything = store.meta(), site.everything()
+    return path
 
+
+def test_what_a_restore_would_undo_is_told_and_nothing_changed(site):
+    path = yesterday(site)
+    everything = site.everything()
     with backup.opened(path, site.binary) as file:
         found = backup.compare(file, backup.living(site.client))
     assert found[TEMPLATES]["made"] == {"count": 1, "names": ["young"]}
@@ -192,6 +197,11 @@ def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
     assert found[NODES]["made"] == {"count": 1, "names": ["web-2"]}
     assert site.everything() == everything, "looking changes nothing"
 
+
+def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
+    store, keys = site.store, site.store.keys
+    node, gone = keys.node("web-1"), keys.node("web-2")
+    path, before = yesterday(site), store.meta()
     site.client.hset(keys.meta, "lost", "everything")
     meta = site.restore(path)
     assert (meta.cluster, meta.lost, meta.epoch.split("-")[0]) == (before.cluster, "", "2")
@@ -204,8 +214,10 @@ def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
     assert site.client.get(keys.fence("leader")) == b"77"
     assert site.client.get("theirs") == b"untouched"
     assert not site.client.hexists(keys.meta, "lost")
-    assert backup.loads(site.client.hget(keys.epochs, meta.epoch)) == {
-        "began": 5.0, "kind": "restored", "lost": [], "reason": 'a "test"', "rev": meta.rev,
+    about = store.epoch_record()
+    assert about.pop("began") > 1_700_000_000
+    assert about == {
+        "kind": "restored", "after": before.epoch, "lost": [], "reason": 'a "test"', "rev": meta.rev,
     }  # fmt: skip
     assert site.client.keys(f"{keys.restoring}*") == []
     assert {site.client.pttl(key) for key in site.client.keys("muster:*") if key != node.beat.encode()} == {
@@ -280,11 +292,11 @@ def test_a_store_in_another_database_of_a_server_that_others_use(site):
     where.mkdir()
     path, _ = backup.take(client, where)
     flavour = Server(client).flavour()
-    found, _ = backup.check(path, site.binary, flavour, backup.database(client))
+    found, _ = backup.check(path, site.binary, flavour, database(client))
     assert (found.cluster, found.counts[TEMPLATES]) == (meta.cluster, 1)
     store.put(TEMPLATES, "young", b"{}")
     with backup.opened(path, site.binary, 3) as file:
-        backup.put_in_place(file, client, site.files, expected=meta.epoch, wall=1.0, reason="x")
+        backup.put_in_place(file, client, site.files, expected=meta.epoch, reason="x")
     store.attach()
     assert set(store.values(TEMPLATES)) == {"old"}
     site.client.flushdb()

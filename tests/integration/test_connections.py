@@ -22,6 +22,7 @@ from store.kv.asks import Chunk
 from store.kv.connection import connect
 from store.kv.server import Server, user_of
 from store.kv.store import Store
+from store.model.server import KEPT_FOR_MANAGERS, PER_NODE
 from tests.conftest import ManualClock, eventually, server_binary
 from tests.fakes import Manager
 from tests.flood import Flood
@@ -102,7 +103,7 @@ def test_an_agent_has_two_connections_and_a_third_only_while_its_logs_are_read(
 
 def test_a_new_node_is_refused_when_managers_would_have_no_room_left(store, admin):
     manager = Manager(store)
-    room = clients.ROOM + 2 * clients.PER_NODE
+    room = KEPT_FOR_MANAGERS + 2 * PER_NODE
 
     def joins(node):
         said = {"id": node, "uid": f"uid-{node}", "hostname": node, "addresses": ["10.0.0.1"]}
@@ -120,10 +121,20 @@ def test_a_new_node_is_refused_when_managers_would_have_no_room_left(store, admi
     assert "Raise maxclients" in refused.json["detail"]
     assert f"takes {room} connections" in refused.json["detail"]
     assert store.get("nodes", "c") is None
-    admin.config_set("maxclients", clients.ROOM)
+    admin.config_set("maxclients", KEPT_FOR_MANAGERS)
     assert joins("a").status_code == 200, "who is known is never refused"
-    admin.config_set("maxclients", room + clients.PER_NODE)
+    admin.config_set("maxclients", room + PER_NODE)
     assert joins("c").status_code == 200
+
+
+def is_kept_out(client):
+    """Whether the server has no place for it; one that it gets it gives back: the flood may be just filling it."""
+    try:
+        client.ping()
+    except Exception as error:
+        return "max number of clients" in str(error) or "Connection" in str(error)
+    client.close()
+    return False
 
 
 def test_a_flood_by_a_stolen_credential_shuts_no_manager_out(server, admin, store, tmp_path):
@@ -137,9 +148,7 @@ def test_a_flood_by_a_stolen_credential_shuts_no_manager_out(server, admin, stor
         assert flood.refused.wait(20)
         others = [server.client("api"), server.client("controller")]
         others.append(connect(server.local_url, name="web-2", username=user_of("web-2"), password=SECRET))
-        for client in others:
-            with pytest.raises(Exception, match=r"max number of clients|Connection"):
-                client.get(store.keys.node("web-2").beat)
+        eventually(lambda: all(is_kept_out(client) for client in others))
         for _ in range(3):
             clock.advance(60)
             warden.tick()
@@ -151,13 +160,12 @@ def test_a_flood_by_a_stolen_credential_shuts_no_manager_out(server, admin, stor
         assert users.count(user_of("web-2")) == 1
         assert others[1].ping()
 
-        def quiet():
+        def shut_out():
             clock.advance(2.5)
             warden.tick()
-            barred = "off" in admin.acl_getuser(user_of("evil"))["flags"]
-            return barred and len(names(admin, "evil")) <= clients.MOST_OF_ONE
+            return "off" in admin.acl_getuser(user_of("evil"))["flags"]
 
-        eventually(quiet)
+        eventually(shut_out)
         tries = flood.tries
         eventually(lambda: flood.tries > tries + 3)
         assert len(names(admin, "evil")) <= clients.MOST_OF_ONE, "shut out until it is let in"
@@ -166,7 +174,7 @@ def test_a_flood_by_a_stolen_credential_shuts_no_manager_out(server, admin, stor
         flood.end()
 
 
-def test_who_is_shut_out_is_let_in_again(server, admin, store):
+def test_who_is_shut_out_is_let_in_again(server, admin, store, caplog):
     Server(admin).grant_node(store.keys, "evil", DIGEST)
     admin.config_set("maxclients", 60)
     clock = ManualClock()
@@ -174,6 +182,7 @@ def test_who_is_shut_out_is_let_in_again(server, admin, store):
     flood = Flood(server.port, "evil", SECRET)
     flood.refused.wait(20)
     warden.tick()
+    assert "delete `secret` from its identity.json" in caplog.text, "all of it is its uid, too"
     flood.end()
     mine = connect(server.local_url, name="evil", username=user_of("evil"), password=SECRET)
     with pytest.raises(Exception, match=r"(?i)wrongpass|invalid"):

@@ -4,8 +4,8 @@ import pytest
 
 from store.errors import Denied, Unsupported
 from store.model.finding import Finding, Severity, healthy, worst_first
-from store.model.preflight import judge, room
-from store.model.server import ServerFacts, Use
+from store.model.preflight import judge
+from store.model.server import ServerFacts, Use, nodes_for
 from store.preflight import insist, refused, tell
 
 pytestmark = pytest.mark.unit
@@ -136,7 +136,7 @@ def test_what_is_said_names_values_and_the_command_that_cures():
 
 
 def test_room_for_agents():
-    assert [room(most) for most in (0, 200, 203, 20_200)] == [0, 0, 1, 10_000]
+    assert [nodes_for(most) for most in (0, 200, 203, 20_200)] == [0, 0, 1, 10_000]
 
 
 ALL = [Finding("a", Severity.OK, "fine"), Finding("b", Severity.WARN, "so so", "do x"),

@@ -35,6 +35,8 @@ def test_passwords_do_not_show_and_do_not_leave():
         "sentinel://ad:***@h1:1,[::1]:2,h3/fleet/4?sentinel_user=w&sentinel_password=***"
     )
     assert redacted("sentinel://h:1/f") == "sentinel://h:1/f"
+    assert redacted("redis://u:secret@h:1/0") == "redis://u:***@h:1/0"
+    assert redacted("redis://h:1/0") == "redis://h:1/0"
     assert without_credentials(FULL) == (
         "sentinel://h1:1,[::1]:2,h3/fleet/4?sentinel_user=w&sentinel_password=p%26w"
     )

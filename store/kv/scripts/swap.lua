@@ -3,11 +3,11 @@
 -- KEYS[1] meta  KEYS[2] rev  KEYS[3] epochs  KEYS[4] leader  KEYS[5] restoring (whose turn it is)
 -- ARGV[1] expected epoch ('' where there is none)  ARGV[2] new epoch  ARGV[3] revision to pass
 -- ARGV[4] revisions to leap over  ARGV[5] prefix of all keys  ARGV[6] prefix of the staged ones
--- ARGV[7] how many are staged  ARGV[8] token of the restore  ARGV[9] wall seconds  ARGV[10] reason, as JSON
+-- ARGV[7] how many are staged  ARGV[8] token of the restore
+-- ARGV[9] about the epoch  ARGV[10] how many epochs to remember (epoch.lua)
 -- ARGV[11] number of keys that stay as they are, then these; then pairs of field and value for meta
 -- A node's keys stay, but for `desired`: they are its own words. Leases and fences stay.
 -- Returns {verdict, epoch, rev}: ok | epoch | lost (the staged keys or the turn are gone)
-if redis.replicate_commands then redis.replicate_commands() end -- 6.2
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 local rev = tonumber(redis.call('GET', KEYS[2]) or '0')
 if epoch ~= ARGV[1] then return {'epoch', epoch, rev} end
@@ -40,6 +40,6 @@ redis.call('SET', KEYS[2], text)
 redis.call('HDEL', KEYS[1], 'lost')
 for i = at, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2])
-redis.call('HSET', KEYS[3], ARGV[2], '{"began":' .. ARGV[9] .. ',"kind":"restored","lost":[],"reason":' .. ARGV[10] .. ',"rev":' .. text .. '}')
+begun(KEYS[3], ARGV[2], text, ARGV[9], ARGV[10])
 redis.call('DEL', KEYS[4], KEYS[5])
 return {'ok', ARGV[2], rev}
