@@ -229,7 +229,7 @@ def test_agents_beat_on_the_store_while_the_presence_store_is_away_and_move_back
         key = store.keys.node("web-1").beat
         eventually(lambda: raw.exists(key) and not admin.exists(key) and uplink.trouble is None)
         assert names(raw, "web-1") == ["muster-web-1-presence"]
-        assert names(admin, "web-1") == ["muster-web-1", "muster-web-1-wake"]
+        eventually(lambda: names(admin, "web-1") == ["muster-web-1", "muster-web-1-wake"])
         os.kill(apart.pid, signal.SIGSTOP)
         eventually(lambda: admin.exists(key))
         assert uplink.trouble is None, "nothing else stops"
