@@ -78,14 +78,14 @@ class Caretaker:
     def _look_for_floods(self) -> None:
         if not self._police.alarmed():
             return
-        log.info("the store's memory has grown: all nodes' keys are measured")
+        log.info("leading anew, or the store's memory has grown: all nodes' keys are measured")
+        self._police.calm()  # first: what the server does not let us measure is not tried every second
         self._police.inspect_connections()
         self._police.inspect(sorted(self._mirror.fleet.nodes))
         for _ in range(self._sweep.steps() * 4):
             if self._step():
                 break
             self._renew()
-        self._police.calm()
 
     def _step(self) -> bool:
         taken, ended = self._sweep.step(self._police.barred)

@@ -23,7 +23,7 @@ from store.model.epoch import Seen, above, contradicts, credible, epoch_number
 log = logging.getLogger("controller")
 
 DOUBTED_FOR = 3600.0
-"""Seconds in which a node alone cannot make us begin a second epoch."""
+"""Seconds in which the same few nodes alone cannot make us begin a second epoch."""
 MOST_NAMED = 50
 WRITTEN_EVERY = 4.0
 """Seconds between two notes on disk of how far history has gone."""
@@ -164,7 +164,7 @@ class History:
         return believed
 
     def _verdict(self, found: Seen, claims: list[Seen], *, note: bool = True) -> str:
-        """Why history was lost, or ''. A node that made us begin an epoch is not heard alone again soon."""
+        """Why history was lost, or ''. A few nodes that made us begin one are not heard alone again soon."""
         witnesses = [(claim, why) for claim in claims if (why := contradicts(found, claim)) is not None]
         now = self._clock.now()
         fresh = [
@@ -172,8 +172,9 @@ class History:
         ]
         if not fresh:
             return ""
-        if note and len(fresh) == 1 and fresh[0][0].who.startswith("node "):
-            self._doubted[fresh[0][0].who] = now
+        few = len(fresh) == 1 or len(fresh) * 2 < len(claims)
+        if note and few and all(claim.who.startswith("node ") for claim, _ in fresh):
+            self._doubted |= {claim.who: now for claim, _ in fresh}
         return fresh[0][1]
 
 

@@ -79,13 +79,15 @@ class Police:
                 continue
 
     def alarmed(self) -> bool:
-        """Whether memory has grown markedly since it was last found in order."""
+        """Whether memory has grown markedly since it was last found in order, or we never looked."""
+        if self._calm is None:
+            return True
         used = self._usage.memory()
-        self._calm = used if self._calm is None else min(self._calm, used)
+        self._calm = min(self._calm, used)
         return used - self._calm > GROWTH
 
     def calm(self) -> None:
-        """All was looked at: what is used now is what is needed."""
+        """All is looked at: what is used now, or less, is what is needed."""
         self._calm = self._usage.memory()
 
     def inspect(self, nodes: Sequence[str]) -> None:

@@ -291,6 +291,18 @@ def test_growing_memory_makes_the_leader_look_at_once(manager, nodes, clock):
     assert (is_barred(bad), is_barred(good)) == (True, False)
 
 
+def test_a_new_leader_finds_what_was_filled_before_it(manager, nodes, clock):
+    """It cannot know what memory was like before; large values may be what cost the last one its lease."""
+    bad, good = nodes
+    pipe = thief(bad).pipeline(transaction=False)
+    for number in range(10):
+        pipe.hset(manager.store.keys.node(bad.node).actual, f"{number}", b"x" * MB)
+    pipe.execute()
+    leader = Leader(manager.store, clock)
+    leader.caretaker.glance()
+    assert (is_barred(bad), is_barred(good)) == (True, False)
+
+
 def test_nothing_is_left_of_a_node_without_a_record(manager, nodes, clock):
     gone, stays = nodes
     store = manager.store

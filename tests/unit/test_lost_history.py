@@ -398,6 +398,17 @@ def test_one_node_alone_does_not_make_epoch_after_epoch(leader, clock):
     assert leader.lead()
 
 
+def test_a_few_nodes_of_many_do_not_either(leader):
+    liars = ["liar-1", "liar-2"]
+    for node in [*liars, *(f"web-{number}" for number in range(4))]:
+        leader.add(node)
+        leader.beat(node, leader.store.epoch, 0)
+    for expected in (True, False):
+        for node in liars:
+            leader.beat(node, leader.store.epoch, leader.store.seen + 1000)
+        assert leader.lead() is expected
+
+
 def test_what_cannot_be_true_is_not_believed(leader):
     leader.add("liar")
     leader.beat("liar", "999999-zz", 2**51)
