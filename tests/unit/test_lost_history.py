@@ -8,6 +8,8 @@ from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import Adopt, Collect, Place, Project, Reorder
 from manager_api.core.fleet import Stored
 from manager_api.core.plan import plan_deployments, plan_nodes
+from manager_api.http.errors import ApiError
+from manager_api.http.unclaimed import adopt, listing
 from store import bootstrap, highest
 from store.codec import dumps
 from store.errors import EpochChanged, HistoryLost, StoreEmpty, StoreError
@@ -273,6 +275,18 @@ def test_a_claim_on_what_the_node_forgot_is_dropped():
     fleet.states["web-1"].beat["epoch"] = "1-aa"  # it has not heard of this epoch yet
     (action,) = plan_nodes(fleet, ["web-1"])
     assert isinstance(action, Project)
+
+
+def test_what_was_listed_again_since_the_heartbeat_is_not_unclaimed(fake_store):
+    store, keys = fake_store, fake_store.keys.node("web-1")
+    store.put(NODES, "web-1", dumps({"uid": "uid-web-1"}))
+    store.client.set(keys.beat, dumps({"unclaimed": ["listed.0", "unclaimed.0", "untold.0"]}))
+    store.client.hset(keys.actual, "listed.0", dumps(said()))
+    store.client.hset(keys.actual, "unclaimed.0", dumps(said(order={"deployment": "unclaimed"})))
+    assert [row["allocation"] for row in listing(store)] == ["unclaimed.0", "untold.0"]
+    with pytest.raises(ApiError) as refused:
+        adopt(store, "untold", 1e9)
+    assert refused.value.body["detail"].startswith("web-1 has not told")
 
 
 # -- the leader's judgement, on a store
