@@ -55,7 +55,7 @@ class History:
         meta = self._store.meta()
         meta.schema.check()
         on_disk = self._files.known_cluster() if self._files is not None else None
-        cluster = self._cluster or on_disk or meta.cluster
+        cluster = on_disk or self._cluster or meta.cluster  # `muster recover` writes the disk
         if meta.cluster != cluster:
             raise EpochChanged(f"the store holds cluster {meta.cluster}, not {cluster}")
         self._cluster = cluster

@@ -78,6 +78,8 @@ def _order(alloc_id: str, entry: Json) -> Json | None:
 
 
 def _rows(node: str, named: Sequence[str], actual: dict[str, Json], claims: dict[str, Json]) -> list[Json]:
+    # What is told of without an order has been listed again since the heartbeat.
+    named = [each for each in named if "order" in (entry := actual.get(each, {})) or not entry.get("wanted")]
     ids = {*named, *(alloc_id for alloc_id, entry in actual.items() if "order" in entry)}
     return [_row(node, alloc_id, actual.get(alloc_id, {}), claims) for alloc_id in sorted(ids)]
 
@@ -145,7 +147,10 @@ def _of(store: Store, deployment: str) -> list[Json]:
     known = [row for row in rows if row["order"] is not None and row["uid"]]
     if not known:
         where = ", ".join(sorted({row["node"] for row in rows}))
-        raise ApiError(409, NOT_SO, f"{where} forgot its orders; `agent stop --tasks` there ends what runs")
+        why = f"{where} has not told what its orders were: try again. If it has forgotten them"
+        raise ApiError(
+            409, NOT_SO, f"{why}, `agent stop --tasks` there ends it, and all else that runs there"
+        )
     return known
 
 

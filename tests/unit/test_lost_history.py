@@ -8,6 +8,8 @@ from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import Adopt, Collect, Place, Project, Reorder
 from manager_api.core.fleet import Stored
 from manager_api.core.plan import plan_deployments, plan_nodes
+from manager_api.http.errors import ApiError
+from manager_api.http.unclaimed import adopt, listing
 from store import bootstrap, highest
 from store.codec import dumps
 from store.errors import EpochChanged, HistoryLost, StoreEmpty, StoreError
@@ -275,6 +277,29 @@ def test_a_claim_on_what_the_node_forgot_is_dropped():
     assert isinstance(action, Project)
 
 
+def test_what_was_listed_again_since_the_heartbeat_is_not_unclaimed(fake_store):
+    store, keys = fake_store, fake_store.keys.node("web-1")
+    store.put(NODES, "web-1", dumps({"uid": "uid-web-1"}))
+    store.client.set(keys.beat, dumps({"unclaimed": ["listed.0", "unclaimed.0", "untold.0"]}))
+    store.client.hset(keys.actual, "listed.0", dumps(said()))
+    store.client.hset(keys.actual, "unclaimed.0", dumps(said(order={"deployment": "unclaimed"})))
+    assert [row["allocation"] for row in listing(store)] == ["unclaimed.0", "untold.0"]
+    with pytest.raises(ApiError) as refused:
+        adopt(store, "untold", 1e9)
+    assert refused.value.body["detail"].startswith("web-1 has not told")
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 4, 9])
+def test_each_slice_of_a_small_fleet_has_a_node(leader, nodes):
+    """A tick that asks nobody is taken for a break, for which nodes get grace: it would never end."""
+    for number in range(nodes):
+        leader.add(f"n{number}")
+    leader.lead()
+    slices = [leader.mirror.next_slice(4) for _ in range(4)]
+    assert all(slices)
+    assert len(set().union(*slices)) == nodes
+
+
 # -- the leader's judgement, on a store
 
 
@@ -453,6 +478,29 @@ def test_a_store_that_lost_only_its_head_keeps_its_records(leader, key):
     assert store.values(NODES).keys() == {"web-1", "web-2"}
     with pytest.raises(StoreError, match="not empty"):
         bootstrap.recover(store, cluster, (1, 7))
+
+
+def test_nodes_that_only_knocked_do_not_keep_a_new_store_from_being_given_the_lost_cluster(leader):
+    """Agents ask a new manager to take them in before they see that it serves another cluster."""
+    store = leader.store
+    leader.add("web-1")
+    assert bootstrap.is_bare(store)
+    bootstrap.rename(store, "f" * 32)
+    assert store.meta().cluster == "f" * 32
+    leader.beat("web-1", store.epoch, 1)
+    assert not bootstrap.is_bare(store), "it has joined this one"
+
+
+def test_a_leader_follows_a_store_that_was_given_the_lost_cluster(fake_store, clock, lineage, tmp_path):
+    files = Files(tmp_path)
+    files.cluster.write_text(fake_store.meta().cluster)
+    leader = Leader(fake_store, clock, files)
+    leader.lead()
+    bootstrap.rename(fake_store, "f" * 32)
+    with pytest.raises(EpochChanged):
+        leader.lead()
+    files.cluster.write_text("f" * 32)
+    leader.lead()
 
 
 def test_the_head_of_another_clusters_store_is_left_alone(leader):
