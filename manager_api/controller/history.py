@@ -16,6 +16,7 @@ from store.faults import fault
 from store.home import Files
 from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, VERSIONS
 from store.kv.api import Meta
+from store.kv.sentinel import has_sentinels
 from store.kv.server import Server
 from store.kv.store import Store
 from store.model.epoch import Seen, above, contradicts, credible, epoch_number
@@ -134,9 +135,11 @@ class History:
     def _server(self, meta: Meta) -> tuple[str, str]:
         """The server's replication id, and why its history is in doubt."""
         own, former = Server(self._store.client).lineage()
-        if not meta.replid or own == meta.replid or not former:
+        if not meta.replid or own == meta.replid:
             return own, ""
-        return own, "a replica was promoted: it may lack what it had not received"
+        if former or has_sentinels(self._store.client):  # one that restarts forgets whose replica it was
+            return own, "a replica was promoted, perhaps: it may lack what it had not received"
+        return own, ""
 
     def _own(self, found: Seen) -> list[Seen]:
         claims = [self._memory] if self._memory is not None else []

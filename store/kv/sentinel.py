@@ -252,6 +252,11 @@ def could_take_over(client: Any) -> int:
     return pool.replicas() if isinstance(pool, SentinelPool) else 1
 
 
+def has_sentinels(client: Any) -> bool:
+    """Whether somebody may put another server in the primary's place."""
+    return isinstance(getattr(client, "connection_pool", None), SentinelPool)
+
+
 def doubt(client: Any, began: float) -> None:
     """See that an answer to what was asked at `began` (monotonic) counts, if it took long.
 

@@ -556,3 +556,12 @@ def test_fenced_writes_are_counted(leader):
         with pytest.raises(Fenced):
             leader.store.txn([], [Change(NODES, "x", b"{}")], token=99)
     assert leader.store.client.hget(leader.store.keys.meta, "fenced") == b"2"
+
+
+def test_under_sentinel_every_other_server_may_have_been_promoted(leader, lineage, monkeypatch):
+    """A promoted replica that restarts before anybody looked has forgotten whose replica it was."""
+    leader.lead()
+    monkeypatch.setattr(history, "has_sentinels", lambda _: True)
+    assert not leader.lead(), "it is the same server"
+    lineage["ids"] = ("r2", "")
+    assert leader.lead()
