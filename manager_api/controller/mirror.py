@@ -143,7 +143,7 @@ class Mirror:
     def next_slice(self, parts: int) -> list[str]:
         """A part of all nodes, another one each time; together with those whose time is up."""
         nodes = sorted(self.fleet.nodes)
-        self._slice = (self._slice + 1) % parts
+        self._slice = (self._slice + 1) % (parts := max(1, min(parts, len(nodes))))
         return sorted({*nodes[self._slice :: parts], *self.presence.due()})
 
     def look(self, nodes: Sequence[str]) -> None:

@@ -289,6 +289,17 @@ def test_what_was_listed_again_since_the_heartbeat_is_not_unclaimed(fake_store):
     assert refused.value.body["detail"].startswith("web-1 has not told")
 
 
+@pytest.mark.parametrize("nodes", [1, 3, 4, 9])
+def test_each_slice_of_a_small_fleet_has_a_node(leader, nodes):
+    """Ticks that ask nobody look like a break of the store, for which nodes of a short interval get grace."""
+    for number in range(nodes):
+        leader.add(f"n{number}")
+    leader.lead()
+    slices = [leader.mirror.next_slice(4) for _ in range(4)]
+    assert all(slices)
+    assert len(set().union(*slices)) == nodes
+
+
 # -- the leader's judgement, on a store
 
 
