@@ -18,8 +18,8 @@ from store.version import VERSION, WRITES
 LEAP = 1_000_000
 """Revisions that a new epoch skips: what was lost is unknown, and no revision may be used twice."""
 EPOCHS_KEPT = 20
-KEPT = (TEMPLATES, DEPLOYMENTS, NODES, ALLOCATIONS)
-"""Where these are empty, nothing is lost."""
+KEPT = (TEMPLATES, DEPLOYMENTS, ALLOCATIONS)
+"""Where these are empty and no node beats, nothing is lost: nodes of the lost cluster may have knocked."""
 Kind = Literal["begun", "lost", "restored", "recovered"]
 """Why an epoch began: a new store; history was lost by accident; a backup was put in place on purpose;
 an empty store was given its cluster back."""
@@ -79,7 +79,11 @@ def recover(store: Store, cluster: str, above: tuple[int, int] = (0, 0)) -> Meta
 def is_bare(store: Store) -> bool:
     """Whether nothing was ever kept in a store."""
     with translated():
-        return not store.client.exists(*(store.keys.collection(name) for name in KEPT))
+        if store.client.exists(*(store.keys.collection(name) for name in KEPT)):
+            return False
+        nodes = store.client.hkeys(store.keys.collection(NODES))
+        beats = [store.keys.node(node.decode()).beat for node in nodes]
+        return not beats or not store.client.exists(*beats)
 
 
 def rename(store: Store, cluster: str) -> None:

@@ -468,6 +468,17 @@ def test_a_store_that_lost_only_its_head_keeps_its_records(leader, key):
         bootstrap.recover(store, cluster, (1, 7))
 
 
+def test_nodes_that_only_knocked_do_not_keep_a_new_store_from_being_given_the_lost_cluster(leader):
+    """Agents ask a new manager to take them in before they see that it serves another cluster."""
+    store = leader.store
+    leader.add("web-1")
+    assert bootstrap.is_bare(store)
+    bootstrap.rename(store, "f" * 32)
+    assert store.meta().cluster == "f" * 32
+    leader.beat("web-1", store.epoch, 1)
+    assert not bootstrap.is_bare(store), "it has joined this one"
+
+
 def test_the_head_of_another_clusters_store_is_left_alone(leader):
     store = leader.store
     store.client.delete(store.keys.rev)
