@@ -50,7 +50,7 @@ class History:
         self.remember()
         meta = self._store.meta()
         meta.schema.check()
-        cluster = self._cluster or self._disk_cluster() or meta.cluster
+        cluster = self._disk_cluster() or self._cluster or meta.cluster  # `muster recover` writes the disk
         if meta.cluster != cluster:
             raise EpochChanged(f"the store holds cluster {meta.cluster}, not {cluster}")
         self._cluster = cluster

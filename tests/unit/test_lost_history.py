@@ -479,6 +479,18 @@ def test_nodes_that_only_knocked_do_not_keep_a_new_store_from_being_given_the_lo
     assert not bootstrap.is_bare(store), "it has joined this one"
 
 
+def test_a_leader_follows_a_store_that_was_given_the_lost_cluster(fake_store, clock, lineage, tmp_path):
+    files = Files(tmp_path)
+    files.cluster.write_text(fake_store.meta().cluster)
+    leader = Leader(fake_store, clock, files)
+    leader.lead()
+    bootstrap.rename(fake_store, "f" * 32)
+    with pytest.raises(EpochChanged):
+        leader.lead()
+    files.cluster.write_text("f" * 32)
+    leader.lead()
+
+
 def test_the_head_of_another_clusters_store_is_left_alone(leader):
     store = leader.store
     store.client.delete(store.keys.rev)
