@@ -123,6 +123,8 @@ def recover(cluster: str | None, yes: bool, url: str | None) -> None:  # noqa: F
         output.note(f"cluster {plan['cluster']} goes on in epoch {plan['epoch']}")
         output.note("its nodes join by themselves; then: muster unclaimed, muster adopt --all")
         return
+    if plan["known"] not in (None, plan["cluster"]):
+        output.note(f"look again: this manager knows cluster {plan['known']}; its nodes would be shut out")
     if plan["kept"]:
         output.note(
             "the store has lost its cluster id, epoch or revision; its records are there. With --yes,"

@@ -112,6 +112,7 @@ def test_an_emptied_store_is_recovered_and_its_work_adopted(running, restarted):
     plan = running.muster("recover")
     assert plan.returncode == 1
     assert "with --yes" in plan.stderr
+    assert "would be shut out" in running.muster("recover", "--cluster", "f" * 32).stderr
     assert running.client().exists("muster:meta") == 0
     done = running.muster("recover", "--yes")
     assert done.returncode == 0, done.stderr
