@@ -31,7 +31,7 @@ class Memory:
             return Orders()
         if raw.get("uid") != self.identity.uid or raw.get("machine") != self.identity.machine:
             return Orders()
-        return Orders(raw["epoch"], raw["rev"], raw["entries"])
+        return Orders(raw["epoch"], raw["rev"], raw["entries"], raw.get("ended", {}))
 
     def remember(self, orders: Orders) -> None:
         """Put new orders on disk, before anything is done about them.
@@ -45,6 +45,7 @@ class Memory:
             "epoch": orders.epoch,
             "rev": orders.rev,
             "entries": dict(orders.entries),
+            "ended": dict(orders.ended),
         }
         fault("brain.memory.before")
         write_whole(self.path, json.dumps(record).encode())

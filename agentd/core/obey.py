@@ -10,6 +10,8 @@ from store.model.epoch import epoch_number
 from store.model.spec import AllocSpec
 
 Json = dict[str, Any]
+ENDED_KEPT = 500
+"""Stopped is terminal, also for a store that forgot saying so: for so many allocations."""
 UNCLAIMED = "unclaimed: no longer listed, and nobody said stop"
 
 
@@ -20,6 +22,8 @@ class Orders:
     epoch: str = ""
     rev: int = 0
     entries: Mapping[str, Json] = field(default_factory=dict)
+    ended: Mapping[str, int] = field(default_factory=dict)
+    """Allocations that were stopped here and are listed no more, with their generation; the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def consider(offer: Offer, known: Orders, uid: str) -> Obeyed | Frozen:
     entries: dict[str, Json] = {}
     oddities: dict[str, str] = {}
     for alloc_id, entry in offer.entries.items():
-        old = known.entries.get(alloc_id)
+        old = known.entries.get(alloc_id) or _tombstone(entry, known.ended.get(alloc_id))
         problem = _problem(alloc_id, entry, old)
         if problem is None:
             assert isinstance(entry, dict)
@@ -71,7 +75,25 @@ def consider(offer: Offer, known: Orders, uid: str) -> Obeyed | Frozen:
         if alloc_id not in offer.entries and old["wanted"] == "running":
             entries[alloc_id] = old
             oddities[alloc_id] = UNCLAIMED
-    return Obeyed(Orders(offer.epoch, offer.rev, entries), oddities)
+    return Obeyed(Orders(offer.epoch, offer.rev, entries, _ended(known, entries)), oddities)
+
+
+def _tombstone(entry: Json | str, ended: int | None) -> Json | None:
+    """What is known of an entry that was stopped here, and listed no more since."""
+    if ended is None or isinstance(entry, str):
+        return None
+    return {**entry, "wanted": "stopped", "generation": ended}
+
+
+def _ended(known: Orders, entries: Mapping[str, Json]) -> dict[str, int]:
+    """The last allocations that were stopped here and are listed no more."""
+    gone = {
+        alloc_id: int(old["generation"])
+        for alloc_id, old in known.entries.items()
+        if old["wanted"] == "stopped"
+    }
+    found = {key: value for key, value in {**known.ended, **gone}.items() if key not in entries}
+    return dict(list(found.items())[-ENDED_KEPT:])
 
 
 def _refusal(offer: Offer, known: Orders, uid: str) -> str | None:

@@ -1,9 +1,11 @@
 """From a store that lost its memory back to normal: no task stops, nothing is forgotten in silence."""
 
+import contextlib
 import json
 import shutil
 import signal
 
+import psutil
 import pytest
 
 from tests.conftest import eventually
@@ -22,7 +24,14 @@ def up(cluster, name="service"):
 
 
 def who(cluster, deployment):
-    return pid_and_start(cluster.wait(deployment, "RUNNING")["tasks"][0])
+    """Which process runs it; what a store that was put back says of a pid may be old for a moment."""
+
+    def found():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return pid_and_start(cluster.wait(deployment, "RUNNING")["tasks"][0])
+        return None
+
+    return eventually(found)
 
 
 def unclaimed(cluster):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentd.core.obey import Frozen, Obeyed, Offer, Orders, consider
+from agentd.core.obey import ENDED_KEPT, Frozen, Obeyed, Offer, Orders, consider
 from tests.builders import a_task
 
 pytestmark = pytest.mark.unit
@@ -88,3 +88,25 @@ def test_stopped_is_terminal():
     assert found.orders.entries["d.0"]["wanted"] == "stopped"
     raised = consider(offered({"d.0": entry("running", generation=2)}, rev=11), known, UID)
     assert raised.orders.entries["d.0"]["wanted"] == "running"
+
+
+def test_what_was_stopped_and_collected_is_not_started_by_a_store_that_forgot_it():
+    known = Orders("1-a", 10, {"d.0": entry("stopped", generation=2)})
+    collected = consider(offered({}, rev=11), known, UID).orders
+    assert (collected.entries, collected.ended) == ({}, {"d.0": 2})
+    for generation in (1, 2):
+        found = consider(offered({"d.0": entry(generation=generation)}, "2-b", 99), collected, UID)
+        assert (found.orders.entries["d.0"]["wanted"], found.orders.entries["d.0"]["generation"]) == (
+            "stopped",
+            2,
+        )
+        assert "d.0" in found.oddities
+    later = consider(offered({"d.0": entry(generation=3)}, "2-b", 99), collected, UID)
+    assert (later.orders.entries["d.0"]["wanted"], later.orders.ended) == ("running", {})
+
+
+def test_only_so_much_of_what_ended_is_remembered():
+    known = Orders("1-a", 10, {f"d.{n}": entry("stopped") for n in range(ENDED_KEPT + 5)}, {"old.0": 1})
+    ended = consider(offered({}, rev=11), known, UID).orders.ended
+    assert len(ended) == ENDED_KEPT
+    assert "old.0" not in ended
