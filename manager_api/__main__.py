@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import sys
+from typing import Any
 
 from manager_api.settings import (
     DEFAULT_STORE_PORT,
@@ -107,33 +108,7 @@ def _run(settings: ManagerSettings) -> int:
     lock = _lock(files, clock)
     backup.clear(files)
     listener = _listen(settings, files, clock)
-    if settings.store is None:
-        embedded = _embedded(settings, files, lock)
-        store = Store(embedded.client("manager"))
-        tell(preflight(store.client, clock.wall, embedded=True)[0])
-        keeper = snapshot.SnapshotKeeper(embedded, store, settings.db_path, clock)
-        access = StoreAccess(
-            url=embedded.local_url,
-            advertised_port=embedded.port,
-            password_file=str(files.password.resolve()),
-            holder=_holder(files),
-            home=files.home,
-            server=str(embedded.binary.path),
-            presence_url=settings.presence_store,
-        )
-    else:
-        embedded, keeper = None, None
-        _external(settings.store, files, clock)
-        access = StoreAccess(
-            url=settings.store,
-            advertised_port=None,
-            password_file=None,
-            holder=_holder(files),
-            home=files.home,
-            server=str(settings.store_server) if settings.store_server else None,
-            durability=settings.durability,
-            presence_url=settings.presence_store,
-        )
+    embedded, keeper, access = _store(settings, files, lock, clock)
     if settings.presence_store is not None:
         _presence(settings.presence_store, files)
     environment = access.environment()
@@ -149,6 +124,34 @@ def _run(settings: ManagerSettings) -> int:
     # A manager that finds this file knows that its former self crashed.
     (files.home / "manager.json").unlink(missing_ok=True)
     return 0
+
+
+def _store(
+    settings: ManagerSettings, files: Files, lock: Lock, clock: SystemClock
+) -> tuple[EmbeddedServer | None, snapshot.SnapshotKeeper | None, StoreAccess]:
+    """The server, with who publishes its snapshot, if it is our own; and how to reach the store."""
+    mine: dict[str, Any] = {"holder": _holder(files), "home": files.home}
+    mine |= {"presence_url": settings.presence_store, "durability": settings.durability}
+    if settings.store is not None:
+        _external(settings.store, files, clock)
+        server = str(settings.store_server) if settings.store_server else None
+        url = settings.store
+        return (
+            None,
+            None,
+            StoreAccess(url=url, advertised_port=None, password_file=None, server=server, **mine),
+        )
+    embedded = _embedded(settings, files, lock)
+    store = Store(embedded.client("manager"))
+    tell(preflight(store.client, clock.wall, embedded=True)[0])
+    access = StoreAccess(
+        url=embedded.local_url,
+        advertised_port=embedded.port,
+        password_file=str(files.password.resolve()),
+        server=str(embedded.binary.path),
+        **mine,
+    )
+    return embedded, snapshot.SnapshotKeeper(embedded, store, settings.db_path, clock), access
 
 
 def _lock(files: Files, clock: SystemClock) -> Lock:
