@@ -1,4 +1,4 @@
--- What every write asks first; prepended to the scripts that use it.
+-- What every write asks first; prepended to the scripts that use it (`SHARED` in store/kv/lua.py).
 --
 -- guard(meta, rev, leader, fence, epoch, seen, token) gives a refusal {verdict, epoch, rev, why}, or nil,
 -- the epoch and the revision. `token` is '' for writers that need not lead.

@@ -8,7 +8,7 @@
 -- then puts: allocation id, JSON object without `rev` (it is put in here)
 -- then the ids to delete
 -- Entries meant for another uid are dropped as a whole: they are not this machine's.
--- Returns {verdict, epoch, rev}: ok | epoch | lost | fenced
+-- Returns {verdict, epoch, rev}: ok | epoch | lost | fenced | schema
 local refusal, epoch, rev = guard(KEYS[1], KEYS[2], KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3])
 if refusal then return refusal end
 rev = rev + 1

@@ -1,4 +1,4 @@
--- A store in which nothing was ever kept is given another cluster id, and an epoch after all that is known.
+-- A store in which nothing was ever kept is given another cluster id; `mint` gives it its epoch.
 --
 -- KEYS[1] meta  KEYS[2..] the collections that must be empty
 -- ARGV[1] expected epoch  ARGV[2] cluster id

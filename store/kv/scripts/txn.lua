@@ -12,7 +12,7 @@
 -- then compares: collection number (1..), field, expected mod revision (0: absent)
 -- then changes:  collection number, name, 'put' | 'del', field, value
 -- then how many entries the log may have, above the 512 of one transaction
--- Returns {verdict, epoch, rev, ...}: ok | epoch | lost | fenced | conflict (+ number, field, actual)
+-- Returns {verdict, epoch, rev, ...}: ok | epoch | lost | fenced | schema | conflict (+ number, field, actual)
 local refusal, epoch, rev = guard(KEYS[1], KEYS[2], KEYS[4], KEYS[5], ARGV[1], ARGV[2], ARGV[3])
 if refusal then return refusal end
 local at = 6
