@@ -7,12 +7,11 @@ not the fleet its store. What a node takes is measured in turns, and at once whe
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from manager_api.core.bar import Bar, bar_of
 from store.batches import batches
 from store.clock import Clock
-from store.codec import dumps, loads
-from store.errors import BadRecord
+from store.codec import dumps
 from store.keys import NODES_STATUS
 from store.kv.api import Change
 from store.kv.server import Server
@@ -33,8 +32,6 @@ GROWTH = 64 * MB
 COOL_DOWN = 600.0
 """Seconds after which a barred node may come back with the secret it had."""
 INSPECTED_AT_ONCE = 500
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +70,8 @@ class Police:
         """Take over what an earlier leader decided."""
         until = self._clock.now() + COOL_DOWN
         for node, raw in self._store.values(NODES_STATUS).items():
-            try:
-                self.barred[node] = Barred(str(loads(raw)["barred"]["secret_sha256"]), until)
-            except (BadRecord, KeyError, TypeError):
-                continue
+            if (bar := bar_of(raw)) is not None:
+                self.barred[node] = Barred(bar.secret, until)
 
     def alarmed(self) -> bool:
         """Whether memory has grown markedly since it was last found in order."""
@@ -131,8 +126,7 @@ class Police:
             "then give the node a new secret. With the old one it may come back in %d minutes",
             node, reason, COOL_DOWN // 60,
         )  # fmt: skip
-        barred: Json = {"since": self._clock.wall(), "reason": reason, "secret_sha256": secret}
-        record = dumps({"v": 1, "barred": barred})
+        record = dumps(Bar(self._clock.wall(), reason, secret).as_record())
         self._store.txn([], [Change(NODES_STATUS, node, record)], token=self._token)
         self.barred[node] = Barred(secret, self._clock.now() + COOL_DOWN)
 

@@ -6,6 +6,7 @@ from typing import Any
 import falcon
 import orjson
 
+from manager_api.core.bar import bar_of
 from manager_api.http import admission, bodies
 from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
@@ -36,8 +37,8 @@ def listing(store: Store) -> list[Json]:
     rows = [_row(node, orjson.loads(raw), beat, doubt) for (node, raw), beat in pairs]
     barred = store.values(NODES_STATUS)
     for row in rows if barred else ():
-        if row["id"] in barred:
-            row["frozen"] = f"barred from the store: {loads(barred[row['id']])['barred']['reason']}"
+        if (bar := bar_of(barred.get(row["id"]))) is not None:
+            row["frozen"] = f"barred from the store: {bar.reason}"
     return rows
 
 
@@ -120,12 +121,12 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
 
 def _refuse_if_barred(store: Store, said: Json) -> None:
     record = store.get(NODES_STATUS, said["id"])
-    barred = loads(record.value).get("barred") if record else None
-    if barred and barred["secret_sha256"] == said["secret_sha256"]:
+    bar = bar_of(record.value) if record else None
+    if bar is not None and bar.secret == said["secret_sha256"]:
         raise ApiError(
             403,
             "Node is barred",
-            f"node {said['id']!r} was barred from the store: {barred['reason']}. If its credential may have "
+            f"node {said['id']!r} was barred from the store: {bar.reason}. If its credential may have "
             "been stolen, delete `secret` from the agent's identity.json and restart the agent: that makes "
             "a new one. With the old one it is let in again some minutes later",
         )

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 
+from manager_api.core.bar import Bar, bar_of
+from store.codec import dumps
 from store.model import command, lifecycle, quantity, spec
 from store.model.lifecycle import Deployment, IllegalTransition, Task, TaskEvent
 from store.model.status import deployment_state
@@ -123,3 +125,10 @@ def test_the_contract_s_number():
 )
 def test_what_tasks_make_of_a_deployment(old, states, wanted, new):
     assert deployment_state(Deployment(old), [Task(state) for state in states], wanted=wanted) == new
+
+
+@pytest.mark.parametrize("raw", [None, b"nonsense", b"{}", b'{"barred": 7}', b'{"barred": {"reason": "x"}}'])
+def test_a_node_is_barred_only_by_a_word_that_can_be_read(raw):
+    assert bar_of(raw) is None
+    bar = Bar(5.0, "its actual is too large", "ab")
+    assert bar_of(dumps(bar.as_record())) == bar
