@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.linear.chaos import Stage
 from tests.sentinels import SentinelStore
 
 
@@ -16,3 +17,11 @@ def make(tmp_path):
     yield start
     for each in made:
         each.end()
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def stage(request, tmp_path):
+    """A server to disturb, with the processes that use it."""
+    found = Stage(tmp_path, request.param)
+    yield found
+    found.end()

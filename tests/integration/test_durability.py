@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SOAK, eventually, need
-from tests.linear.chaos import Stage
 from tests.linear.writer import IN_FLIGHT, value_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200 if SOAK else 120)]
@@ -19,13 +18,6 @@ KILLS = 30 if SOAK else 3
 WRITERS = 2
 LOAD = (2_000, 12_000) if SOAK else (500, 4_000)
 """Acknowledged writes between two kills."""
-
-
-@pytest.fixture(params=["redis", "valkey"])
-def stage(request, tmp_path):
-    found = Stage(tmp_path, request.param)
-    yield found
-    found.end()
 
 
 class Ledger:

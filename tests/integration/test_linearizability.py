@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tests.conftest import SOAK, eventually
-from tests.linear.chaos import Stage, some_time
+from tests.linear.chaos import some_time
 from tests.linear.checker import check
 from tests.linear.client import ANSWER_WITHIN
 from tests.linear.history import OPEN, load
@@ -18,13 +18,6 @@ DISTURBANCES = ["kill server", "pause server", "kill client", "pause client"]
 ROUNDS = 25 if SOAK else 1
 ENOUGH = 50_000 if SOAK else 1_500
 """Operations below which the run would prove little."""
-
-
-@pytest.fixture(params=["redis", "valkey"])
-def stage(request, tmp_path):
-    found = Stage(tmp_path, request.param)
-    yield found
-    found.end()
 
 
 class Crowd:

@@ -13,19 +13,12 @@ from store.kv.api import Change
 from store.kv.projection import Projection
 from store.recipes.election import Election
 from tests.conftest import SOAK, eventually
-from tests.linear.chaos import Stage, some_time
+from tests.linear.chaos import some_time
 from tests.linear.leader import TTL
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200 if SOAK else 120)]
 
 STOPS = 30 if SOAK else 2
-
-
-@pytest.fixture(params=["redis", "valkey"])
-def stage(request, tmp_path):
-    found = Stage(tmp_path, request.param)
-    yield found
-    found.end()
 
 
 class Candidate:

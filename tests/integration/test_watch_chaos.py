@@ -11,7 +11,7 @@ from store.errors import Compacted, EpochChanged, HistoryLost, Unavailable
 from store.kv.api import Change
 from store.kv.watch import Watch
 from tests.conftest import SOAK, eventually, fresh_store
-from tests.linear.chaos import Stage, some_time
+from tests.linear.chaos import some_time
 from tests.linear.follower import COLLECTIONS, Follower, check_session
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200 if SOAK else 120)]
@@ -20,13 +20,6 @@ FIELDS = [f"f{n}" for n in range(12)]
 WRITERS, FOLLOWERS = 2, 4
 DISTURBANCES = ["kill", "cut", "cut", "epoch"]
 ROUNDS = 40 if SOAK else 2
-
-
-@pytest.fixture(params=["redis", "valkey"])
-def stage(request, tmp_path):
-    found = Stage(tmp_path, request.param)
-    yield found
-    found.end()
 
 
 class Hands:
