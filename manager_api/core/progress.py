@@ -40,11 +40,17 @@ def _rows(fleet: Fleet, brief: Mapping[str, Any]) -> list[Json]:
     actual = fleet.states[node].actual.get(alloc_id, {})
     allocation = fleet.allocations.get(alloc_id)
     unsaid = {"reason": actual.get("note")}
-    if allocation and actual.get("generation", 0) < allocation.data["generation"]:
-        actual = {}  # it tells of what was replaced
+    if allocation and _is_past(allocation.data, actual):
+        actual = {}
     said = {task["name"]: task for task in actual.get("tasks", ())}
     lost = allocation is not None and is_lost(fleet, allocation.data)
     return [_row(name, node, said.get(name, unsaid), lost=lost) for name in brief["tasks"]]
+
+
+def _is_past(allocation: Json, actual: Json) -> bool:
+    """Whether a node tells of what was replaced, or of an order to stop that the store has forgotten."""
+    stopped = actual.get("wanted") == "stopped" and allocation["wanted"] == "running"
+    return stopped or int(actual.get("generation", 0)) < int(allocation["generation"])
 
 
 def _row(name: str, node: str, said: Mapping[str, Any], *, lost: bool) -> Json:

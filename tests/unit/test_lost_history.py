@@ -5,7 +5,7 @@ import pytest
 from manager_api.controller import history
 from manager_api.controller.history import DOUBTED_FOR, History
 from manager_api.controller.mirror import Mirror
-from manager_api.core.actions import Adopt, Collect, Place, Project, Reorder
+from manager_api.core.actions import Adopt, Collect, Place, Project, Reorder, SetStatus
 from manager_api.core.fleet import Stored
 from manager_api.core.plan import plan_deployments, plan_nodes
 from manager_api.http.errors import ApiError
@@ -94,6 +94,15 @@ def test_allocations_catch_up_with_what_their_node_has_obeyed(ours, theirs, rest
     fleet.restored = restored
     state.actual["dep.0"] = said(*theirs, state="running" if theirs[1] == "running" else "stopped")
     assert raised(fleet) == then
+
+
+def test_an_order_to_stop_that_the_store_forgot_does_not_fail_its_deployment():
+    """It is raised first; what becomes of the deployment is judged by what its node says then."""
+    fleet, state = a_case()
+    fleet.status["dep"].data["status"] = "RUNNING"
+    state.actual["dep.0"] = said(1, "stopped", state="stopped")
+    statuses = [each for each in plan_deployments(fleet, 1e9, ["dep"]) if isinstance(each, SetStatus)]
+    assert [each.status["status"] for each in statuses] in ([], ["RUNNING"])
 
 
 def test_another_machine_cannot_raise_anything():
