@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200 if SOAK else 120
 
 CLIENTS = 6 if SOAK else 4
 DISTURBANCES = ["kill server", "pause server", "kill client", "pause client"]
-ROUNDS = 25 if SOAK else 1
-ENOUGH = 50_000 if SOAK else 1_500
+ROUNDS = 10 if SOAK else 1
+ENOUGH = 12_000 if SOAK else 1_500
 """Operations below which the run would prove little."""
 
 
