@@ -71,6 +71,28 @@ class Unlisted:
             raise Denied("the store does not list this node: joining anew")
 
 
+class Rejoins:
+    """When to ask the manager again for what is remembered: not all agents of a large fleet at once."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next: float | None = None
+
+    def forget(self) -> None:
+        """Trouble has just begun: the store may be back before the manager need be asked."""
+        self._next = None
+
+    def due(self, spread: float) -> bool:
+        """Whether to ask now; `spread` is over how many seconds the fleet comes back."""
+        now = self._clock.now()
+        if self._next is None:
+            self._next = now + (random.uniform(0, 3 * spread) if spread > LEAST_SPREAD else 0.0)
+        if now < self._next:
+            return False
+        self._next = now + random.uniform(3, 5) * spread
+        return True
+
+
 class Joiner:
     """Gives links to the store, by what is remembered or by asking the manager."""
 
@@ -83,9 +105,10 @@ class Joiner:
         self._features = features
         self._claims = f"{VERSION} {' '.join(sorted(features))}"
         self._known = self._recall()
+        self._rejoins = Rejoins(SystemClock())
 
     def connect(self, *, anew: bool) -> RedisNodeLink:
-        """A link. `anew`: ask the manager even though we remember; fall back on memory if it is away.
+        """A link. `anew`: ask the manager, in its time, though we remember; fall back on memory if it is away.
 
         Raises:
             Claimed: the node id belongs to another living agent.
@@ -93,7 +116,10 @@ class Joiner:
             EpochChanged: the manager serves another cluster than this node belongs to.
             Unavailable: we remember nothing, and the manager does not answer.
         """
-        if self._known is None or anew or self._known.said != self._claims:
+        if not anew:
+            self._rejoins.forget()
+        asks = anew and self._rejoins.due(self.spread())
+        if self._known is None or asks or self._known.said != self._claims:
             try:
                 self._join()
             except Unavailable:

@@ -24,6 +24,7 @@ from fleet.orders import deploy, template_on
 from procs import children, cpu
 from rig import Rig, header, percentile, wait
 
+from manager_api.http.admission import spread
 from store.errors import StoreError
 from store.kv.connection import connect
 from store.kv.store import Store
@@ -50,7 +51,7 @@ class Bench:
         """Each agent stands for so many: fewer than asked for beat that much more often."""
         self.setting = Setting(
             (parts.hostname, parts.port), interval=INTERVAL / self.share, ttl=TTL,
-            manager=f"http://127.0.0.1:{rig.port}",
+            manager=f"http://127.0.0.1:{rig.port}", spread=spread(self.agents),
         )  # fmt: skip
         self.nodes = [f"sim-{number}" for number in range(self.agents)]
         self.rows = []

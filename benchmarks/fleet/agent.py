@@ -8,8 +8,10 @@ from hashlib import sha256
 from agentd.core import obey
 from agentd.core.obey import Frozen, Orders
 from agentd.facts import FEATURES
+from agentd.join import Rejoins
 from agentd.report import Outbox, entry
 from agentd.uplink import RETRY, WAKE_WAIT_MS, offer
+from store.clock import SystemClock
 from store.codec import dumps
 from store.errors import Denied, StoreError
 from store.keys import Keys
@@ -57,6 +59,8 @@ class Setting:
     wake_wait: float = WAKE_WAIT_MS / 1000
     manager: str | None = None
     """Asked to be taken in anew, as agents do that the store refuses."""
+    spread: float = 0.5
+    """Over which the fleet comes back, as its manager tells it."""
 
 
 class Agent:
@@ -66,6 +70,7 @@ class Agent:
         self._loop, self._setting, self._tally = loop, setting, tally
         self.who, self.behaviour = who, behaviour
         self._rejoin = rejoin
+        self._rejoins = Rejoins(SystemClock())
         self._keys = Keys(setting.prefix)
         self._orders, self._oddities, self._frozen = Orders(), {}, None
         self._outbox = Outbox()
@@ -125,7 +130,9 @@ class Agent:
                 failures = max(failures + 1, 2 if isinstance(error, Denied) else 0)
                 self._tally.troubles[type(error).__name__] += 1
                 self._drop()
-                yield from self._sleep(time.monotonic() + RETRY.delay(failures, random.random))
+                spread = min(self._setting.spread, self._setting.ttl / 2) * random.random()
+                pause = spread if failures == 1 else RETRY.delay(failures, random.random) + spread
+                yield from self._sleep(time.monotonic() + pause)
 
     def _fall_silent(self):
         if self._ears is not None:
@@ -152,7 +159,9 @@ class Agent:
         self.entered = None
 
     def _enter(self, *, anew):
-        if anew and self._rejoin is not None:
+        if not anew:
+            self._rejoins.forget()
+        elif self._rejoin is not None and self._rejoins.due(self._setting.spread):
             yield from self._ask_manager()
         name = self.who.node
         self._wires = tuple(
@@ -211,6 +220,8 @@ class Agent:
         if where != self._seen:
             yield from self._fetch()
             self._seen = where
+        else:
+            self._stamp = None  # a hint of what was read already
         if self.entered is None:
             self.entered = time.monotonic()
 

@@ -1,8 +1,10 @@
 """The controller's loop: campaign, read everything, then plan and write until fenced or cut off."""
 
+import contextlib
 import logging
 import random
 import threading
+from collections.abc import Mapping
 
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
@@ -15,8 +17,10 @@ from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
 from store.batches import batches
 from store.clock import Clock
-from store.errors import Compacted, Fenced, StoreError, Unsupported
+from store.codec import read_record
+from store.errors import BadRecord, Compacted, Fenced, StoreError, Unsupported
 from store.home import Files
+from store.keys import NODES, NODES_STATUS
 from store.kv.connection import Client
 from store.kv.server import Server
 from store.kv.servers import NodeUsers
@@ -102,6 +106,7 @@ class Controller:
         token = self._election.token
         assert token is not None
         self._presence.grace()
+        self._regrant()
         before, mirror = self.mirror, self._reflect()
         rev = mirror.load()
         if self._history.settle(mirror, before.fleet if before is not None else None, token):
@@ -118,6 +123,17 @@ class Controller:
             self._rounds(mirror, executor, inbox)
         finally:
             listeners.stop()
+
+    def _regrant(self) -> None:
+        """Another server knows no node users: all agents wait for them, so they come before all else."""
+        if Server(self._store.client).run_id() == self._run_id:
+            return
+        barred = self._store.values(NODES_STATUS)
+        secrets = {}
+        for node, raw in self._store.values(NODES).items():
+            with contextlib.suppress(BadRecord, KeyError):
+                secrets[node] = str(read_record(raw, f"node {node}")["secret_sha256"])
+        self._push({node: secret for node, secret in secrets.items() if node not in barred})
 
     def _reflect(self) -> Mirror:
         return Mirror(self._store, self._clock, self._election.campaign, self._presence)
@@ -186,7 +202,10 @@ class Controller:
 
     def _spread_users(self, mirror: Mirror) -> None:
         """Node users are not replicated: every server of the store is told of them."""
+        self._push(mirror.fleet.secrets())
+
+    def _push(self, secrets: Mapping[str, str]) -> None:
         try:
-            self._users.spread(mirror.fleet.secrets(), self._election.campaign)
+            self._users.spread(secrets, self._election.campaign)
         except Unsupported as error:
             log.warning("%s: every node can read every key", error)

@@ -7,6 +7,7 @@ import pytest
 
 from agentd import identity, sentences
 from agentd.core.obey import Orders
+from agentd.join import Rejoins
 from agentd.memory import Memory
 from agentd.report import Outbox
 from manager_api.settings import StoreAccess
@@ -209,3 +210,17 @@ def test_what_a_join_answered_is_read_though_another_release_wrote_it(tmp_path):
         link = joiner.connect(anew=False)
         assert (link._presence is not None) is ("presence" in more)
         link.close()
+
+
+def test_a_large_fleet_does_not_ask_its_manager_all_at_once(clock):
+    small, fleet = Rejoins(clock), [Rejoins(clock) for _ in range(200)]
+    assert small.due(0.5), "a few nodes ask at once"
+    assert not small.due(0.5)
+    asking = [sum(each.due(10.0) for each in fleet)]
+    for _ in range(30):
+        clock.advance(1)
+        asking.append(sum(each.due(10.0) for each in fleet))
+    assert max(asking) < 40
+    assert sum(asking) >= 200, "each in its time"
+    small.forget()
+    assert small.due(0.5)
