@@ -108,7 +108,7 @@ class Joiner:
         self._rejoins = Rejoins(SystemClock())
 
     def connect(self, *, anew: bool) -> RedisNodeLink:
-        """A link. `anew`: ask the manager, in its time, though we remember; fall back on memory if it is away.
+        """A link. `anew`: ask the manager, in its time, although we remember; else, fall back on memory.
 
         Raises:
             Claimed: the node id belongs to another living agent.
