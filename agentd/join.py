@@ -28,6 +28,8 @@ from store.version import VERSION
 log = logging.getLogger("agent")
 
 ANSWER_WITHIN = 10.0
+WAKE_WITHIN = 20.0
+"""Seconds that a wait for hints may take: longer than `agentd.uplink` asks for."""
 UNLISTED_BEATS = 3
 REJOIN_EVERY = 15.0
 LEAST_SPREAD, MOST_SPREAD = 0.5, 60.0
@@ -130,7 +132,7 @@ class Joiner:
         password = known.password or self._identity.secret
         make: dict[str, Any] = {"username": known.username, "password": password}
         client = connect(known.url, name=self._identity.node, **make)
-        waker = connect(known.url, name=f"{self._identity.node}-wake", **make)
+        waker = connect(known.url, name=f"{self._identity.node}-wake", within=WAKE_WITHIN, **make)
         answerer = connect(known.url, name=f"{self._identity.node}-logs", **make)
         user, secret = user_of(self._identity.node), self._identity.secret
         beats = f"{self._identity.node}-presence"

@@ -21,7 +21,7 @@ from store.kv.projection import Desired
 
 log = logging.getLogger("agent")
 
-WAKE_WAIT_MS = 4000
+WAKE_WAIT_MS = 15_000
 LEAVE_WITHIN = 6.0
 RETRY = Backoff(first=0.2, most=5.0, jitter=0.5)
 
