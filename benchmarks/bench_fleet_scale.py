@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fleet.agent import Setting, Who
 from fleet.crew import Fleet, raise_limit
 from fleet.enrol import enrol
 from fleet.orders import deploy, template_on
+from fleet.setting import Setting, Who
 from procs import children, cpu
 from rig import Rig, header, percentile, wait
 

@@ -17,9 +17,9 @@ sys.path.insert(
 
 from rig import Rig
 
-from fleet.agent import Setting, Who
 from fleet.crew import Fleet
 from fleet.enrol import Door, enrol
+from fleet.setting import Setting, Who
 
 
 def arguments():

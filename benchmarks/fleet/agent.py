@@ -2,15 +2,13 @@
 
 import random
 import time
-from dataclasses import dataclass
-from hashlib import sha256
 
 from agentd.core import obey
 from agentd.core.obey import Frozen, Orders
 from agentd.facts import FEATURES
 from agentd.join import Rejoins
 from agentd.report import Outbox, entry
-from agentd.uplink import RETRY, WAKE_WAIT_MS, offer
+from agentd.uplink import RETRY, offer
 from store.clock import SystemClock
 from store.codec import dumps
 from store.errors import Denied, StoreError
@@ -23,44 +21,6 @@ from .wire import Wire
 
 AFTER_TROUBLE = 1.0
 """Seconds that a wake stream which cannot be read is left alone."""
-
-
-@dataclass(frozen=True)
-class Who:
-    """A node: all of it follows from its name, so that any process can play it."""
-
-    node: str
-
-    @property
-    def uid(self):
-        return f"uid-{self.node}"
-
-    @property
-    def secret(self):
-        return f"secret-{self.node}"
-
-    def join_body(self):
-        """What an agent posts to be taken in."""
-        return {
-            "id": self.node, "uid": self.uid, "hostname": self.node, "addresses": ["127.0.0.1"],
-            "secret_sha256": sha256(self.secret.encode()).hexdigest(), "version": VERSION,
-            "features": list(FEATURES),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all agents of a fleet have in common; times in seconds."""
-
-    address: tuple[str, int]
-    prefix: str = "muster:"
-    interval: float = 5.0
-    ttl: float = 15.0
-    wake_wait: float = WAKE_WAIT_MS / 1000
-    manager: str | None = None
-    """Asked to be taken in anew, as agents do that the store refuses."""
-    spread: float = 0.5
-    """Over which the fleet comes back, as its manager tells it."""
 
 
 class Agent:

@@ -7,10 +7,11 @@ import resource
 import threading
 import time
 
-from .agent import Agent, Who
+from .agent import Agent
 from .behaviours import KINDS, mixed
 from .enrol import Door
 from .loop import Loop
+from .setting import Who
 
 MARK = "at-"
 """Deployments so named say when they were asked for: nanoseconds since 1970 follow, then a dash."""

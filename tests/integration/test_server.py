@@ -47,6 +47,7 @@ def test_a_node_does_its_work_with_its_own_rights(granted, clock):
     assert link.reported() == {"a.0": b"{}"}
     link.describe({"x": b"1"})
     link.hint()
+    assert link.wake(1).hint, "what was written before it listened may be news, too"
     assert not link.wake(1)
     asks = Asks(store.client, store.keys)
     asks.send(node, "x", "more", credit=5)

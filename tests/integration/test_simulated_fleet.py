@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.fleet.agent import Setting, Who
 from benchmarks.fleet.behaviours import KINDS, mixed, parse
 from benchmarks.fleet.crew import Fleet
 from benchmarks.fleet.enrol import enrol
 from benchmarks.fleet.orders import deploy, template_on
+from benchmarks.fleet.setting import Setting, Who
 from manager_api.controller.loop import Controller
 from manager_api.http.deployments import halt
 from store.clock import SystemClock
