@@ -145,6 +145,11 @@ class SentinelPool(redis.ConnectionPool):
         mine = ("pool", "redis_connect_func")
         return {key: value for key, value in self.connection_kwargs.items() if key not in mine}
 
+    @property
+    def known(self) -> Address | None:
+        """The primary, as far as this pool has been told."""
+        return self._known
+
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
         """A connection that is in order.
 
@@ -228,7 +233,10 @@ class PrimaryConnection(redis.Connection):
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def connect(self) -> None:
-        """Connect to the primary of the moment, unless connected."""
+        """Connect to the primary of the moment, unless connected to it."""
+        sock: Any = self._sock
+        if sock and (self.host, self.port) != self._pool.known:  # it was in use when the pool moved
+            self.disconnect()  # type: ignore[no-untyped-call]
         if not self._sock:
             self.host, self.port = self._pool.find()
         super().connect()  # type: ignore[no-untyped-call]

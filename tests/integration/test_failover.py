@@ -153,6 +153,23 @@ def test_no_answer_of_a_primary_that_was_paused_and_replaced_counts(make, min_re
     assert found == {"before", *acknowledged, *(f"later.{number}" for number in range(3))}
 
 
+def test_a_connection_that_was_in_use_when_the_primary_moved_is_not_used_again(make):
+    """It leads to a server that takes writes of which nobody else will know."""
+    sentinels = make(min_replicas=0)
+    view = view_of(sentinels)
+    pool = view.client.connection_pool
+    held = pool.get_connection()
+    assert held.port == sentinels.ports[0]
+    sentinels.pause(0)
+    sentinels.promoted(0)
+    settled(view, lambda: view.put("c", "x", b"1"))
+    sentinels.resume(0)
+    pool.release(held)
+    taken = [pool.get_connection() for _ in range(3)]
+    assert sentinels.ports[0] not in [each.port for each in taken]
+    assert held in taken, "it is used again, for the new primary"
+
+
 def test_no_write_lands_on_an_old_primary_that_comes_back(make):
     """Until a Sentinel demotes it, it believes that it is the primary, and takes what it is given."""
     sentinels = make(min_replicas=0)
