@@ -1,5 +1,6 @@
 """What users see of their tasks: running, failing, stopping, frozen, gone offline."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -220,6 +221,9 @@ def test_a_flushed_store_freezes_and_its_snapshot_brings_everything_back(running
     assert running.manager.wait(30) == 0
     running.start_manager(wait=False)
     eventually(lambda: "the store is empty, though cluster" in running.log("manager.log"), 40)
+    eventually(
+        lambda: _answers(running), 40
+    )  # told to end while it starts, it leaves its server to the kernel
     running.manager.terminate()
     assert running.manager.wait(30) == 0
     shutil.rmtree(running.db.with_name(running.db.name + ".d"))
@@ -227,6 +231,12 @@ def test_a_flushed_store_freezes_and_its_snapshot_brings_everything_back(running
     eventually(lambda: running.online("web-1") and local_view(running)["frozen"] is None, 40)
     assert pid_and_start(row(running.wait(deployment, "RUNNING"))) == before
     running.wait(running.deploy("x"), "RUNNING")
+
+
+def _answers(cluster):
+    with contextlib.suppress(OSError):
+        return cluster.call("/healthz")[0] == 200
+    return False
 
 
 def _snapshot_is_level(cluster):
