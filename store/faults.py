@@ -28,6 +28,7 @@ POINTS = frozenset(
         "controller.collect",
         "controller.mint",
         "controller.adopt",
+        "controller.advance",
         "brain.claim",
         "brain.beat",
         "brain.report",

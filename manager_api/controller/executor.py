@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from manager_api.controller.mirror import Mirror
-from manager_api.core.actions import Action, Adopt, Collect, Json, Place, Project, Refuse, Reorder, SetStatus
+from manager_api.core.actions import (
+    Action,
+    Adopt,
+    Advance,
+    Collect,
+    Json,
+    Place,
+    Project,
+    Refuse,
+    Reorder,
+    SetStatus,
+    Wake,
+)
 from store.batches import batches
 from store.codec import dumps
 from store.errors import Conflict, TooLarge
@@ -71,6 +83,10 @@ class Executor:
                 self._adopt(action)
             case Project():
                 self._project(action)
+            case Advance():
+                self._advance(action)
+            case Wake():
+                self._mirror.wake(action.deployment, action.at)
 
     def _place(self, action: Place) -> None:
         log.info("deployment %s: %s", action.deployment, action.reason)
@@ -98,6 +114,17 @@ class Executor:
         for batch in batches(action.allocations.items(), HALTED_AT_ONCE):
             compares = [Compare(ALLOCATIONS, key, rev) for key, (rev, _) in batch]
             self._write("controller.halt", compares, [(ALLOCATIONS, key, data) for key, (_, data) in batch])
+
+    def _advance(self, action: Advance) -> None:
+        log.info("deployment %s: %s", action.deployment, action.reason)
+        for alloc_id, why in action.why.items():
+            log.info("allocation %s: %s", alloc_id, why)
+        compares = [Compare(DEPLOYMENTS, action.deployment, action.rev)]
+        compares.append(Compare(STATUS, action.deployment, action.status_rev))
+        compares += [Compare(ALLOCATIONS, alloc_id, rev) for alloc_id, (rev, _) in action.puts.items()]
+        writes: list[Write] = [(ALLOCATIONS, alloc_id, data) for alloc_id, (_, data) in action.puts.items()]
+        writes.append((STATUS, action.deployment, action.status))
+        self._write("controller.advance", compares, writes)
 
     def _adopt(self, action: Adopt) -> None:
         log.info(

@@ -13,6 +13,7 @@ from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
 from manager_api.controller.tenders import tenders
+from manager_api.core.moment import Moment
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
 from store.batches import batches
@@ -145,6 +146,7 @@ class Controller:
             self._election.campaign()
             self._plan(mirror, executor)
             mail = inbox.take(max(0.0, next_look - self._clock.now()))
+            mirror.awaken(self._clock.now())
             self._read(mirror, mail)
             now = self._clock.now()
             if now >= next_look:
@@ -173,7 +175,9 @@ class Controller:
         while mirror.dirty_deployments or mirror.dirty_nodes:
             deployments, mirror.dirty_deployments = mirror.dirty_deployments, set()
             for batch in batches(by_age(mirror.fleet, deployments), DEPLOYMENTS_AT_ONCE):
-                executor.perform(plan_deployments(mirror.fleet, self._clock.wall(), batch))
+                executor.perform(
+                    plan_deployments(mirror.fleet, Moment(self._clock.wall(), self._clock.now()), batch)
+                )
                 self._election.campaign()
             nodes, mirror.dirty_nodes = mirror.dirty_nodes, set()
             for batch in batches(sorted(nodes), NODES_AT_ONCE):

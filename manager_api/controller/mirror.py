@@ -15,6 +15,7 @@ from store.kv.api import Event, Record
 from store.kv.projection import Desired, Projection
 from store.kv.store import Store
 from store.model.beat import heartbeat
+from store.model.status import is_up
 from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
@@ -124,6 +125,17 @@ class Mirror:
             self._renew()
             yield nodes
 
+    def wake(self, deployment: str, at: float) -> None:
+        """Plan a deployment again at `at` (steady seconds) at the latest."""
+        self.fleet.due[deployment] = min(at, self.fleet.due.get(deployment, at))
+
+    def awaken(self, now: float) -> None:
+        """Have those planned whose time has come."""
+        due = [name for name, at in self.fleet.due.items() if at <= now]
+        for name in due:
+            del self.fleet.due[name]
+        self.dirty_deployments.update(due)
+
     def wrote(self, collection: str, field: str, data: Json | None, rev: int) -> None:
         """Note our own write, so that its event need not be read back."""
         self._put(collection, field, None if data is None else Stored(data, rev))
@@ -164,6 +176,8 @@ class Mirror:
             now = self.presence.online(node), self.presence.settled(node)
             if now != (state.online, state.settled):
                 state.online, state.settled = now
+                away = state.settled and not state.online
+                state.away_since = (state.away_since or self._clock.now()) if away else None
                 self._node_moved(node)
                 turned = True
             seq = (state.beat.get("instance"), state.beat.get("actual_seq"))
@@ -194,8 +208,18 @@ class Mirror:
             actual, trouble = understood(node, entries)
             if trouble:
                 self._complaints.about(node, f"{len(trouble)} entries cannot be read: {trouble[0]}")
-            self.fleet.states[node].actual = actual
+            state = self.fleet.states[node]
+            state.actual, state.up_since = actual, self._up_since(state, actual)
             self._node_moved(node)
+
+    def _up_since(self, state: NodeState, actual: dict[str, Json]) -> dict[str, tuple[int, float]]:
+        now = self._clock.now()
+        up = {key: int(said["generation"]) for key, said in actual.items() if is_up(said)}
+        known = state.up_since
+        return {
+            key: known[key] if key in known and known[key][0] == generation else (generation, now)
+            for key, generation in up.items()
+        }
 
     def _beat(self, node: str, raw: bytes) -> Json:
         """A heartbeat; one that cannot be read makes its node as good as offline, and nothing else."""

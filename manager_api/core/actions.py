@@ -83,4 +83,31 @@ class Project:
     reason: str
 
 
-Action = Place | Refuse | SetStatus | Reorder | Collect | Adopt | Project
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Take some steps of a deployment at once: allocations written, its status with them.
+
+    `puts` are allocations with the revisions planned from (0: a new one, whose number `status` has counted);
+    they may be of other deployments, which make room. `why` says why of each. Revisions planned from: the
+    deployment's, its status'.
+    """
+
+    deployment: str
+    rev: int
+    status_rev: int
+    puts: Mapping[str, tuple[int, Json]]
+    status: Json
+    why: Mapping[str, str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Plan this deployment again at `at` (steady seconds), whatever happens until then."""
+
+    deployment: str
+    at: float
+    reason: str
+
+
+Action = Place | Refuse | SetStatus | Reorder | Collect | Adopt | Project | Advance | Wake

@@ -39,6 +39,10 @@ class NodeState:
     desired: dict[str, Json] = field(default_factory=dict)
     """Desired entries by allocation id, only `rev`, `generation`, `wanted`."""
     actual: dict[str, Json] = field(default_factory=dict)
+    away_since: float | None = None
+    """Since when (steady seconds) this leader knows it to be offline; None: it is not, or may not be."""
+    up_since: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Allocations that are up (`store.model.status.is_up`): generation, since when (steady seconds)."""
 
 
 @dataclass(slots=True)
@@ -78,6 +82,8 @@ class Fleet:
         self.claims_of: dict[str, set[str]] = defaultdict(set)
         self.claims_on: dict[str, set[str]] = defaultdict(set)
         self.reserved: dict[str, Reserved] = defaultdict(Reserved)
+        self.due: dict[str, float] = {}
+        """When (steady seconds) deployments are to be planned again, whatever happens until then."""
         self.retiring: set[str] = set()
         """Ended deployments whose time is over; see `manager_api.core.retention`."""
         self._counted: dict[str, tuple[str, int, float]] = {}
@@ -131,6 +137,8 @@ class Fleet:
     def prune(self) -> None:
         """Forget the empty places that records leave in the indexes."""
         self.doubtful &= self.deployments.keys()
+        for name in self.due.keys() - self.deployments.keys():
+            del self.due[name]
         for claims in (self.claims_of, self.claims_on):
             for name in [name for name, left in claims.items() if not left]:
                 del claims[name]

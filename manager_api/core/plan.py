@@ -6,6 +6,7 @@ from manager_api.core import changes, claims
 from manager_api.core.actions import Action, Collect, Refuse, Reorder, SetStatus
 from manager_api.core.decide import decide
 from manager_api.core.fleet import Fleet, Json
+from manager_api.core.moment import Moment
 from manager_api.core.placement import Taken
 from manager_api.core.progress import is_lost, next_status
 from manager_api.core.project import plan_node
@@ -16,8 +17,8 @@ from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 COLLECTED_AT_ONCE = 200
 
 
-def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> list[Action]:
-    """What some deployments need, each for itself. `now` is wall time: records carry it."""
+def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> list[Action]:
+    """What some deployments need, each for itself."""
     actions: list[Action] = []
     taken: Taken = {}
     for deployment in by_age(fleet, deployments):
@@ -26,7 +27,7 @@ def plan_deployments(fleet: Fleet, now: float, deployments: Iterable[str]) -> li
         try:
             actions += plan_deployment(fleet, deployment, now, taken)
         except (BadRecord, KeyError, TypeError, ValueError) as error:
-            actions += _unreadable(fleet, deployment, now, error)
+            actions += _unreadable(fleet, deployment, now.wall, error)
     return actions
 
 
@@ -53,7 +54,7 @@ def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
     return actions
 
 
-def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> list[Action]:
+def plan_deployment(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Action]:
     """What one deployment needs next, after others of this round took what they took."""
     stored, status = fleet.deployments.get(deployment), fleet.status.get(deployment)
     adopted = claims.adopt(fleet, deployment)
@@ -65,7 +66,7 @@ def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> 
     if status is None:
         if wanted == "stopped":
             record: Json = {"v": 1, "status": Deployment.STOPPED, "reason": "stopped before it began"}
-            record |= {"allocations": [], "tasks": [], "ended": now}
+            record |= {"allocations": [], "tasks": [], "ended": now.wall}
             return [SetStatus(deployment, 0, record, "stopped before it began")]
         if claims.held(fleet, deployment):
             return []
@@ -79,7 +80,7 @@ def plan_deployment(fleet: Fleet, deployment: str, now: float, taken: Taken) -> 
     if over and deployment in fleet.retiring:
         return _retire(fleet, deployment)
     actions = _halt(fleet, deployment, "its deployment was stopped") if wanted == "stopped" else []
-    new = next_status(fleet, deployment, now)
+    new = next_status(fleet, deployment, now.wall)
     if new is not None:
         actions.append(SetStatus(deployment, status.rev, new, f"{status.data['status']} -> {new['status']}"))
     return actions

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from store.errors import BadRecord
-from store.model import command, policies, quantity
+from store.model import command, placing, policies, quantity
+from store.model.placing import ALL, Policy
 from store.model.policies import Container, HealthCheck, Limits, LogPolicy, RestartPolicy, StopPolicy
 from store.schema import check_record
 
@@ -44,6 +45,8 @@ class TaskSpec:
     pre_start: tuple[str, ...] = ()
     post_stop: tuple[str, ...] = ()
     container: Container | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """By name; 0: the scheduler gives one out."""
 
     @property
     def features(self) -> frozenset[str]:
@@ -60,6 +63,7 @@ class TaskSpec:
             "logs": self.logs != LogPolicy(),
             "duration": self.duration is not None,
             "hooks": bool(self.pre_start or self.post_stop),
+            "ports": bool(self.ports),
         }
         return frozenset(name for name, needed in asked.items() if needed)
 
@@ -70,7 +74,22 @@ class GroupSpec:
 
     name: str
     count: int
+    """How many, unless `everywhere`."""
     tasks: tuple[TaskSpec, ...]
+    everywhere: bool = False
+    """One on each node that may take it, new nodes included: `count: "all"`."""
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerState:
+    """What a task that depends on another group is told of it."""
+
+    met: bool
+    reason: str = ""
+    """While it is not met: why."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """By port name, `host:port` joined by commas; under the empty name, the hosts alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +105,12 @@ class AllocSpec:
     group: str
     index: int
     tasks: tuple[TaskSpec, ...]
+    ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """The numbers that its tasks' ports were given: task name, port name, number."""
+    peers: Mapping[str, PeerState] = field(default_factory=dict)
+    """By the key in `depends_on`."""
+    stop_after: float | None = None
+    """How long the node may be cut off from the store before it stops the tasks; None: it keeps them."""
 
 
 def task(raw: Mapping[str, Any]) -> TaskSpec:
@@ -120,6 +145,7 @@ def task(raw: Mapping[str, Any]) -> TaskSpec:
             pre_start=_hook(hooks, "pre_start"),
             post_stop=_hook(hooks, "post_stop"),
             container=container,
+            ports={name: int(number) for name, number in raw.get("ports", {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         name = raw.get("name", "?") if isinstance(raw, Mapping) else "?"
@@ -136,8 +162,10 @@ def groups(template: Mapping[str, Any]) -> tuple[GroupSpec, ...]:
         return tuple(
             GroupSpec(
                 name=group.get("name", default_group_name(position)),
-                count=int(group.get("count", 1)),
+                count=0 if group.get("count") == ALL else int(group.get("count", 1)),
                 tasks=tuple(task(each) for each in group["tasks"]),
+                everywhere=group.get("count") == ALL,
+                policy=placing.policy(group),
             )
             for position, group in enumerate(template["task_groups"])
         )
@@ -170,9 +198,18 @@ def allocation(alloc_id: str, raw: Mapping[str, Any]) -> AllocSpec:
             group=raw["group"],
             index=int(raw["index"]),
             tasks=tuple(task(each) for each in raw["tasks"]),
+            ports={name: dict(given) for name, given in raw.get("ports", {}).items()},
+            peers={key: _peer(said) for key, said in raw.get("peers", {}).items()},
+            stop_after=placing.stop_after(raw.get("on_disconnect", placing.KEEP)),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadRecord(f"allocation {alloc_id} cannot be read: {error!r}") from error
+
+
+def _peer(raw: Mapping[str, Any]) -> PeerState:
+    return PeerState(
+        met=bool(raw["met"]), reason=str(raw.get("reason", "")), addresses=dict(raw.get("addresses", {}))
+    )
 
 
 def _argv(config: Mapping[str, Any], *, needed: bool) -> tuple[str, ...]:

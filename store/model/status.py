@@ -26,6 +26,13 @@ def _state(text: object) -> Task:
         return Task.PENDING
 
 
+def is_up(actual: Mapping[str, Any]) -> bool:
+    """Whether each task of an allocation runs and is well, or has completed, by what its node says."""
+    tasks = actual.get("tasks", ())
+    well = all(each.get("health") in (None, "none", "healthy") for each in tasks)
+    return bool(tasks) and well and _UP.issuperset(task_states(actual))
+
+
 def ended(states: Iterable[Task]) -> bool:
     """Whether nothing of it will run again."""
     return all(state in TASK_ENDED for state in states)

@@ -7,6 +7,7 @@ import pytest
 from manager_api.controller.executor import Executor
 from manager_api.controller.history import History
 from manager_api.controller.mirror import Mirror
+from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
 from store.kv.lease import Lease
 from tests.builders import a_task, a_template
@@ -43,7 +44,9 @@ class Leader:
         self.history.check(mirror)
         executor = Executor(self.store, mirror, self.token)
         for _ in range(3):
-            actions = plan_deployments(mirror.fleet, 1e9, mirror.fleet.deployments | mirror.fleet.status)
+            actions = plan_deployments(
+                mirror.fleet, Moment(1e9, 1e3), mirror.fleet.deployments | mirror.fleet.status
+            )
             executor.perform(actions)
             more = plan_nodes(mirror.fleet, mirror.fleet.nodes)
             executor.perform(more)

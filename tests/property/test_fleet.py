@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from manager_api.core.actions import Collect, Place, Project, Refuse, Reorder, SetStatus
 from manager_api.core.fleet import Stored
+from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
 from tests.builders import GB, a_fleet, a_task, a_template, add_deployment, add_node, add_template
@@ -28,7 +29,7 @@ class World:
 
     def actions(self):
         fleet = self.fleet
-        found = plan_deployments(fleet, 1e9 + 1, [*fleet.deployments, *fleet.status])
+        found = plan_deployments(fleet, Moment(1e9 + 1, 1e3), [*fleet.deployments, *fleet.status])
         return [*found, *plan_nodes(fleet, fleet.nodes)]
 
     def perform(self, action):

@@ -4,6 +4,7 @@ import pytest
 
 from manager_api.core.actions import Collect, Place, Project, Refuse, Reorder, SetStatus
 from manager_api.core.fleet import Stored
+from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
 from store.model.lifecycle import Deployment
 from tests.builders import GB, a_fleet, a_task, a_template, add_deployment, add_node, add_template
@@ -22,7 +23,7 @@ def a_case(*tasks, nodes=("web-1",), wanted="running", **group):
 
 
 def decide(fleet):
-    (action,) = plan_deployments(fleet, NOW, ["dep"])
+    (action,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     return action
 
 
@@ -87,7 +88,7 @@ def test_deployments_of_one_round_see_what_the_others_took():
     fleet = a_case(a_task(resources={"reservations": {"memory": "5G"}}), nodes=("a", "b"))
     for name in ("dep2", "dep3"):
         add_deployment(fleet, name)
-    actions = plan_deployments(fleet, NOW, ["dep", "dep2", "dep3"])
+    actions = plan_deployments(fleet, Moment(NOW, 1e3), ["dep", "dep2", "dep3"])
     assert [type(action) for action in actions] == [Place, Place, Refuse]
     assert actions[0].allocations["dep.0"]["node"] != actions[1].allocations["dep2.0"]["node"]
 
@@ -153,7 +154,7 @@ def test_nothing_is_refused_while_a_node_may_yet_turn_up():
     """A manager that comes back must not fail what waits for it: its agents need a moment, too."""
     fleet = a_case(nodes=("a",))
     fleet.states["a"].online = fleet.states["a"].settled = False
-    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    assert plan_deployments(fleet, Moment(NOW, 1e3), ["dep"]) == []
     fleet.states["a"].settled = True
     assert isinstance(decide(fleet), Refuse)
 
@@ -165,14 +166,14 @@ def test_no_node_at_all_says_what_to_do():
 def test_progress_follows_the_reports():
     fleet = a_case(a_task("t0"))
     accept(fleet)
-    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    assert plan_deployments(fleet, Moment(NOW, 1e3), ["dep"]) == []
     say(fleet, "web-1", "dep.0", "running")
-    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert status.status["status"] == "RUNNING"
     fleet.status["dep"] = Stored(status.status, 5)
-    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    assert plan_deployments(fleet, Moment(NOW, 1e3), ["dep"]) == []
     say(fleet, "web-1", "dep.0", "completed")
-    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert (status.status["status"], status.status["ended"]) == ("COMPLETED", NOW)
     assert status.status["tasks"][0]["state"] == "completed"
 
@@ -182,7 +183,7 @@ def test_a_failed_task_is_named_in_the_reason():
     accept(fleet)
     say(fleet, "web-1", "dep.0", "running", "failed")
     fleet.states["web-1"].actual["dep.0"]["tasks"][1]["reason"] = "exit code 3"
-    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert status.status["reason"] == "task t1 on web-1 failed: exit code 3"
 
 
@@ -190,7 +191,7 @@ def test_stop_halts_then_ends_then_collects():
     fleet = a_case(a_task("t0"))
     accept(fleet)
     fleet.deployments["dep"].data["wanted"] = "stopped"
-    halt, status = plan_deployments(fleet, NOW, ["dep"])
+    halt, status = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert isinstance(halt, Reorder)
     assert status.status["status"] == "STOPPING"
     fleet.status["dep"] = Stored(status.status, 6)
@@ -204,7 +205,7 @@ def test_stop_halts_then_ends_then_collects():
     assert plan_nodes(fleet, ["web-1"]) == [], "it has not obeyed the tombstone yet"
     say(fleet, "web-1", "dep.0", "stopped", wanted="stopped", rev=8)
     assert plan_nodes(fleet, ["web-1"]) == [], "what it said is not recorded yet"
-    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert status.status["status"] == "STOPPED"
     fleet.status["dep"] = Stored(status.status, 9)
     collect, project = plan_nodes(fleet, ["web-1"])
@@ -233,7 +234,7 @@ def test_a_replaced_machine_loses_its_work():
     accept(fleet)
     say(fleet, "web-1", "dep.0", "running")
     fleet.nodes["web-1"].data["uid"] = "another"
-    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert status.status["status"] == "FAILED"
     assert "replaced by another machine" in status.status["reason"]
     (project,) = plan_nodes(fleet, ["web-1"])
@@ -256,12 +257,12 @@ def test_a_withdrawn_deployment_leaves_nothing():
     refused = decide(fleet)
     fleet.status["dep"] = Stored(refused.status, 4)
     del fleet.deployments["dep"]
-    (collect,) = plan_deployments(fleet, NOW, ["dep"])
+    (collect,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert collect.records == (("deployments:status", "dep", 4),)
 
 
 def test_stopped_before_it_began():
-    (status,) = plan_deployments(a_case(wanted="stopped"), NOW, ["dep"])
+    (status,) = plan_deployments(a_case(wanted="stopped"), Moment(NOW, 1e3), ["dep"])
     assert isinstance(status, SetStatus)
     assert status.status["status"] == "STOPPED"
 
@@ -270,21 +271,21 @@ def test_ended_deployments_go_when_it_is_their_time():
     fleet = a_case(a_task("t0"))
     accept(fleet)
     say(fleet, "web-1", "dep.0", "completed")
-    (status,) = plan_deployments(fleet, NOW, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     fleet.status["dep"] = Stored(status.status, 5)
     assert plan_deployments(fleet, NOW + 1e9, ["dep"]) == [], "that is not for the plan to judge"
     fleet.retiring = {"dep"}
-    (halt,) = plan_deployments(fleet, NOW, ["dep"])
+    (halt,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert isinstance(halt, Reorder)
     fleet.drop_allocation("dep.0")
-    (collect,) = plan_deployments(fleet, NOW, ["dep"])
+    (collect,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert [record[0] for record in collect.records] == ["deployments:status", "deployments"]
 
 
 def test_an_unreadable_template_fails_its_deployment_and_no_other():
     fleet = a_case()
     add_deployment(fleet, "bad", template="missing")
-    actions = plan_deployments(fleet, NOW, ["dep", "bad"])
+    actions = plan_deployments(fleet, Moment(NOW, 1e3), ["dep", "bad"])
     assert [type(action) for action in actions] == [Refuse, Place]
     assert "cannot be read" in actions[0].status["reason"]
 
@@ -332,7 +333,7 @@ def a_running(fleet, *tasks, memory="1G", **status):
     add_node(fleet, memory=4 * GB)
     add_template(fleet, a_template(*(tasks or [task])))
     add_deployment(fleet)
-    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    (place,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     for alloc_id, data in place.allocations.items():
         fleet.put_allocation(alloc_id, Stored(data, 4))
     fleet.status["dep"] = Stored({**place.status, **status}, 4)
@@ -354,7 +355,7 @@ def test_a_restart_raises_generations_and_begins_the_status_anew():
     alloc_id = a_running(fleet, status="FAILED", ended=1e9, tasks=[{"name": "t", "state": "failed"}])
     says(fleet, alloc_id, "failed", reason="exit code 9")
     ask(fleet, restart=1)
-    reorder, status = plan_deployments(fleet, 1e9, ["dep"])
+    reorder, status = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     (_, data) = reorder.allocations[alloc_id]
     assert (data["generation"], data["wanted"]) == (2, "running")
     assert (status.status["status"], status.status["restarted"]) == ("PENDING", 1)
@@ -362,9 +363,11 @@ def test_a_restart_raises_generations_and_begins_the_status_anew():
     assert status.status["allocations"][0]["generation"] == 2
     fleet.put_allocation(alloc_id, Stored(data, 10))
     fleet.status["dep"] = Stored(status.status, 10)
-    assert plan_deployments(fleet, 1e9, ["dep"]) == [], "what the node says of the old generation is no news"
+    assert plan_deployments(fleet, Moment(1e9, 1e3), ["dep"]) == [], (
+        "what the node says of the old generation is no news"
+    )
     says(fleet, alloc_id, "running", generation=2)
-    (up,) = plan_deployments(fleet, 1e9, ["dep"])
+    (up,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert up.status["status"] == "RUNNING"
 
 
@@ -372,9 +375,9 @@ def test_a_restart_cut_short_between_its_two_writes_is_finished():
     fleet = a_fleet()
     alloc_id = a_running(fleet, status="FAILED", ended=1e9, tasks=[])
     ask(fleet, restart=1)
-    reorder, _ = plan_deployments(fleet, 1e9, ["dep"])
+    reorder, _ = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     fleet.put_allocation(alloc_id, Stored(reorder.allocations[alloc_id][1], 10))
-    (status,) = plan_deployments(fleet, 1e9, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert (status.status["status"], status.status["allocations"][0]["generation"]) == ("PENDING", 2)
 
 
@@ -383,12 +386,12 @@ def test_what_has_ended_begins_again_only_where_there_is_room():
     a_running(fleet, memory="3G", status="COMPLETED", ended=1e9, tasks=[])
     fleet.recount("dep")
     add_deployment(fleet, "other")
-    (place,) = plan_deployments(fleet, 1e9, ["other"])
+    (place,) = plan_deployments(fleet, Moment(1e9, 1e3), ["other"])
     for alloc_id, data in place.allocations.items():
         fleet.put_allocation(alloc_id, Stored(data, 5))
     fleet.status["other"] = Stored(place.status, 5)
     ask(fleet, restart=1)
-    (status,) = plan_deployments(fleet, 1e9, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert status.status["status"] == "COMPLETED"
     assert status.status["reason"].startswith("cannot be restarted: node web-1 has 4.0 GiB of memory")
 
@@ -398,7 +401,7 @@ def test_what_was_collected_cannot_be_restarted():
     alloc_id = a_running(fleet, status="FAILED", ended=1e9, tasks=[])
     fleet.put_allocation(alloc_id, Stored({**fleet.allocations[alloc_id].data, "wanted": "stopped"}, 6))
     ask(fleet, restart=1)
-    (status,) = plan_deployments(fleet, 1e9, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert (status.status["status"], status.status["restarted"]) == ("FAILED", 1)
     assert "collected" in status.status["reason"]
 
@@ -409,7 +412,7 @@ def test_a_restart_names_all_tasks_also_those_that_were_cut_from_a_long_status()
     status = fleet.status["dep"].data
     status["allocations"] = [{**brief, "tasks": []} for brief in status["allocations"]]
     ask(fleet, restart=1)
-    *_, anew = plan_deployments(fleet, 1e9, ["dep"])
+    *_, anew = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert anew.status["allocations"][0]["tasks"] == ["t"]
     assert "tasks_left_out" not in anew.status
 
@@ -428,7 +431,7 @@ def test_new_limits_reach_the_node_in_the_same_generation():
     alloc_id = a_running(fleet)
     fleet.states["web-1"].desired[alloc_id] = {"rev": 5, "generation": 1, "wanted": "running"}
     ask(fleet, adjusted=1, limits={"t": {"memory": "2G"}})
-    (reorder,) = plan_deployments(fleet, 1e9, ["dep"])
+    (reorder,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     (_, data) = reorder.allocations[alloc_id]
     assert (data["generation"], data["adjusted"]) == (1, 1)
     fleet.put_allocation(alloc_id, Stored(data, 10))
@@ -441,7 +444,7 @@ def test_an_unhealthy_task_makes_its_deployment_degraded_and_says_which():
     fleet = a_fleet()
     alloc_id = a_running(fleet)
     says(fleet, alloc_id, "running", health="unhealthy", health_reason="connection refused")
-    (status,) = plan_deployments(fleet, 1e9, ["dep"])
+    (status,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert (status.status["status"], status.status["reason"]) == (
         "DEGRADED",
         "task t on web-1 is unhealthy: connection refused",
@@ -452,10 +455,10 @@ def test_a_node_that_is_not_seen_yet_is_neither_offline_nor_a_reason_to_refuse()
     fleet = a_case()
     accept(fleet)
     fleet.states["web-1"].online = fleet.states["web-1"].settled = False
-    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    assert plan_deployments(fleet, Moment(NOW, 1e3), ["dep"]) == []
     fleet.states["web-1"].settled = True
-    (action,) = plan_deployments(fleet, NOW, ["dep"])
+    (action,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert action.status["reason"] == "node web-1 is offline"
     fleet = a_case()
     fleet.states["web-1"].online = fleet.states["web-1"].settled = False
-    assert plan_deployments(fleet, NOW, ["dep"]) == []
+    assert plan_deployments(fleet, Moment(NOW, 1e3), ["dep"]) == []

@@ -7,6 +7,7 @@ from manager_api.controller.history import DOUBTED_FOR, History
 from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import Adopt, Collect, Place, Project, Reorder, SetStatus
 from manager_api.core.fleet import Stored
+from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
 from manager_api.http.errors import ApiError
 from manager_api.http.unclaimed import adopt, listing
@@ -52,7 +53,7 @@ def a_case(generation=1, wanted="running"):
     add_template(fleet, a_template(a_task("t0")))
     add_deployment(fleet)
     fleet.began = 1000
-    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    (place,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert isinstance(place, Place)
     data = {**place.allocations["dep.0"], "generation": generation, "wanted": wanted}
     fleet.put_allocation("dep.0", Stored(data, 7))
@@ -101,7 +102,9 @@ def test_an_order_to_stop_that_the_store_forgot_does_not_fail_its_deployment():
     fleet, state = a_case()
     fleet.status["dep"].data["status"] = "RUNNING"
     state.actual["dep.0"] = said(1, "stopped", state="stopped")
-    statuses = [each for each in plan_deployments(fleet, 1e9, ["dep"]) if isinstance(each, SetStatus)]
+    statuses = [
+        each for each in plan_deployments(fleet, Moment(1e9, 1e3), ["dep"]) if isinstance(each, SetStatus)
+    ]
     assert [each.status["status"] for each in statuses] in ([], ["RUNNING"])
 
 
@@ -116,7 +119,7 @@ def test_what_runs_already_is_decided_as_it_was():
     fleet.drop_allocation("dep.0")
     del fleet.status["dep"]
     add_node(fleet, "web-2").actual["dep.0"] = said(4, uid="uid-web-2")
-    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    (place,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert (place.allocations["dep.0"]["node"], place.allocations["dep.0"]["generation"]) == ("web-2", 4)
 
 
@@ -131,7 +134,7 @@ def test_a_decision_lost_within_an_epoch_is_found_again(state):
     fleet.drop_allocation("dep.0")
     del fleet.status["dep"]
     fleet.recount("dep")
-    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    (place,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert place.allocations["dep.0"]["node"] == "web-2"
     del fleet.deployments["dep"]
     fleet.prune()
@@ -143,9 +146,9 @@ def test_nothing_old_is_decided_while_nodes_may_yet_tell_what_they_run():
     fleet.drop_allocation("dep.0")
     del fleet.status["dep"]
     fleet.catching_up = True
-    assert plan_deployments(fleet, 1e9, ["dep"]) == []
+    assert plan_deployments(fleet, Moment(1e9, 1e3), ["dep"]) == []
     fleet.deployments["dep"].rev = fleet.began + 1  # asked for in this epoch: nothing can run of it
-    assert len(plan_deployments(fleet, 1e9, ["dep"])) == 1
+    assert len(plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])) == 1
 
 
 # -- records that were lost one by one
@@ -156,7 +159,7 @@ def test_what_runs_of_a_deployment_whose_record_is_gone_is_unclaimed_not_stopped
     state.actual["dep.0"] = said()
     state.desired["dep.0"] = {"rev": 5, "generation": 1, "wanted": "running", "adjusted": 0}
     del fleet.deployments["dep"]
-    (action,) = plan_deployments(fleet, 1e9, ["dep"])
+    (action,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert isinstance(action, Collect)
     assert {record[:2] for record in action.records} == {(ALLOCATIONS, "dep.0"), (STATUS, "dep")}
     fleet.drop_allocation("dep.0")
@@ -171,7 +174,7 @@ def test_what_runs_on_a_node_whose_record_is_gone_has_not_failed():
     for known in (False, True):
         if known:
             fleet.nodes["web-1"] = record
-        for action in plan_deployments(fleet, 1e9, ["dep"]):
+        for action in plan_deployments(fleet, Moment(1e9, 1e3), ["dep"]):
             fleet.status["dep"] = Stored(action.status, 9)
         assert fleet.status["dep"].data["status"] == "RUNNING"
 
@@ -208,7 +211,7 @@ def unclaimed_case(*, adopted=True):
 def test_adopted_work_becomes_an_allocation_of_the_same_generation():
     fleet, _ = unclaimed_case()
     claim(fleet, "running")
-    (action,) = plan_deployments(fleet, 1e9, ["dep"])
+    (action,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     assert isinstance(action, Adopt)
     allocation = action.allocations["dep.0"]
     assert (allocation["node"], allocation["generation"], allocation["wanted"]) == ("web-1", 3, "running")
@@ -224,7 +227,7 @@ def test_adopted_work_is_named_once_and_not_restarted_again():
         if status is not None:
             fleet.status["dep"] = Stored(status, 8)
         claim(fleet, "running")
-        (action,) = plan_deployments(fleet, 1e9, ["dep"])
+        (action,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
         assert action.status["restarted"] == (1 if status else 2)
         assert len(action.status["allocations"]) == (2 if status else 1)
 
@@ -233,16 +236,18 @@ def test_what_is_found_again_is_not_restarted_for_what_was_asked_before():
     fleet, state = unclaimed_case(adopted=False)
     fleet.deployments["dep"].data["restart"] = 2
     state.actual["dep.0"] = said(3)
-    (place,) = plan_deployments(fleet, 1e9, ["dep"])
+    (place,) = plan_deployments(fleet, Moment(1e9, 1e3), ["dep"])
     for alloc_id, data in place.allocations.items():
         fleet.put_allocation(alloc_id, Stored(data, 11))
     fleet.status["dep"] = Stored(place.status, 11)
-    assert not [each for each in plan_deployments(fleet, 1e9, ["dep"]) if isinstance(each, Reorder)]
+    assert not [
+        each for each in plan_deployments(fleet, Moment(1e9, 1e3), ["dep"]) if isinstance(each, Reorder)
+    ]
 
 
 def test_an_adopted_deployment_is_never_placed_by_itself():
     fleet, _ = unclaimed_case()
-    assert plan_deployments(fleet, 1e9, ["dep"]) == []
+    assert plan_deployments(fleet, Moment(1e9, 1e3), ["dep"]) == []
 
 
 @pytest.mark.parametrize(
@@ -251,7 +256,7 @@ def test_an_adopted_deployment_is_never_placed_by_itself():
 def test_claims_to_which_nothing_can_come_are_dropped(wrong):
     fleet, _ = unclaimed_case()
     claim(fleet, "running", **wrong)
-    (action,) = plan_deployments(fleet, 1e9, [wrong.get("deployment", "dep")])
+    (action,) = plan_deployments(fleet, Moment(1e9, 1e3), [wrong.get("deployment", "dep")])
     assert isinstance(action, Collect)
     assert action.records[0][0] == CLAIMS
 
@@ -261,7 +266,9 @@ def test_a_copy_elsewhere_is_not_adopted_but_can_be_stopped():
     state = add_node(fleet, "web-2")
     state.actual["dep.0"] = said(3, uid="uid-web-2")
     claim(fleet, "running", node="web-2", uid="uid-web-2")
-    (action,) = [each for each in plan_deployments(fleet, 1e9, ["dep"]) if isinstance(each, Collect)]
+    (action,) = [
+        each for each in plan_deployments(fleet, Moment(1e9, 1e3), ["dep"]) if isinstance(each, Collect)
+    ]
     assert action.subject == "web-2/dep.0"
     claim(fleet, "stopped", node="web-2", uid="uid-web-2")
     (project,) = plan_nodes(fleet, ["web-2"])

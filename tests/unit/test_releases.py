@@ -14,6 +14,7 @@ from agentd.core import obey
 from agentd.identity import Identity
 from agentd.join import Joiner
 from manager_api.controller.mirror import Mirror
+from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
 from manager_api.http import nodes
 from manager_api.http.schemas import JoinSchema
@@ -60,7 +61,7 @@ def test_a_manager_of_today_has_nothing_to_do_about_what_an_earlier_one_wrote(sa
     mirror.load()
     assert mirror.fleet.unreadable == set()
     assert mirror.fleet.states["web-1"].online
-    assert plan_deployments(mirror.fleet, said["deployment"]["created"] + 60, [said["id"]]) == []
+    assert plan_deployments(mirror.fleet, Moment(said["deployment"]["created"] + 60, 1e3), [said["id"]]) == []
     assert plan_nodes(mirror.fleet, ["web-1"]) == []
 
 

@@ -11,6 +11,7 @@ from agentd.report import unread
 from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import Reorder
+from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
 from manager_api.http import changes, deployments, nodes, templates, views
 from manager_api.http.errors import ApiError
@@ -68,7 +69,9 @@ class World:
         mirror.load()
         executor, done = Executor(self.store, mirror, self.token), []
         for _ in range(5):
-            actions = plan_deployments(mirror.fleet, NOW, mirror.fleet.deployments | mirror.fleet.status)
+            actions = plan_deployments(
+                mirror.fleet, Moment(NOW, 1e3), mirror.fleet.deployments | mirror.fleet.status
+            )
             executor.perform(actions)
             more = plan_nodes(mirror.fleet, mirror.fleet.nodes)
             executor.perform(more)
@@ -191,12 +194,14 @@ def test_what_became_unreadable_while_led_is_planned_no_more_until_it_is_readabl
     mirror = led(world, clock)
     world.alter(DEPLOYMENTS, "d", wanted="stopped", v=2)
     mirror.verify()
-    assert plan_deployments(mirror.fleet, NOW, ["d"]) == []
+    assert plan_deployments(mirror.fleet, Moment(NOW, 1e3), ["d"]) == []
     world.alter(DEPLOYMENTS, "d", v=1)
     world.alter(ALLOCATIONS, "d.0", v=2)
     mirror.verify()
     assert mirror.fleet.unreadable == {(ALLOCATIONS, "d.0")}
-    orders = [each for each in plan_deployments(mirror.fleet, NOW, ["d"]) if isinstance(each, Reorder)]
+    orders = [
+        each for each in plan_deployments(mirror.fleet, Moment(NOW, 1e3), ["d"]) if isinstance(each, Reorder)
+    ]
     assert orders == []
     mirror = led(world, clock)
     world.store.txn([], [Change(ALLOCATIONS, "d.0", None)])
@@ -231,7 +236,7 @@ def test_a_deployment_is_not_collected_before_its_allocations_can_be_read(world,
     over(world)
     fleet = led(world, clock).fleet
     fleet.retiring = {"d"}
-    assert plan_deployments(fleet, NOW, ["d"]) == []
+    assert plan_deployments(fleet, Moment(NOW, 1e3), ["d"]) == []
 
 
 def test_what_has_ended_is_not_begun_again_while_its_allocations_cannot_be_read(world):
