@@ -258,9 +258,12 @@ class Agent:
 
 
 def _row(task, wanted):
+    """As of a task that runs for ever; `/bin/false` fails for good."""
     up = wanted == "running"
+    failed = task.argv[0] == "/bin/false"
+    state = "failed" if failed else "running" if up else "stopped"
     return {
-        "name": task.name, "state": "running" if up else "stopped", "pid": 4711 if up else None,
-        "exit_code": None if up else 0, "restarts": 0, "reason": "simulated", "started": 1.0,
-        "ended": None if up else 2.0,
+        "name": task.name, "state": state, "pid": 4711 if state == "running" else None,
+        "exit_code": None if state == "running" else int(failed), "restarts": 0, "reason": "simulated",
+        "started": 1.0, "ended": None if state == "running" else 2.0,
     }  # fmt: skip

@@ -80,6 +80,12 @@ class Crew:
             self._agents[node].cut()
         return {node: self._agents[node].beaten for node in mine}
 
+    def back(self, nodes):
+        """Have some that were cut off come back, with all that they knew."""
+        for node in nodes:
+            if node in self._agents:
+                self._agents[node].begin(0.0)
+
     def change(self, setting):
         """Other times from now on."""
         for agent in self._agents.values():
@@ -167,6 +173,10 @@ class Fleet:
     def cut(self, nodes):
         """Cut some off; when each of them last beat (monotonic)."""
         return {node: at for part in self.ask("cut", nodes) for node, at in part.items()}
+
+    def back(self, nodes):
+        """Have some that were cut off come back, with all that they knew."""
+        self.ask("back", nodes)
 
     def latencies(self):
         """Since the last time: hint written to order read, asked for to order read (ms), orders without a hint."""
