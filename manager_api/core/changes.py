@@ -7,7 +7,7 @@ have come, so that a change cut short anywhere is finished by the next plan.
 from manager_api.core.actions import Action, Reorder, SetStatus
 from manager_api.core.decide import task_names
 from manager_api.core.fleet import Fleet, Json
-from manager_api.core.placement import Placer
+from manager_api.core.placement import Placer, Taken
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 
@@ -45,7 +45,7 @@ def _cannot_restart(fleet: Fleet, deployment: str) -> str | None:
     stored = [fleet.allocations.get(brief["id"]) for brief in status["allocations"]]
     if not stored or any(each is None or each.data["wanted"] != "running" for each in stored):
         return "it ended too long ago, and was collected"
-    return Placer(fleet, {}).shortage([each.data for each in stored if each is not None])
+    return Placer(fleet, Taken()).shortage([each.data for each in stored if each is not None])
 
 
 def _caught_up(allocation: Json, data: Json, status: Json, *, behind: bool) -> Json | None:

@@ -4,7 +4,7 @@ from manager_api.core.actions import Json, Place, Refuse
 from manager_api.core.fleet import Fleet
 from manager_api.core.layout import Part, parts
 from manager_api.core.merge import is_part, running_already
-from manager_api.core.placement import Need, Placer, Refused, Taken
+from manager_api.core.placement import Chosen, Need, Placer, Refused, Request, Taken
 from store.keys import version_field
 from store.model.lifecycle import Deployment
 from store.model.spec import GroupSpec
@@ -31,12 +31,20 @@ def decide(fleet: Fleet, deployment: str, taken: Taken) -> Place | Refuse | None
                 alloc_id = f"{deployment}.{len(allocations)}"
                 runs = already.get(alloc_id)
                 kept = runs if runs is not None and is_part(runs[1], part) else None
-                node = kept[0] if kept is not None else placer.place(part)
-                if isinstance(node, Refused):
-                    if any(not fleet.states[each].settled for each in node.nodes):
+                asked = Request(deployment=deployment, group=group, index=index, part=part)
+                found = Chosen(kept[0], {}, "it ran there") if kept is not None else placer.place(asked)
+                if isinstance(found, Refused):
+                    if any(not fleet.states[each].settled for each in found.nodes):
                         return None
-                    return _refuse(deployment, stored.rev, group, node)
-                allocations[alloc_id] = _allocation(fleet, deployment, group, index, (number, part), node)
+                    return _refuse(deployment, stored.rev, group, found)
+                allocations[alloc_id] = _allocation(
+                    fleet, deployment, group, index, (number, part), found.node
+                )
+                allocations[alloc_id] |= {
+                    key: each
+                    for key, each in (("ports", found.ports), ("published", list(found.published)))
+                    if each
+                }
                 if kept is not None:
                     allocations[alloc_id]["generation"] = int(kept[1]["generation"])
     placer.keep()

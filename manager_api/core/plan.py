@@ -20,7 +20,7 @@ COLLECTED_AT_ONCE = 200
 def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> list[Action]:
     """What some deployments need, each for itself."""
     actions: list[Action] = []
-    taken: Taken = {}
+    taken = Taken()
     for deployment in by_age(fleet, deployments):
         if fleet.closed(deployment):
             continue
