@@ -31,7 +31,7 @@ def loads(raw: bytes, where: str = "record") -> Json:
         raise BadRecord(f"{where} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadRecord(f"{where} is not a JSON object")
-    if raw.count(b"{") + raw.count(b"[") > MOST_NESTED and _too_deep(value):
+    if len(raw) > 2 * MOST_NESTED and raw.count(b"{") + raw.count(b"[") > MOST_NESTED and _too_deep(value):
         raise BadRecord(f"{where} is nested too deeply")
     return value
 

@@ -11,6 +11,11 @@ ALLOCATIONS = "allocations"
 NODES = "nodes"
 NODES_STATUS = "nodes:status"
 
+CONTROLS = "controls"
+"""What people decide for the fleet as a whole: `brake` counts how often it was released."""
+CONTROLS_STATUS = "controls:status"
+"""What the leader says of it: `brake`, since when and why it holds."""
+
 CLAIMS = "claims"
 """What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""
 

@@ -10,7 +10,7 @@ from manager_api.controller.sweep import MOST_ANSWERS, Sweep
 from manager_api.core.retention import Retention
 from store.clock import Clock
 from store.errors import EpochChanged, Fenced, StoreEmpty, StoreError, Unavailable
-from store.keys import NODES_STATUS, TEMPLATES
+from store.keys import TEMPLATES
 from store.kv.store import Store
 
 log = logging.getLogger("controller")
@@ -65,7 +65,7 @@ class Caretaker:
         self._mirror.dirty_deployments |= retiring
         fleet.retiring = retiring
         self._executor.perform(self._retention.collect(fleet, now))
-        self._executor.perform(self._sweep.revisions((*MIRRORED, TEMPLATES, NODES_STATUS)))
+        self._executor.perform(self._sweep.revisions((*MIRRORED, TEMPLATES)))
         fleet.prune()
 
     def _sweep_some(self) -> None:

@@ -123,7 +123,7 @@ class History:
         Raises:
             HistoryLost: they are; lead anew, which judges it.
         """
-        ahead, mirror.ahead = mirror.ahead, set()
+        ahead = mirror.take_ahead()
         if not ahead:
             return
         meta = self._store.meta()

@@ -1,10 +1,12 @@
 """The controller's loop: campaign, read everything, then plan and write until fenced or cut off."""
 
 import contextlib
+import gc
 import logging
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from math import inf
 
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
@@ -12,11 +14,10 @@ from manager_api.controller.hearing import Hearing
 from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
+from manager_api.controller.planner import Planner
 from manager_api.controller.tenders import tenders
-from manager_api.core.moment import Moment
-from manager_api.core.plan import by_age, plan_deployments, plan_nodes
+from manager_api.core.bar import bar_of
 from store.backoff import Backoff
-from store.batches import batches
 from store.clock import Clock
 from store.codec import read_record
 from store.errors import BadRecord, Compacted, Fenced, StoreError, Unsupported
@@ -35,12 +36,12 @@ TICK = 0.25
 """Seconds between looks at the heartbeats that are due."""
 SLICES = 4
 """Every heartbeat is looked at once in so many ticks."""
-FULL_ROUND = 5.0
-"""Seconds between plans over everything."""
+PLAN_FOR = 0.1
+"""Seconds of planning after which we look who else wants something."""
+NOTED_EVERY = 5.0
+"""Seconds between notes of how far history has gone."""
 HOUSEKEEPING = 15.0
 """Seconds between compaction, a look at who the server is, and a check of memory against the store."""
-DEPLOYMENTS_AT_ONCE, NODES_AT_ONCE = 16, 500
-"""What is planned and written between two renewals of the lease."""
 LOG_KEPT = 10_000
 """Revisions that stay in the change log for watchers."""
 STANDBY = 0.2
@@ -109,11 +110,12 @@ class Controller:
         self._presence.grace()
         self._regrant()
         before, mirror = self.mirror, self._reflect()
-        rev = mirror.load()
-        if self._history.settle(mirror, before.fleet if before is not None else None, token):
-            mirror = self._reflect()
+        with _many_objects():
             rev = mirror.load()
-        self.mirror = mirror
+            if self._history.settle(mirror, before.fleet if before is not None else None, token):
+                mirror = self._reflect()
+                rev = mirror.load()
+            self.mirror, before = mirror, None
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
         executor = Executor(self._store, mirror, token)
         self._caretaker = Caretaker(self._store, mirror, executor, self._clock, self._election.campaign)
@@ -129,7 +131,7 @@ class Controller:
         """Another server knows no node users: all agents wait for them, so they come before all else."""
         if Server(self._store.client).run_id() == self._run_id:
             return
-        barred = self._store.values(NODES_STATUS)
+        barred = {node for node, raw in self._store.values(NODES_STATUS).items() if bar_of(raw)}
         secrets = {}
         for node, raw in self._store.values(NODES).items():
             with contextlib.suppress(BadRecord, KeyError):
@@ -140,12 +142,15 @@ class Controller:
         return Mirror(self._store, self._clock, self._election.campaign, self._presence)
 
     def _rounds(self, mirror: Mirror, executor: Executor, inbox: Inbox) -> None:
+        planner = Planner(mirror, executor, self._clock, self._election.campaign)
         now = self._clock.now()
-        next_look, next_full, next_housekeeping = now + TICK, now + FULL_ROUND, now
+        next_look, next_note, next_housekeeping = now + TICK, now + NOTED_EVERY, now
+        verifying: Iterator[None] = iter(())
         while not self._stop.is_set():
             self._election.campaign()
-            self._plan(mirror, executor)
-            mail = inbox.take(max(0.0, next_look - self._clock.now()))
+            planner.work(PLAN_FOR)
+            due = -inf if planner.busy else min(next_look, mirror.agenda.next())
+            mail = inbox.take(max(0.0, due - self._clock.now()))
             mirror.awaken(self._clock.now())
             self._read(mirror, mail)
             now = self._clock.now()
@@ -154,13 +159,15 @@ class Controller:
                 mirror.look(mirror.next_slice(SLICES))
                 self._caretaker.glance()
                 self._history.check(mirror)
-            if now >= next_full:
-                next_full = now + FULL_ROUND
-                mirror.everything_moved()
+                planner.routine()
+                next(verifying, None)
+            if now >= next_note:
+                next_note = now + NOTED_EVERY
                 self._history.remember()
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING
                 self._housekeeping(mirror)
+                verifying = mirror.verifying()
 
     def _read(self, mirror: Mirror, mail: Mail) -> None:
         if mail.trouble is not None:
@@ -170,23 +177,8 @@ class Controller:
         if hinted:
             mirror.look(hinted)
 
-    def _plan(self, mirror: Mirror, executor: Executor) -> None:
-        """Deployments first: what they decide moves nodes, which are planned right after."""
-        while mirror.dirty_deployments or mirror.dirty_nodes:
-            deployments, mirror.dirty_deployments = mirror.dirty_deployments, set()
-            for batch in batches(by_age(mirror.fleet, deployments), DEPLOYMENTS_AT_ONCE):
-                executor.perform(
-                    plan_deployments(mirror.fleet, Moment(self._clock.wall(), self._clock.now()), batch)
-                )
-                self._election.campaign()
-            nodes, mirror.dirty_nodes = mirror.dirty_nodes, set()
-            for batch in batches(sorted(nodes), NODES_AT_ONCE):
-                executor.perform(plan_nodes(mirror.fleet, batch))
-                self._election.campaign()
-
     def _housekeeping(self, mirror: Mirror) -> None:
         self._store.compact(self._store.seen - LOG_KEPT)
-        mirror.verify()
         self._caretaker.round()
         if Server(self._store.client).run_id() != self._run_id:
             self._server_changed(mirror)
@@ -213,3 +205,19 @@ class Controller:
             self._users.spread(secrets, self._election.campaign)
         except Unsupported as error:
             log.warning("%s: every node can read every key", error)
+
+
+@contextlib.contextmanager
+def _many_objects() -> Iterator[None]:
+    """A fleet comes into memory to stay there: looking through it for garbage would only take time.
+
+    A quarter of the time in which it is read, and, while we lead, pauses of half a second and more.
+    """
+    gc.unfreeze()
+    gc.collect()  # what we knew when we led last
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()

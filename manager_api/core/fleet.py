@@ -82,6 +82,9 @@ class Fleet:
         self.allocations: dict[str, Stored] = {}
         self.nodes: dict[str, Stored] = {}
         self.claims: dict[str, Stored] = {}
+        self.controls: dict[str, Stored] = {}
+        self.controls_status: dict[str, Stored] = {}
+        self.nodes_status: dict[str, Stored] = {}
         self.unreadable: set[tuple[str, str]] = set()
         """Records (collection, field) that are there and cannot be read: not to be taken for absent."""
         self.states: dict[str, NodeState] = defaultdict(NodeState)
@@ -94,6 +97,16 @@ class Fleet:
         """Ports that are taken, by node: number to the allocations that have it, stopped ones included."""
         self.due: dict[str, float] = {}
         """When (steady seconds) deployments are to be planned again, whatever happens until then."""
+        self.ordered: dict[str, tuple[int, float]] = {}
+        """Allocations: their generation, and since when (steady seconds) this leader knows it wanted."""
+        self.undecided: set[str] = set()
+        """Deployments that have no status."""
+        self.hungry: set[str] = set()
+        """Deployments that miss allocations, or wait for room: more of it is news for them."""
+        self.everywhere: set[str] = set()
+        """Deployments that want one on each node: every node is news for them."""
+        self.peered: set[str] = set()
+        """Deployments whose tasks depend on other groups: where these are is news for their nodes."""
         self.retiring: set[str] = set()
         """Ended deployments whose time is over; see `manager_api.core.retention`."""
         self._counted: dict[str, tuple[str, int, float]] = {}
@@ -131,7 +144,8 @@ class Fleet:
 
     def put_allocation(self, alloc_id: str, stored: Stored) -> None:
         """Add or replace an allocation."""
-        self.drop_allocation(alloc_id)
+        if alloc_id in self.allocations:
+            self.drop_allocation(alloc_id)
         self.allocations[alloc_id] = stored
         self.of_deployment[stored.data["deployment"]].add(alloc_id)
         self.on_node[stored.data["node"]].add(alloc_id)
@@ -148,6 +162,7 @@ class Fleet:
     def prune(self) -> None:
         """Forget the empty places that records leave in the indexes."""
         self.doubtful &= self.deployments.keys()
+        self.peered &= self.deployments.keys()
         for name in self.due.keys() - self.deployments.keys():
             del self.due[name]
         for claims in (self.claims_of, self.claims_on):

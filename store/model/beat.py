@@ -1,6 +1,7 @@
 """What nodes say of themselves, checked: a node that talks nonsense must harm nobody but itself."""
 
 from collections.abc import Mapping
+from operator import is_
 from typing import Any
 
 from store.errors import BadRecord
@@ -38,37 +39,41 @@ def heartbeat(raw: Mapping[str, Any]) -> Json:
     return found
 
 
-def actual(raw: Mapping[str, Any]) -> Json:
-    """An `actual` entry whose parts have the types that planning relies on.
+def actual(raw: Json) -> Json:
+    """An `actual` entry whose parts have the types that planning relies on: `raw` itself where it has.
 
     Raises:
         BadRecord: one of them has not.
     """
-    for name in ("rev", "generation"):
-        _number(name, raw.get(name, 0))
+    rev, generation, tasks = raw.get("rev", 0), raw.get("generation", 0), raw.get("tasks", [])
+    _number("rev", rev)
+    _number("generation", generation)
     if not isinstance(raw.get("note"), str | None):
         raise BadRecord("actual: note is not a text")
-    tasks = raw.get("tasks", [])
-    if not isinstance(tasks, list) or not all(
-        isinstance(task, dict) and isinstance(task.get("name"), str) for task in tasks
-    ):
+    if type(tasks) is not list:
         raise BadRecord("actual: tasks are not a list of named ones")
-    generation = raw.get("generation", 0)
     rows = [_task(task) for task in tasks]
-    return {**raw, "rev": int(raw.get("rev", 0)), "generation": generation, "tasks": rows}
+    if type(rev) is int and "rev" in raw and "generation" in raw and all(map(is_, rows, tasks)):
+        return raw
+    return {**raw, "rev": int(rev), "generation": generation, "tasks": rows}
 
 
-def _task(task: Json) -> Json:
+def _task(task: Any) -> Json:
     """A task's row that fits a status beside those of other nodes."""
-    found = task
+    if type(task) is not dict or type(task.get("name")) is not str:
+        raise BadRecord("actual: tasks are not a list of named ones")
+    found: Json = task
     for name in _TEXTS:
         text = task.get(name)
-        if not isinstance(text, str | None):
+        if text is None:
+            continue
+        if type(text) is not str:
             raise BadRecord(f"actual: {name} of a task is not a text")
-        if text is not None and len(text) > MOST_TEXT:
+        if len(text) > MOST_TEXT:
             found = {**found, name: f"{text[:MOST_TEXT]}…"}
     for name in _FIGURES:
-        if not isinstance(task.get(name), int | float | None):
+        value = task.get(name)
+        if value is not None and not isinstance(value, int | float):
             raise BadRecord(f"actual: {name} of a task is not a number")
     limits = task.get("limits")
     if limits is not None and not (isinstance(limits, dict) and len(str(limits)) <= MOST_TEXT):
@@ -77,5 +82,5 @@ def _task(task: Json) -> Json:
 
 
 def _number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+    if (type(value) is not int and type(value) is not float) or not 0 <= value <= MOST:
         raise BadRecord(f"{name} is not a number from 0 to 2^52")

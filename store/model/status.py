@@ -6,6 +6,7 @@ from typing import Any
 from store.model.lifecycle import TASK_ENDED, Deployment, Task
 
 _UP = frozenset({Task.RUNNING, Task.COMPLETED})
+_WELL = frozenset({None, "none", "healthy"})
 _TROUBLED = frozenset({Task.FAILED, Task.LOST, Task.BACKOFF, Task.EXITED, Task.STOPPED})
 
 
@@ -29,8 +30,10 @@ def _state(text: object) -> Task:
 def is_up(actual: Mapping[str, Any]) -> bool:
     """Whether each task of an allocation runs and is well, or has completed, by what its node says."""
     tasks = actual.get("tasks", ())
-    well = all(each.get("health") in (None, "none", "healthy") for each in tasks)
-    return bool(tasks) and well and _UP.issuperset(task_states(actual))
+    for task in tasks:
+        if task.get("state") not in _UP or task.get("health") not in _WELL:
+            return False
+    return bool(tasks)
 
 
 def ended(states: Iterable[Task]) -> bool:

@@ -127,8 +127,9 @@ def test_the_lease_is_renewed_while_a_large_fleet_is_read(fake_store, clock, mon
     mirror = mirror_module.Mirror(fake_store, clock, lambda: renewals.append(len(mirror.fleet.states)))
     mirror.load()
     assert renewals == [0, 2, 4]  # before each part, not after all of it
+    renewals.clear()
     mirror.verify()
-    assert len(renewals) == 6
+    assert len(renewals) == len(mirror_module.MIRRORED) + 3
 
 
 def test_a_full_disk_ends_no_leadership(fake_store, clock, tmp_path, monkeypatch, caplog):

@@ -1,0 +1,224 @@
+"""Takes records into a fleet, and puts on the agenda what they move."""
+
+import logging
+from collections.abc import Callable
+from sys import intern
+
+from manager_api.controller.agenda import Agenda
+from manager_api.core.fleet import Fleet, Stored
+from store.clock import Clock
+from store.codec import read_record
+from store.errors import BadRecord
+from store.keys import (
+    ALLOCATIONS,
+    CLAIMS,
+    CONTROLS,
+    CONTROLS_STATUS,
+    DEPLOYMENTS,
+    NODES,
+    NODES_STATUS,
+    STATUS,
+    VERSIONS,
+)
+from store.kv.api import Record
+from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
+from store.model.placing import ALL
+
+log = logging.getLogger("controller")
+
+SHARED = ("deployment", "template", "group", "node", "uid", "wanted")
+"""Texts that many allocations have in common: each is kept once."""
+FEW = 400
+"""Allocations of a deployment whose nodes are all planned when its status changes."""
+
+
+class Intake:
+    """Puts records where they belong, one at a time; `forget` is told of nodes that are removed."""
+
+    def __init__(self, fleet: Fleet, agenda: Agenda, clock: Clock, forget: Callable[[str], None]) -> None:
+        self._fleet = fleet
+        self._forget = forget
+        self._agenda = agenda
+        self._clock = clock
+        self._now: tuple[int, float] = (0, 0.0)
+        self._unreadable: set[tuple[str, str, int]] = set()
+        self._puts = {
+            DEPLOYMENTS: self._put_deployment, STATUS: self._put_status, VERSIONS: self._put_version,
+            ALLOCATIONS: self._put_allocation, NODES: self._put_node, CLAIMS: self._put_claim,
+            NODES_STATUS: self._put_node_status, CONTROLS: self._put_control,
+            CONTROLS_STATUS: self._put_controls_status,
+        }  # fmt: skip
+        self.collections = {
+            DEPLOYMENTS: fleet.deployments, STATUS: fleet.status, VERSIONS: fleet.versions,
+            ALLOCATIONS: fleet.allocations, NODES: fleet.nodes, CLAIMS: fleet.claims,
+            NODES_STATUS: fleet.nodes_status, CONTROLS: fleet.controls,
+            CONTROLS_STATUS: fleet.controls_status,
+        }  # fmt: skip
+        """What is known, by the collection's name."""
+
+    def known_rev(self, collection: str, field: str) -> int:
+        """The revision of a record as it is known; -1 when it is not."""
+        stored = self.collections[collection].get(field)
+        return stored.rev if stored else -1
+
+    def is_unreadable(self, collection: str, field: str, rev: int) -> bool:
+        """Whether this very record was tried, and could not be read."""
+        return (collection, field, rev) in self._unreadable
+
+    def take(self, collection: str, field: str, record: Record | None) -> None:
+        """A record as it lies in the store, or None: it is not there."""
+        try:
+            stored = None
+            if record is not None:
+                stored = Stored(read_record(record.value, f"{collection}/{field}"), record.rev)
+            self.put(collection, field, stored)
+            if self._fleet.unreadable:
+                self._fleet.unreadable.discard((collection, field))
+        except (AttributeError, BadRecord, KeyError, TypeError, ValueError) as error:
+            # Unreadable is not empty: what we knew of it stays, and nothing is planned on it.
+            log.error("%s/%s cannot be read and is left alone: %r", collection, field, error)
+            self._unreadable.add((collection, field, record.rev if record else 0))
+            self._fleet.unreadable.add((collection, field))
+
+    def put(self, collection: str, field: str, stored: Stored | None) -> None:
+        """A record that was read, or written by ourselves."""
+        self._puts[collection](field, stored)
+
+    # -- one for each collection
+
+    def _put_version(self, field: str, stored: Stored | None) -> None:
+        _set(self._fleet.versions, field, stored)
+
+    def _put_deployment(self, name: str, stored: Stored | None) -> None:
+        _set(self._fleet.deployments, name, stored)
+        self._agenda.deployments.add(name)
+        self._sort(name)
+
+    def _put_status(self, name: str, stored: Stored | None) -> None:
+        fleet, agenda = self._fleet, self._agenda
+        over = _is_over(fleet.status.get(name)), _is_over(stored)
+        _set(fleet.status, name, stored)
+        agenda.deployments.add(name)
+        fleet.recount(name)
+        # Tombstones wait for the status to be recorded.
+        allocations = fleet.of_deployment.get(name, ())
+        everywhere = over[0] != over[1] or len(allocations) <= FEW
+        for each in allocations:
+            data = fleet.allocations[each].data
+            if everywhere or data["wanted"] != "running":
+                agenda.nodes.add(data["node"])
+        self._sort(name)
+        if over[1] and allocations:
+            agenda.room()
+
+    def _sort(self, name: str) -> None:
+        """Whom it concerns that there is room, or a node."""
+        fleet = self._fleet
+        stored, status = fleet.deployments.get(name), fleet.status.get(name)
+        lives = stored is not None and not _is_over(status)
+        _mark(fleet.undecided, name, there=stored is not None and status is None)
+        _mark(fleet.hungry, name, there=lives and _is_hungry(stored, status))
+        _mark(fleet.everywhere, name, there=lives and self._is_everywhere(stored, status))
+
+    def _is_everywhere(self, stored: Stored | None, status: Stored | None) -> bool:
+        """Whether it wants one on each node; so it counts, too, as long as that cannot be told."""
+        if stored is None or stored.data.get("wanted") != "running":
+            return False
+        newest = stored.data.get("version")
+        release = status.data.get("release") if status is not None else None
+        numbers = {newest, release.get("version", newest) if isinstance(release, dict) else newest}
+        fields = [f"{number}:{stored.data.get('template')}" for number in numbers]
+        return any(self._has_all(field) for field in fields)
+
+    def _has_all(self, field: str) -> bool:
+        version = self._fleet.versions.get(field)
+        try:
+            return version is None or any(
+                group.get("count") == ALL for group in version.data["body"]["task_groups"]
+            )
+        except (AttributeError, KeyError, TypeError):
+            return True
+
+    def _put_allocation(self, alloc_id: str, stored: Stored | None) -> None:
+        fleet, agenda = self._fleet, self._agenda
+        old = fleet.allocations.get(alloc_id)
+        if stored is not None:
+            data = stored.data
+            for name in SHARED:
+                text = data.get(name)
+                if type(text) is str:
+                    data[name] = intern(text)
+            fleet.put_allocation(alloc_id, stored)
+            self._order(alloc_id, int(data["generation"]))
+        else:
+            fleet.drop_allocation(alloc_id)
+            fleet.ordered.pop(alloc_id, None)
+        for each in (old, stored):
+            if each is not None:
+                deployment = each.data["deployment"]
+                agenda.deployments.add(deployment)
+                agenda.nodes.add(each.data["node"])
+                if deployment in fleet.peered:
+                    agenda.peers_moved(deployment)
+        if old is not None and (stored is None or stored.data["wanted"] != "running"):
+            agenda.room()
+
+    def _order(self, alloc_id: str, generation: int) -> None:
+        known = self._fleet.ordered.get(alloc_id)
+        if known is not None and known[0] == generation:
+            return
+        now = self._clock.now()
+        if self._now != (generation, now):
+            self._now = (generation, now)  # many are ordered at one moment, and share it
+        self._fleet.ordered[alloc_id] = self._now
+
+    def _put_node(self, node: str, stored: Stored | None) -> None:
+        _set(self._fleet.nodes, node, stored)
+        if stored is None:
+            self._forget(node)
+        self._agenda.reported(node)
+        self._agenda.another_fleet()
+
+    def _put_claim(self, claim_id: str, stored: Stored | None) -> None:
+        for claim in (self._fleet.claims.get(claim_id), stored):
+            if claim is not None:
+                self._agenda.deployments.add(claim.data["order"]["deployment"])
+                self._agenda.nodes.add(claim.data["node"])
+        self._fleet.put_claim(claim_id, stored)
+
+    def _put_node_status(self, node: str, stored: Stored | None) -> None:
+        _set(self._fleet.nodes_status, node, stored)
+        self._agenda.reported(node)
+
+    def _put_control(self, name: str, stored: Stored | None) -> None:
+        """Somebody decided something for all: whoever may have waited for that is planned."""
+        _set(self._fleet.controls, name, stored)
+        for node, state in self._fleet.states.items():
+            if not state.online:
+                self._agenda.reported(node)
+        self._agenda.room()
+
+    def _put_controls_status(self, name: str, stored: Stored | None) -> None:
+        _set(self._fleet.controls_status, name, stored)
+
+
+def _set(records: dict[str, Stored], field: str, stored: Stored | None) -> None:
+    if stored is not None:
+        records[field] = stored
+    else:
+        records.pop(field, None)
+
+
+def _mark(names: set[str], name: str, *, there: bool) -> None:
+    (names.add if there else names.discard)(name)
+
+
+def _is_over(status: Stored | None) -> bool:
+    return status is not None and status.data.get("status") in DEPLOYMENT_ENDED
+
+
+def _is_hungry(stored: Stored | None, status: Stored | None) -> bool:
+    if stored is None or status is None:
+        return False
+    waits = bool(stored.data.get("wait")) and status.data.get("status") == Deployment.PENDING
+    return waits or bool(status.data.get("missing"))
