@@ -1,13 +1,13 @@
 """Whether one node can take an allocation, and how good it would be."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from manager_api.core import eligible as meant
 from manager_api.core import ports
 from manager_api.core.candidates import Key
 from manager_api.core.capacity import Need
-from manager_api.core.fleet import Fleet, Reserved
-from manager_api.core.ledger import Ledger, is_live
+from manager_api.core.fleet import Fleet
+from manager_api.core.ledger import Ledger, Taken, is_live
 from manager_api.core.requests import Request
 
 
@@ -17,8 +17,16 @@ class Want:
 
     need: Need
     ports: ports.Wanted
-    able: set[str] = field(default_factory=set)
-    """Nodes that nothing speaks against but what is taken of them: that alone changes while placing."""
+    able: set[str]
+    """Nodes that nothing speaks against but what is taken of them: that alone changes in a round."""
+
+    @classmethod
+    def of(cls, request: Request, taken: Taken) -> "Want":
+        """What a request wants. Those of one kind share what is known of nodes."""
+        placement, need = request.group.policy.placement, Need.of(request.part)
+        labels = tuple(sorted(placement.labels.items()))
+        kind = placement.node, placement.group, labels, need.features, bool(need.memory)
+        return cls(need, ports.Wanted.of(request.part), taken.able(kind))
 
 
 class Judge:
@@ -37,7 +45,8 @@ class Judge:
                 return why
             if not stays:
                 want.able.add(node)
-        return self._no_room(request, want, node) or self._key(request, node)
+        why = self.crowded(request, node) or self.taken_port(request, want, node)
+        return why or self._lack(request, want.need, node) or self._key(request, node)
 
     def _unable(self, request: Request, want: Want, node: str, *, stays: bool) -> str | None:
         """What speaks against a node however little is taken of it.
@@ -62,22 +71,16 @@ class Judge:
             return "is offline"
         return f"is frozen: {state.beat['frozen']}" if state.beat.get("frozen") else None
 
-    def _no_room(self, request: Request, want: Want, node: str) -> str | None:
-        """What a node has too little of, by now, or None."""
-        return (
-            self.crowded(request, node)
-            or self.taken_port(request, want, node)
-            or self._lack(request, want.need, node)
-        )
-
     def _lack(self, request: Request, need: Need, node: str) -> str | None:
         if not need.memory and not need.cpus:
             return None
+        host, reserved = self._ledger.host(node), self._ledger.reserved(node)
+        if not request.free:
+            return host.lack(reserved, need.memory, need.cpus)
         memory, cpus = self._freed(request, node)
-        reserved = self._ledger.reserved(node)
-        left = Reserved(reserved.memory - memory, reserved.cpus - cpus)
+        left = reserved[0] - memory, reserved[1] - cpus
         # What takes no more than it had is not refused for what others use by now.
-        return self._ledger.host(node).lack(
+        return host.lack(
             left, need.memory if need.memory > memory else 0, need.cpus if need.cpus > cpus else 0.0
         )
 

@@ -48,8 +48,8 @@ def sacrifice(ledger: Ledger, node: str, need: Need, priority: int, deployment: 
     None of the deployment that asks is among them.
     """
     host, reserved = ledger.host(node), ledger.reserved(node)
-    memory = reserved.memory + need.memory - host.capacity if need.memory else 0
-    cpus = reserved.cpus + need.cpus - host.cpus - TOLERANCE if need.cpus else 0.0
+    memory = reserved[0] + need.memory - host.capacity if need.memory else 0
+    cpus = reserved[1] + need.cpus - host.cpus - TOLERANCE if need.cpus else 0.0
     chosen: list[_Victim] = []
     for each in _lower(ledger, node, priority, deployment):
         if memory <= 0 and cpus <= 0:
