@@ -171,8 +171,13 @@ class Placer:
         """The node that gives up least for it, if there is one and it may be asked to."""
         if not request.preempt:
             return None
-        possible = self._sacrifices(request, pool)
-        best = min((each for node, each in possible.items() if node not in request.avoid), default=None)
+        possible = dict(self._sacrifices(request, pool))
+        for node in self._judge.freed_nodes(request):  # these need not give up as much
+            possible.pop(node, None)
+            found = self._sacrifice(request, pool, node)
+            if found is not None:
+                possible[node] = found
+        best = min((each for node, each in possible.items() if self._may(request, pool, node)), default=None)
         return None if best is None else self._instead(request, pool, best)
 
     def _sacrifices(self, request: Request, pool: _Pool) -> dict[str, preemption.Sacrifice]:
@@ -184,7 +189,7 @@ class Placer:
             nodes = {node for node, _, _ in log[pool.seen :]} & pool.want.able
         pool.seen = len(log)
         plain = replace(request, avoid=frozenset(), free=frozenset(), node=None)
-        for node in sorted(nodes if pool.pinned is None else nodes.intersection(pool.pinned)):
+        for node in sorted(nodes):
             found = self._sacrifice(plain, pool, node)
             pool.sacrifices.pop(node, None)
             if found is not None:
@@ -192,9 +197,15 @@ class Placer:
         return pool.sacrifices
 
     def _sacrifice(self, request: Request, pool: _Pool, node: str) -> preemption.Sacrifice | None:
-        if self._judge.crowded(request, node) or self._judge.taken_port(request, pool.want, node):
+        judge, want = self._judge, pool.want
+        if (
+            judge.unable(request, want, node)
+            or judge.crowded(request, node)
+            or judge.taken_port(request, want, node)
+        ):
             return None
-        return preemption.sacrifice(self._ledger, node, pool.want.need, request.priority, request.deployment)
+        missing = judge.missing(request, want.need, node)
+        return preemption.sacrifice(self._ledger, node, missing, request.priority, request.deployment)
 
     def _instead(self, request: Request, pool: _Pool, found: preemption.Sacrifice) -> Chosen:
         self._ledger.release(found.victims)
@@ -210,7 +221,7 @@ class Placer:
         why = self.refusal(node, request)
         if why is None:
             return self._take(request, pool, node, "it is meant for this node")
-        if request.preempt and node in pool.want.able and self._may(request, pool, node):
+        if request.preempt and self._may(request, pool, node):
             found = self._sacrifice(request, pool, node)
             if found is not None:
                 return self._instead(request, pool, found)
