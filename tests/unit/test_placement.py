@@ -586,3 +586,31 @@ def test_binpack_meets_on_the_same_nodes_of_a_large_fleet():
 def test_a_need_is_that_of_all_tasks():
     group = a_group(reserving("1G", 0.5, "x"), reserving("2G", 0.25, "y", ports={"a": 0}))
     assert Need.of(parts(group)[0]) == Need(3 * GB, 0.75, frozenset({"process", "ports"}))
+
+
+def test_the_ports_of_one_allocation_differ(monkeypatch):
+    from manager_api.core import ports
+
+    monkeypatch.setattr(ports, "SIZE", 3)
+    fleet = nodes(a_fleet(), "a")
+    (found,) = place(fleet, with_ports(x=0, y=0, fixed=20001))
+    assert sorted(found.ports["t"].values()) == [20000, 20001, 20002]
+
+
+def test_nobody_has_to_go_who_need_not():
+    fleet = a_crowd()
+    fleet.states["b"].online = False
+    put(fleet, "small.0", "a", memory=GB, template="low")
+    put(fleet, "large.0", "a", memory=6 * GB, template="mid")
+    (found,) = place(fleet, a_group(reserving("6G")), priority=60, preempt=True)
+    assert found.victims == ("large.0",), "the less important one alone is not enough, the other one is"
+
+
+def test_the_order_in_which_nodes_became_known_decides_nothing():
+    fleet = a_large_fleet()
+    other = a_large_fleet(0)
+    for node in reversed(fleet.nodes):
+        other.nodes[node], other.states[node] = fleet.nodes[node], fleet.states[node]
+    for deployment in ("d1", "d2", "d3"):
+        first, second = (place(each, a_group(), 3, deployment=deployment) for each in (fleet, other))
+        assert first == second
