@@ -6,8 +6,10 @@ import threading
 
 from agentd import fallback
 from agentd.core import obey
+from agentd.core.contact import Contact
+from agentd.core.draft import Observed
 from agentd.core.obey import Offer
-from agentd.core.plan import Observed, Plan, plan
+from agentd.core.plan import Plan, plan
 from agentd.core.runs import Run, Views
 from agentd.driver import Driver, KeeperGone
 from agentd.executor import Executor
@@ -16,6 +18,7 @@ from agentd.fallback import Sampler
 from agentd.identity import Identity
 from agentd.keeper.proc import boot_id
 from agentd.launch import Launcher
+from agentd.lifeline import Lifeline
 from agentd.logbook import Logbook
 from agentd.memory import Memory
 from agentd.orderbook import Orderbook
@@ -70,6 +73,7 @@ class Brain:
         self._speaking = False
         self._boot = boot_id()
         self.driver = Driver(settings.data_dir, self.kick, self._probed)
+        self.lifeline = Lifeline(self.driver, clock, self.kick)
         self._executor = Executor(self.driver, launcher, clock)
         self._wellbeing = Wellbeing(self.driver, launcher, clock, self.kick)
         self._reporter = Reporter(self._executor, launcher, identity)
@@ -91,6 +95,7 @@ class Brain:
             self._offer = offer
             self._kicked = True
             self._condition.notify()
+        self.lifeline.offered()
 
     def _probed(self, run: str, code: int | None, error: str | None) -> None:
         self._wellbeing.executed(run, code, error)
@@ -149,6 +154,7 @@ class Brain:
             self._kicked = False
 
     def _round(self) -> float | None:
+        looked = self.lifeline.look()
         with self._condition:
             offer, self._offer = self._offer, None
         self._retry_at = None
@@ -161,21 +167,24 @@ class Brain:
         if self.driver.outlived():
             self.driver.connect()
         self._runs = self.driver.runs()
+        contact = self.lifeline.contact(looked, current=self._book.current)
+        self.lifeline.renew(contact, self._book.desired, self._runs)
         self._wellbeing.settle()
         self._logbook.watch(self._book.desired)
         keep = self._book.orders.entries.keys() if self._book.obeyed else None
         if keep is not None and self._clock.now() >= self._next_sweep:  # before a start makes something new
             self._next_sweep = self._clock.now() + SWEEP_EVERY
             self._executor.sweep({*keep, *(run.alloc for run in self._runs)}, self._runs)
-        seen, sample_at = self._observe()
+        seen, sample_at = self._observe(contact)
         planned = plan(self._book.desired, seen, self._clock.now(), keep=keep)
         again = self._executor.perform(planned.actions)
         self._wellbeing.watch(planned, self._book.desired)
         self._report(planned)
-        times = [each for each in (planned.wake_at, again, self._retry_at, sample_at) if each is not None]
-        return min(times) if times else None
+        switch_at = self.lifeline.wake_at(contact, self._book.desired, self._runs)
+        times = (planned.wake_at, again, self._retry_at, sample_at, switch_at)
+        return min((each for each in times if each is not None), default=None)
 
-    def _observe(self) -> tuple[Observed, float | None]:
+    def _observe(self, contact: Contact) -> tuple[Observed, float | None]:
         """What is so on this node, and when to look again at what no kernel limits."""
         unlimited = self._executor.without_groups(self._runs, self._book.specs)
         now = self._clock.now()
@@ -186,6 +195,7 @@ class Brain:
             limited=self._executor.limited,
             excess=self._sampler.look(unlimited, now),
             views=self._views,
+            contact=contact,
         )
         return seen, now + fallback.EVERY if unlimited else None
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,18 @@ class Driver:
     def expire(self, run: str, deadline: float | None) -> None:
         """Have the run stopped at `deadline` (seconds since boot), brain or no brain; None: never."""
         self._ask({"verb": "expire", "id": run, "deadline": deadline})
+
+    def expire_all(self, deadlines: Mapping[str, float | None]) -> None:
+        """`expire` for many runs; all are asked for before the first answer is waited for.
+
+        Raises:
+            KeeperError: the keeper has no such switches, or not all could be moved.
+        """
+        if self.protocol < 2:
+            raise KeeperError("the keeper is of an older release")
+        asked = [self._begin({"verb": "expire", "id": run, "deadline": at}) for run, at in deadlines.items()]
+        for number in asked:
+            self.finish(number)
 
     def probe(self, name: str, order: dict[str, Any], timeout: float) -> None:
         """Run a short command; `on_probe(name, code, error)` is called when it ended."""

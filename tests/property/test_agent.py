@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agentd.core.actions import Forget, Kill, Limit, Start, Stop
+from agentd.core.draft import Observed
 from agentd.core.health import Health, HealthView
-from agentd.core.plan import Observed, plan
+from agentd.core.plan import plan
 from store.model.lifecycle import TASK_ENDED, Task
 from tests.builders import BOOT, a_run, a_task, an_alloc
 
