@@ -168,7 +168,7 @@ class Brain:
             self.driver.connect()
         self._runs = self.driver.runs()
         contact = self.lifeline.contact(looked, current=self._book.current)
-        self.lifeline.renew(contact, self._book.desired, self._runs)
+        switch_at = self.lifeline.renew(contact, self._book.desired, self._runs)
         self._wellbeing.settle()
         self._logbook.watch(self._book.desired)
         keep = self._book.orders.entries.keys() if self._book.obeyed else None
@@ -180,7 +180,6 @@ class Brain:
         again = self._executor.perform(planned.actions)
         self._wellbeing.watch(planned, self._book.desired)
         self._report(planned)
-        switch_at = self.lifeline.wake_at(contact, self._book.desired, self._runs)
         times = (planned.wake_at, again, self._retry_at, sample_at, switch_at)
         return min((each for each in times if each is not None), default=None)
 

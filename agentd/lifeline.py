@@ -5,7 +5,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from agentd.core.contact import RENEW_BEHIND, Contact
+from agentd.core.contact import Contact
 from agentd.core.runs import Run
 from agentd.driver import Driver, KeeperError
 from store.clock import Clock
@@ -57,15 +57,15 @@ class Lifeline:
                 self._gap = self._acked - acked
             return Contact(acked, self._gap)
 
-    def renew(self, contact: Contact, desired: Mapping[str, AllocSpec], runs: Iterable[Run]) -> None:
-        """Put every switch where it belongs.
+    def renew(self, contact: Contact, desired: Mapping[str, AllocSpec], runs: Iterable[Run]) -> float | None:
+        """Put every switch where it belongs; when to look again although nothing was heard.
 
         Raises:
             KeeperGone: there is no keeper.
         """
         now = self._clock.now()
         moves: dict[str, float | None] = {}
-        matters: list[float] = []
+        matters, times = [], []
         for run in runs:
             alloc = desired.get(run.alloc)
             if alloc is None or not run.live or (alloc.stop_after is None and run.deadline is None):
@@ -74,25 +74,15 @@ class Lifeline:
             if where != run.deadline:
                 moves[run.id] = where
             if alloc.stop_after is not None and where is not None:
-                matters.append(where - alloc.stop_after * (1 - RENEW_BEHIND))
+                matters.append(contact.matters_from(where, alloc.stop_after, now))
+                times.append(contact.look_again(where, alloc.stop_after, now))
         if any(contact.refusal(alloc, now) for alloc in desired.values()):
             matters.append(-math.inf)
         with self._lock:
             self._matters_from = min(matters, default=None)
         if moves:
             self._move(moves)
-
-    def wake_at(
-        self, contact: Contact, desired: Mapping[str, AllocSpec], runs: Iterable[Run]
-    ) -> float | None:
-        """When switches are to be looked at again although nothing was heard."""
-        times = []
-        for run in runs:
-            alloc = desired.get(run.alloc)
-            if alloc is not None and run.live and alloc.stop_after is not None:
-                at = contact.look_again(run, alloc.stop_after)
-                times += [at] if at is not None else []
-        return min(times, default=None)
+        return min((at for at in times if at is not None), default=None)
 
     def _move(self, moves: Mapping[str, float | None]) -> None:
         try:

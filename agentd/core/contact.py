@@ -67,11 +67,16 @@ class Contact:
         moves = behind >= stop_after * RENEW_BEHIND or (behind > 0 and near <= stop_after * RENEW_NEAR)
         return promised if moves else run.deadline
 
-    def look_again(self, run: Run, stop_after: float) -> float | None:
-        """When a switch is due that was left where it was; None: it is where it belongs."""
-        if self.acked is None or run.deadline is None or run.deadline >= self.acked + stop_after:
-            return None
-        return run.deadline - stop_after * RENEW_NEAR
+    def look_again(self, deadline: float, stop_after: float, now: float) -> float | None:
+        """When a switch has to be looked at again although nothing was heard; None: that time is over."""
+        at = deadline - stop_after * RENEW_NEAR
+        return at if at > now else None
+
+    def matters_from(self, deadline: float, stop_after: float, now: float) -> float:
+        """When a heartbeat must have been sent for it to move a switch at once."""
+        if self.look_again(deadline, stop_after, now) is None:
+            return -math.inf
+        return deadline - stop_after * (1 - RENEW_BEHIND)
 
 
 def cut_off(stop_after: float) -> str:

@@ -164,8 +164,7 @@ def lifeline(clock):
 
 def renewed(lifeline, alloc, *runs, current=True):
     contact = lifeline.contact(lifeline.look(), current=current)
-    lifeline.renew(contact, {alloc.id: alloc}, runs)
-    return contact
+    return lifeline.renew(contact, {alloc.id: alloc}, runs)
 
 
 def test_a_switch_is_set_moved_in_steps_and_taken_away(lifeline, clock):
@@ -202,13 +201,16 @@ def test_work_that_waits_for_the_store_is_woken_by_the_first_heartbeat(lifeline)
 
 def test_what_is_promised_is_used_to_the_end_when_heartbeats_stop(lifeline, clock):
     lifeline.heard(1005.0, known=True)
-    contact = lifeline.contact(lifeline.look(), current=True)
     run = a_run(deadline=1030.0)
-    assert lifeline.wake_at(contact, {"d.0": tied()}, [run]) == 1015.0
+    assert renewed(lifeline, tied(), run) == 1015.0
+    assert lifeline.keeper.moved == []
     clock.advance(15)
-    renewed(lifeline, tied(), run)
+    assert renewed(lifeline, tied(), run) == 1020.0
     assert lifeline.keeper.moved == [{run.id: 1035.0}]
-    assert lifeline.wake_at(contact, {"d.0": tied()}, [a_run(deadline=1035.0)]) is None
+    clock.advance(5)
+    assert renewed(lifeline, tied(), a_run(deadline=1035.0)) is None
+    lifeline.heard(1005.1, known=True)
+    assert len(lifeline.kicks) == 1, "so near the end, any heartbeat matters"
 
 
 def test_the_gap_is_over_once_the_store_s_orders_are_obeyed(lifeline):
