@@ -22,10 +22,7 @@ def held(numbers: Iterable[int]) -> str | None:
 
 
 def _is_free(number: int) -> bool:
-    """Whether a server that asks for SO_REUSEADDR, as all do, would get the port; of IPv4 and of IPv6.
-
-    Connections that wait for their time to be over (TIME_WAIT) are in nobody's way then.
-    """
+    """Whether nobody has the port, of IPv4 and of IPv6, as a server that asks for SO_REUSEADDR finds out."""
     for family in FAMILIES:
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -39,10 +36,16 @@ def _is_free(number: int) -> bool:
                 sock.bind(("", number))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
-                    return False
+                    return _only_wait(number)
                 if error.errno == errno.EACCES:  # not ours to try, though perhaps the task's
                     return not any(each.status == psutil.CONN_LISTEN for each in _sockets(number))
     return True
+
+
+def _only_wait(number: int) -> bool:
+    """Whether what is in the way are ended connections that wait for their time to be over: nobody's."""
+    found = _sockets(number)
+    return bool(found) and all(each.status == psutil.CONN_TIME_WAIT for each in found)
 
 
 def _holder(number: int) -> str:
