@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from store.kv.connection import connect
 from tests.conftest import eventually, need
 from tests.e2e.conftest import PYTHON, UNANSWERED, Cluster
 
@@ -168,6 +169,15 @@ class Fleet(Cluster):
                 return answer["tasks"]
         return []
 
+    def client(self):
+        home = self.db.with_name(self.db.name + ".d")
+        url = f"redis://{self.net.address}:{(home / 'port').read_text()}/0"
+        return connect(url, name="test", password=(home / "password").read_text())
+
+    def stored(self, collection, field):
+        """A record as it lies in the store."""
+        return self._inside.submit(lambda: self.client().hget(f"muster:{collection}", field)).result()
+
     # -- hands
 
     def partition(self, node):
@@ -224,6 +234,13 @@ def lives(pid):
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+def words_of(pid):
+    """The command line of a process; empty once it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).cmdline()
+    return []
 
 
 def may_make_namespaces():
