@@ -1,5 +1,6 @@
 """Cables pulled and put back, with real programs: what holds without anything being placed anew."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def test_a_partition_is_seen_and_heals_and_the_task_runs_through_it(fleet):
     fleet.partition("web-1")
     eventually(lambda: fleet.offline("web-1"))
     assert not fleet.offline("web-2")
+    assert json.loads(fleet.stored("nodes", "web-1"))["addresses"] == ["10.88.0.10"]
     assert lives(before[0])
     fleet.heal("web-1")
     eventually(lambda: fleet.online("web-1"), 40)
