@@ -86,6 +86,7 @@ def _run(settings: AgentSettings) -> int:
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )
     brain.uplink.spread = joiner.spread
+    brain.uplink.on_contact = lambda sent, known: brain.lifeline.heard(sent, known=known)
     brain.uplink.describe = lambda: facts.facts(about)
     log_server = LogServer(launcher.logs, clock, brain.over)
     brain.uplink.on_asks = log_server.take

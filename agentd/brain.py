@@ -6,8 +6,10 @@ import threading
 
 from agentd import fallback
 from agentd.core import obey
-from agentd.core.obey import Frozen, Offer, Orders
-from agentd.core.plan import Observed, Plan, plan
+from agentd.core.contact import Contact
+from agentd.core.draft import Observed
+from agentd.core.obey import Offer
+from agentd.core.plan import Plan, plan
 from agentd.core.runs import Run, Views
 from agentd.driver import Driver, KeeperGone
 from agentd.executor import Executor
@@ -16,8 +18,10 @@ from agentd.fallback import Sampler
 from agentd.identity import Identity
 from agentd.keeper.proc import boot_id
 from agentd.launch import Launcher
+from agentd.lifeline import Lifeline
 from agentd.logbook import Logbook
 from agentd.memory import Memory
+from agentd.orderbook import Orderbook
 from agentd.report import Json, Outbox
 from agentd.reporter import Reporter
 from agentd.settings import AgentSettings
@@ -26,7 +30,6 @@ from agentd.usage import Usage
 from agentd.wellbeing import Wellbeing
 from store.clock import Clock
 from store.errors import Claimed
-from store.model.spec import AllocSpec, TaskSpec
 from store.version import VERSION
 
 log = logging.getLogger("agent")
@@ -52,7 +55,6 @@ class Brain:
     ) -> None:
         self._settings = settings
         self._identity = identity
-        self._memory = memory
         self._clock = clock
         self._hostname = hostname
         self._condition = threading.Condition()
@@ -62,20 +64,16 @@ class Brain:
         self._instance = secrets.token_hex(8)
         self._started = clock.wall()
         self._load = Load(str(settings.data_dir), clock)
-        self._orders: Orders = Orders()
-        self._desired: dict[str, AllocSpec] = {}
-        self._specs: dict[tuple[str, str], tuple[AllocSpec, TaskSpec]] = {}
-        self._oddities: dict[str, str] = {}
-        self._frozen: str | None = None
+        self._book = Orderbook(memory, identity.uid)
         self._runs: list[Run] = []
         self._entries: dict[str, Json] = {}
         self._outbox = Outbox()
         self._next_sweep = 0.0
         self._retry_at: float | None = None
-        self._obeyed = False
         self._speaking = False
         self._boot = boot_id()
         self.driver = Driver(settings.data_dir, self.kick, self._probed)
+        self.lifeline = Lifeline(self.driver, clock, self.kick)
         self._executor = Executor(self.driver, launcher, clock)
         self._wellbeing = Wellbeing(self.driver, launcher, clock, self.kick)
         self._reporter = Reporter(self._executor, launcher, identity)
@@ -97,6 +95,7 @@ class Brain:
             self._offer = offer
             self._kicked = True
             self._condition.notify()
+        self.lifeline.offered()
 
     def _probed(self, run: str, code: int | None, error: str | None) -> None:
         self._wellbeing.executed(run, code, error)
@@ -113,7 +112,7 @@ class Brain:
             Claimed: at the first contact, the node id belonged to another living agent.
             KeeperGone: there is no keeper, and none can be started.
         """
-        self._take_orders(self._memory.recall())
+        self._book.recall()
         self.driver.connect()
         while not self._stopping:
             if self.uplink is not None and self.uplink.refused is not None:
@@ -155,6 +154,7 @@ class Brain:
             self._kicked = False
 
     def _round(self) -> float | None:
+        looked = self.lifeline.look()
         with self._condition:
             offer, self._offer = self._offer, None
         self._retry_at = None
@@ -167,23 +167,25 @@ class Brain:
         if self.driver.outlived():
             self.driver.connect()
         self._runs = self.driver.runs()
+        contact = self.lifeline.contact(looked, current=self._book.current)
+        switch_at = self.lifeline.renew(contact, self._book.desired, self._runs)
         self._wellbeing.settle()
-        self._logbook.watch(self._desired)
-        keep = self._orders.entries.keys() if self._obeyed else None
+        self._logbook.watch(self._book.desired)
+        keep = self._book.orders.entries.keys() if self._book.obeyed else None
         if keep is not None and self._clock.now() >= self._next_sweep:  # before a start makes something new
             self._next_sweep = self._clock.now() + SWEEP_EVERY
             self._executor.sweep({*keep, *(run.alloc for run in self._runs)}, self._runs)
-        seen, sample_at = self._observe()
-        planned = plan(self._desired, seen, self._clock.now(), keep=keep)
+        seen, sample_at = self._observe(contact)
+        planned = plan(self._book.desired, seen, self._clock.now(), keep=keep)
         again = self._executor.perform(planned.actions)
-        self._wellbeing.watch(planned, self._desired)
+        self._wellbeing.watch(planned, self._book.desired)
         self._report(planned)
-        times = [each for each in (planned.wake_at, again, self._retry_at, sample_at) if each is not None]
-        return min(times) if times else None
+        times = (planned.wake_at, again, self._retry_at, sample_at, switch_at)
+        return min((each for each in times if each is not None), default=None)
 
-    def _observe(self) -> tuple[Observed, float | None]:
+    def _observe(self, contact: Contact) -> tuple[Observed, float | None]:
         """What is so on this node, and when to look again at what no kernel limits."""
-        unlimited = self._executor.without_groups(self._runs, self._specs)
+        unlimited = self._executor.without_groups(self._runs, self._book.specs)
         now = self._clock.now()
         seen = Observed(
             runs=self._runs,
@@ -192,47 +194,24 @@ class Brain:
             limited=self._executor.limited,
             excess=self._sampler.look(unlimited, now),
             views=self._views,
+            contact=contact,
         )
         return seen, now + fallback.EVERY if unlimited else None
 
     def over(self, alloc_id: str, name: str, generation: int) -> bool:
         """Whether a task has ended for good, in this generation or a later one, as far as is known here."""
         entry = self._entries.get(alloc_id)
-        return self._logbook.over(entry, alloc_id, name, generation, obeyed=self._obeyed)
+        return self._logbook.over(entry, alloc_id, name, generation, obeyed=self._book.obeyed)
 
     def _consider(self, offer: Offer) -> None:
-        verdict = obey.consider(offer, self._orders, self._identity.uid)
-        if isinstance(verdict, Frozen):
-            if verdict.reason != self._frozen:
-                log.warning("frozen: %s; everything keeps running", verdict.reason)
-                self._freeze(verdict.reason)
-            return
-        if verdict.orders != self._orders:
-            try:
-                self._memory.remember(verdict.orders)
-            except OSError as error:
-                self._again(offer)
-                if self._frozen is None:
-                    log.error("frozen: orders cannot be written to disk: %s", error)
-                    self._freeze(f"orders cannot be written to disk: {error.strerror}")
-                return
-            if self._orders.entries.keys() - verdict.orders.entries.keys():
-                self._next_sweep = 0.0
-            self._take_orders(verdict.orders)
-        self._obeyed = True
-        for alloc_id in verdict.oddities.keys() - self._oddities.keys():
-            log.warning("%s: %s", alloc_id, verdict.oddities[alloc_id])
-        self._oddities = dict(verdict.oddities)
-        if self._frozen:
-            log.info("no longer frozen: obeying revision %d of epoch %s", offer.rev, offer.epoch)
-            self._freeze(None)
-
-    def _take_orders(self, orders: Orders) -> None:
-        self._orders = orders
-        self._desired = obey.allocations(orders)
-        self._specs = {
-            (alloc.id, task.name): (alloc, task) for alloc in self._desired.values() for task in alloc.tasks
-        }
+        book = self._book
+        entries, frozen = book.orders.entries.keys(), book.frozen
+        if not book.consider(offer):
+            self._again(offer)
+        if entries - book.orders.entries.keys():
+            self._next_sweep = 0.0
+        if book.frozen != frozen and self.uplink is not None:
+            self.uplink.beat_soon()
 
     def _again(self, offer: Offer) -> None:
         """Consider an offer once more in a while, unless a newer one comes."""
@@ -240,13 +219,9 @@ class Brain:
             self._offer = self._offer or offer
         self._retry_at = self._clock.now() + RETRY_AFTER
 
-    def _freeze(self, reason: str | None) -> None:
-        self._frozen = reason
-        if self.uplink is not None:
-            self.uplink.beat_soon()
-
     def _report(self, planned: Plan) -> None:
-        self._entries = self._reporter.entries(planned, self._desired, self._orders, self._oddities)
+        book = self._book
+        self._entries = self._reporter.entries(planned, book.desired, book.orders, book.oddities)
         if self.uplink is not None:
             self.uplink.publish(self._outbox.changes(self._entries))
 
@@ -254,7 +229,7 @@ class Brain:
     def frozen(self) -> str | None:
         """Why nothing new is obeyed, or None."""
         trouble = self.uplink.trouble if self.uplink is not None else None
-        return self._frozen or trouble
+        return self._book.frozen or trouble
 
     def heartbeat(self) -> Json:
         """What travels in every heartbeat, but for `actual_seq`."""
@@ -269,9 +244,9 @@ class Brain:
             "time": self._clock.wall(),
             "interval": self._settings.interval,
             "ttl": self._settings.ttl,
-            "epoch": self._orders.epoch,
-            "rev": self._orders.rev,
-            "frozen": self._frozen,
+            "epoch": self._book.orders.epoch,
+            "rev": self._book.orders.rev,
+            "frozen": self._book.frozen,
             "running": sum(run.live for run in runs),
             "unclaimed": self._unclaimed(),
             "tasks": self._usage.sample(runs, self._clock.now()),
@@ -279,8 +254,8 @@ class Brain:
         }
 
     def _unclaimed(self) -> list[str]:
-        ordered = self._orders.entries
-        return obey.unclaimed((run.alloc for run in self._runs if run.live), ordered, self._oddities)
+        ordered = self._book.orders.entries
+        return obey.unclaimed((run.alloc for run in self._runs if run.live), ordered, self._book.oddities)
 
     def view(self) -> Json:
         """The node's own view, for its local port."""
@@ -290,8 +265,8 @@ class Brain:
             "version": VERSION,
             "node": self._identity.node,
             "uid": self._identity.uid,
-            "epoch": self._orders.epoch,
-            "rev": self._orders.rev,
+            "epoch": self._book.orders.epoch,
+            "rev": self._book.orders.rev,
             "keeper_pid": self.driver.pid,
             "guard_pid": self.driver.guard,
             "unclaimed": self._unclaimed(),

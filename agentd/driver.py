@@ -3,16 +3,15 @@
 import contextlib
 import json
 import logging
-import os
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agentd import calling
 from agentd.core.runs import Run
 from agentd.keeper import version
 
@@ -22,7 +21,6 @@ CONNECT_WITHIN = 10.0
 ANSWER_WITHIN = 10.0
 PROTOCOLS = (1, 2)
 """Keepers' protocols that this brain can speak."""
-PROGRAM = [sys.executable, "-I", "-S", str(Path(__file__).resolve().parent / "keeper")]
 
 
 class KeeperGone(Exception):
@@ -87,12 +85,12 @@ class Driver:
 
     def _upgrade(self) -> None:
         """Let the keeper and its guard become our code, keeping their children."""
-        check = subprocess.run([*PROGRAM, "--check"], capture_output=True, timeout=ANSWER_WITHIN, check=False)
-        if check.returncode != 0:
-            log.error("the keeper is not upgraded: %s", check.stderr.decode(errors="replace")[-500:])
+        trouble = calling.check(ANSWER_WITHIN)
+        if trouble is not None:
+            log.error("the keeper is not upgraded: %s", trouble)
             return
         try:
-            self._ask({"verb": "upgrade", "program": PROGRAM})
+            self._ask({"verb": "upgrade", "program": calling.PROGRAM})
         except KeeperError as error:
             log.error("the keeper is not upgraded: %s", error)
         except KeeperGone:  # as it should be: what comes next is the new one
@@ -105,7 +103,7 @@ class Driver:
         pause = 0.01
         started: subprocess.Popen[bytes] | None = None
         while time.monotonic() < deadline:
-            sock = self._try_connect()
+            sock = calling.knock(self._directory)
             if sock is not None and self._greet(sock):
                 return True
             if sock is None and not start:
@@ -113,7 +111,7 @@ class Driver:
             if sock is None and (started is None or started.poll() is not None):
                 if started is not None:  # it ended at once: a full disk, say
                     pause = min(pause * 4, 1.0)
-                started = self._start()
+                started = calling.start(self._directory)
             time.sleep(pause)
         raise KeeperGone(f"no keeper came up in {self._directory}; see keeper.log there")
 
@@ -185,6 +183,18 @@ class Driver:
         """Have the run stopped at `deadline` (seconds since boot), brain or no brain; None: never."""
         self._ask({"verb": "expire", "id": run, "deadline": deadline})
 
+    def expire_all(self, deadlines: Mapping[str, float | None]) -> None:
+        """`expire` for many runs; all are asked for before the first answer is waited for.
+
+        Raises:
+            KeeperError: the keeper has no such switches, or not all could be moved.
+        """
+        if self.protocol < 2:
+            raise KeeperError("the keeper is of an older release")
+        asked = [self._begin({"verb": "expire", "id": run, "deadline": at}) for run, at in deadlines.items()]
+        for number in asked:
+            self.finish(number)
+
     def probe(self, name: str, order: dict[str, Any], timeout: float) -> None:
         """Run a short command; `on_probe(name, code, error)` is called when it ended."""
         self._ask({"verb": "probe", "id": name, "order": order, "timeout": timeout})
@@ -204,29 +214,6 @@ class Driver:
     def wait_gone(self, seconds: float) -> bool:
         """Whether the keeper ended within so many seconds."""
         return self._gone.wait(seconds)
-
-    def _try_connect(self) -> socket.socket | None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:  # by descriptor: the path itself may be too long for a socket's
-            sock.connect(f"/proc/self/fd/{fd}/keeper.sock")
-        except (FileNotFoundError, ConnectionRefusedError):
-            sock.close()
-            return None
-        finally:
-            os.close(fd)
-        return sock
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        with (self._directory / "keeper.log").open("ab") as out:
-            return subprocess.Popen(
-                [*PROGRAM, str(self._directory)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                cwd="/",
-            )
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         return self.finish(self._begin(message))

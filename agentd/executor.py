@@ -1,14 +1,16 @@
 """Carries out the plan on the keeper; one failure never holds up another task."""
 
+import dataclasses
 import logging
 import shutil
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from agentd import ports, told
 from agentd.cgroups.groups import GroupError, effective, limit
 from agentd.core.actions import Action, Forget, Kill, Limit, Start, Stop
-from agentd.core.runs import MAIN, Run
+from agentd.core.runs import MAIN, POST_STOP, Run
 from agentd.driver import Driver, KeeperError, KeeperGone
 from agentd.launch import Launcher
 from agentd.sentences import CannotStart
@@ -21,7 +23,9 @@ log = logging.getLogger("agent")
 
 RETRY_AFTER = 1.0
 """Seconds until an order that the keeper could not carry out (a full disk) is tried again."""
-OF_OLD_KEEPERS = frozenset({"process", "user", "ulimits", "depends_on", "logs", "duration", "health"})
+OF_OLD_KEEPERS = frozenset(
+    {"process", "user", "ulimits", "depends_on", "logs", "duration", "health", "ports"}
+)
 """What a keeper of the last release can do."""
 LOGS_KEPT = 7 * 86400.0
 Json = dict[str, Any]
@@ -107,26 +111,34 @@ class Executor:
             return retry
         log.info("start %s: %s", action.run, action.reason)
         alloc, task = action.alloc, action.task
-        if self._driver.protocol < 2 and task.features - OF_OLD_KEEPERS:
+        beyond = task.features - OF_OLD_KEEPERS or action.deadline is not None
+        if self._driver.protocol < 2 and beyond:
             raise KeeperError("the keeper is of an older release, and is replaced once its tasks have ended")
-        run: Json = {
-            "id": action.run,
-            "alloc": alloc.id,
-            "task": task.name if action.role == MAIN else f"{task.name}:{action.role}",
-            "generation": alloc.generation,
-            "attempt": action.attempt,
-            "role": action.role,
-        }
+        held = self._held_port(action)
+        if held is not None:
+            log.warning("%s is not started: %s", action.run, held)
+            self._refuse(dataclasses.replace(action, role=MAIN), held)
+            return None
         try:
-            order = {"run": run, **self._launcher.order(alloc, task, action.run, action.role)}
+            order = self._launcher.order(alloc, task, action.run, action.role)
         except CannotStart as error:
             log.error("%s cannot be started: %s", action.run, error)
-            self._driver.refuse(run, str(error))
-            self._held.pop(action.run, None)
+            self._refuse(action, str(error))
             return None
+        order |= {"run": _record(action), "deadline": action.deadline}
         fault("brain.spawn.before")
         self._begun.append((action, self._driver.begin_spawn(order)))
         return None
+
+    def _refuse(self, action: Start, why: str) -> None:
+        self._driver.refuse(_record(action), why)
+        self._held.pop(action.run, None)
+
+    def _held_port(self, action: Start) -> str | None:
+        """Which port of the task somebody else has, and who; a container's engine finds out by itself."""
+        if action.role == POST_STOP or action.task.container is not None:
+            return None
+        return ports.held(told.ports_of(action.alloc, action.task).values())
 
     def _finish(self, action: Start | Stop, number: int) -> None:
         self._driver.finish(number)
@@ -215,6 +227,19 @@ class Executor:
         if desk is not None:
             wanted = {desk.name(run.alloc, run.task) for run in runs if run.live}
             desk.sweep(wanted)
+
+
+def _record(action: Start) -> Json:
+    """A run as the keeper is told of it."""
+    task = action.task.name
+    return {
+        "id": action.run,
+        "alloc": action.alloc.id,
+        "task": task if action.role == MAIN else f"{task}:{action.role}",
+        "generation": action.alloc.generation,
+        "attempt": action.attempt,
+        "role": action.role,
+    }
 
 
 def _sampled(limits: Limits) -> Json:

@@ -10,8 +10,8 @@ from store.clock import Clock
 from store.version import VERSION
 
 FEATURES = (
-    "depends_on", "duration", "health", "hooks", "limits", "logs", "presence", "process", "restart",
-    "ulimits", "umask", "user",
+    "depends_on", "disconnect", "duration", "health", "hooks", "limits", "logs", "peers", "ports",
+    "presence", "process", "restart", "ulimits", "umask", "user",
 )  # fmt: skip
 """What this agent claims; it is never sent what it does not."""
 

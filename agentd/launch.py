@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agentd import fallback, sentences
+from agentd import fallback, sentences, told
 from agentd.cgroups.groups import GroupError, Groups
 from agentd.containers.desk import Desk
 from agentd.core.runs import MAIN, Run
@@ -65,11 +65,11 @@ class Launcher:
         order["stop_signal"], order["grace"] = int(signal.Signals[task.stop.signal]), task.stop.timeout
         return order
 
-    def filled(self, alloc: AllocSpec, check: HealthCheck) -> HealthCheck:
+    def filled(self, alloc: AllocSpec, task: TaskSpec, check: HealthCheck) -> HealthCheck:
         """A health check with its `${…}` filled in; an exec probe's are filled in when it is run."""
         if "${" not in check.target + (check.body or ""):
             return check
-        values = self._values(alloc)
+        values = self._values(alloc, task)
         body = fill(check.body, values) if check.body is not None else None
         return dataclasses.replace(check, target=fill(check.target, values), body=body)
 
@@ -85,13 +85,14 @@ class Launcher:
             CannotStart: it cannot be run.
         """
         if task.container is not None and self.desk is not None:
-            order = self.desk.probe(alloc, task, argv)
+            values = self._values(alloc, task)
+            order = self.desk.probe(alloc, task, [fill(word, values) for word in argv])
         else:
             order = self._order(alloc, task, argv, run.id)
         return {**order, "stdout": os.devnull, "stderr": os.devnull, "cgroups": list(run.cgroups)}
 
     def _order(self, alloc: AllocSpec, task: TaskSpec, words: Sequence[str], run: str) -> dict[str, Any]:
-        values = self._values(alloc)
+        values = self._values(alloc, task)
         user = user_of(task.user)
         home = self._directory(alloc, task, user)
         env = self._environment(alloc, task, user, values)
@@ -122,7 +123,7 @@ class Launcher:
     def _container(self, alloc: AllocSpec, task: TaskSpec, run: str) -> dict[str, Any]:
         if self.desk is None:
             raise CannotStart("this node has no container engine that answers: neither podman nor docker")
-        values = self._values(alloc)
+        values = self._values(alloc, task)
         self._directory(alloc, task, None)
         if task.user is not None:
             (self.allocs / alloc.id).chmod(0o1777)
@@ -144,7 +145,7 @@ class Launcher:
         """The part of a task's limits that no control group of this agent holds."""
         return self.groups.unheld(limits) if self.groups is not None else limits
 
-    def _values(self, alloc: AllocSpec) -> dict[str, str]:
+    def _values(self, alloc: AllocSpec, task: TaskSpec) -> dict[str, str]:
         """What `${…}` is filled in with."""
         return {
             "node.id": self._identity.node,
@@ -153,6 +154,7 @@ class Launcher:
             "alloc.id": alloc.id,
             "alloc.index": str(alloc.index),
             "alloc.dir": str(self.allocs / alloc.id),
+            **told.variables(alloc, task),
         }
 
     def _environment(
@@ -176,6 +178,7 @@ class Launcher:
             "MUSTER_ALLOC_INDEX": str(alloc.index),
             "MUSTER_ALLOC_DIR": values["alloc.dir"],
             "MUSTER_TASK": task.name,
+            **told.environment(alloc, task),
         }
 
     def _directory(self, alloc: AllocSpec, task: TaskSpec, user: pwd.struct_passwd | None) -> Path:
@@ -204,7 +207,7 @@ class Launcher:
         if task.container is not None:
             return run.error or ""
         words = {"pre_start": task.pre_start, "post_stop": task.post_stop}.get(run.role, task.argv)
-        values = self._values(alloc)
+        values = self._values(alloc, task)
         program = fill(words[0], values)
         search = task.env.get("PATH", DEFAULT_PATH)
         path = sentences.find(program, search) or program

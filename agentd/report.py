@@ -27,6 +27,8 @@ def entry(
         "v": 1,
         "generation": alloc.generation,
         "wanted": alloc.wanted,
+        "group": alloc.group,
+        "index": alloc.index,
         "rev": alloc.rev,
         "epoch": epoch,
         "uid": uid,
@@ -45,7 +47,9 @@ def unread(why: str, *, epoch: str, uid: str) -> Json:
     return {**record, "tasks": [], "note": why}
 
 
-def task_row(view: TaskView, reason: str, limits: Json | None = None) -> Json:
+def task_row(
+    view: TaskView, reason: str, limits: Json | None = None, ports: Mapping[str, int] | None = None
+) -> Json:
     """One task of an entry; `limits` are those that the kernel has, read back."""
     last = view.last
     row: Json = {
@@ -61,6 +65,8 @@ def task_row(view: TaskView, reason: str, limits: Json | None = None) -> Json:
     if view.spec.health is not None:
         row["health"] = view.health.state
         row["health_reason"] = view.health.reason
+    if ports:
+        row["ports"] = dict(ports)
     if limits is not None:
         row["limits"] = limits
     if last is not None and last.oom:

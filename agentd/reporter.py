@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from agentd.containers.outcome import explain
 from agentd.core.obey import UNCLAIMED, Orders
 from agentd.core.plan import Plan
-from agentd.core.runs import MAIN, TaskView, run_id
+from agentd.core.runs import MAIN, TaskView, is_port_held, run_id
 from agentd.executor import Executor
 from agentd.identity import Identity
 from agentd.launch import Launcher
 from agentd.report import Json, entry, task_row, unread
+from agentd.told import ports_of
 from store.model.spec import AllocSpec
 
 
@@ -64,7 +65,7 @@ class Reporter:
         desk = self._launcher.desk
         ended = view.spec.container is not None and last is not None and not last.live and not last.stop_at
         said = desk.outcome(last) if desk is not None and ended and last is not None else None
-        row = task_row(view, self._reason(alloc, view), limits)
+        row = task_row(view, self._reason(alloc, view), limits, ports_of(alloc, view.spec))
         if said is not None and last is not None:
             why = explain(view.spec, last.code, said)
             row["reason"] = f"{why}; {row['reason']}".removesuffix("; ") if why else row["reason"]
@@ -73,7 +74,7 @@ class Reporter:
 
     def _reason(self, alloc: AllocSpec, view: TaskView) -> str:
         last = view.last
-        if last is not None and last.state == "failed":
+        if last is not None and last.state == "failed" and not is_port_held(last):
             return self._launcher.explain(last, alloc, view.spec)
         if view.next is not None:
             waiting = run_id(alloc.id, view.spec.name, alloc.generation, view.attempt, view.next)

@@ -58,6 +58,8 @@ class Uplink:
         """What the node is; told at every beginning."""
         self.on_asks: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None
         """Is handed what readers of logs ask for."""
+        self.on_contact: Callable[[float, bool], None] = lambda *_: None
+        """Told when an acknowledged heartbeat was sent, and whether the store still wants what it offered."""
         self.spread: Callable[[], float] = lambda: 0.0
         """Seconds over which a fleet that lost its store comes back."""
         self._link: NodeLink | None = None
@@ -231,13 +233,16 @@ class Uplink:
             self._seq += 1
         if outbox or woken or self._clock.now() >= self._next_beat:
             fault("brain.beat.before")
+            sent = self._clock.now()
             pulse = link.beat(self._beat(), self._ttl_ms)
             fault("brain.beat.after")
             self._next_beat = self._clock.now() + self._interval
             self._check_twin(pulse)
+            where = pulse.epoch, pulse.rev, pulse.uid
+            self.on_contact(sent, where == self._seen)
             if outbox or self._seen is None:
                 link.hint()
-            self._look(link, pulse)
+            self._look(link, where)
             self._unlisted.look(pulse.epoch)
         self.trouble = None
 
@@ -255,12 +260,10 @@ class Uplink:
             self._standby = True
             raise Claimed("another agent with this identity is alive; waiting for it to go")
 
-    def _look(self, link: NodeLink, pulse: Pulse) -> None:
-        where = (pulse.epoch, pulse.rev, pulse.uid)
-        if where == self._seen:
-            return
-        self._on_offer(offer(link.fetch()))
-        self._seen = where
+    def _look(self, link: NodeLink, where: tuple[str, int, str]) -> None:
+        if where != self._seen:
+            self._on_offer(offer(link.fetch()))
+            self._seen = where
 
     def _beat(self) -> bytes:
         self._said = {**self._heartbeat(), "actual_seq": self._seq}

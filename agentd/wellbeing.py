@@ -59,7 +59,7 @@ class Wellbeing:
         """Probe what runs now, and start the commands of exec probes that are due."""
         patients = dict(_patients(planned, desired))
         wanted = {
-            key: self._launcher.filled(alloc, task.health)
+            key: self._launcher.filled(alloc, task, task.health)
             for key, (alloc, task, _) in patients.items()
             if task.health is not None
         }

@@ -45,7 +45,8 @@ class Desk:
         if container is None:
             raise CannotStart("it is no container")
         mounts = tuple(fill(mount, values) for mount in container.mounts)
-        container = dataclasses.replace(container, mounts=mounts)
+        ports = tuple(fill(port, values) for port in container.ports)
+        container = dataclasses.replace(container, mounts=mounts, ports=ports)
         filled = dataclasses.replace(
             task,
             argv=tuple(fill(word, values) for word in task.argv),

@@ -44,6 +44,8 @@ class Start:
     attempt: int
     reason: str
     role: str = MAIN
+    deadline: float | None = None
+    """When it is to be stopped unless that is put off, in seconds since boot; None: never."""
 
     @property
     def run(self) -> str:

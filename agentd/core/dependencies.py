@@ -5,15 +5,23 @@ from collections.abc import Iterable, Mapping
 from agentd.core.health import Health
 from agentd.core.runs import TaskView
 from store.model.lifecycle import TASK_ENDED, Task
-from store.model.spec import TaskSpec
+from store.model.spec import PeerState, TaskSpec
 
 
-def waits_for(spec: TaskSpec, views: Mapping[str, TaskView]) -> tuple[str, bool] | None:
-    """Why a task cannot start, and whether that is for good; None if it can."""
+def waits_for(
+    spec: TaskSpec, views: Mapping[str, TaskView], peers: Mapping[str, PeerState]
+) -> tuple[str, bool] | None:
+    """Why a task cannot start, and whether that is for good; None if it can.
+
+    What is no task of the allocation is a peer: a group of the deployment, wherever it runs.
+    """
     for name, condition in sorted(spec.depends_on.items()):
         other = views.get(name)
         if other is None:
-            return f"depends on {name}, which is not in this allocation", True
+            waiting = _waits_for_peer(name, peers.get(name))
+            if waiting is not None:
+                return waiting, False
+            continue
         if _holds(other, condition):
             continue
         if other.state in TASK_ENDED:
@@ -22,6 +30,13 @@ def waits_for(spec: TaskSpec, views: Mapping[str, TaskView]) -> tuple[str, bool]
         health = f", {other.health.state}" if condition == "healthy" and other.state is Task.RUNNING else ""
         return f"waits for {name} to be {condition}; it is {other.state}{health}", False
     return None
+
+
+def _waits_for_peer(key: str, peer: PeerState | None) -> str | None:
+    """Why a peer holds a task back; None: it does not. What it is now says nothing for good."""
+    if peer is None:
+        return f"waits to hear of {key}"
+    return None if peer.met else f"waits for {key}: {peer.reason}".removesuffix(": ")
 
 
 def _holds(other: TaskView, condition: str) -> bool:

@@ -2,36 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from agentd.core.actions import ORDER, Action, Forget, Kill, Limit, Start, Stop
 from agentd.core.dependencies import dependents, in_order, still_needed, waits_for
-from agentd.core.health import Health, HealthView
+from agentd.core.draft import KILL_AGAIN, STRANGERS, Draft, Observed, end, sever, stop
+from agentd.core.health import Health
 from agentd.core.restart import OVER, blamed, within
-from agentd.core.runs import HOOK_TIMEOUT, MAIN, POST_STOP, Run, TaskView, Views, view
+from agentd.core.runs import HOOK_TIMEOUT, MAIN, POST_STOP, Run, TaskView, view
 from store.model.lifecycle import TASK_ENDED, Task, TaskEvent, step
 from store.model.policies import Limits
 from store.model.spec import AllocSpec, TaskSpec
 
 OLDER = "waits for its older generation to end"
-KILL_AGAIN = 1.0
-"""Seconds between two SIGKILLs to a tree that is still there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """What is so on this node. Times are seconds since boot."""
-
-    runs: Collection[Run]
-    boot: str
-    health: Mapping[str, HealthView] = field(default_factory=dict)
-    """By run id."""
-    limited: Mapping[str, Limits] = field(default_factory=dict)
-    """The limits that runs have been given, as far as this brain knows."""
-    excess: Mapping[str, str] = field(default_factory=dict)
-    """Runs that use more than they may where no kernel enforces it, and what it is."""
-    views: Views = field(default_factory=Views)
-    """What was folded before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +24,6 @@ class Plan:
     actions: tuple[Action, ...]
     views: Mapping[str, tuple[TaskView, ...]]
     wake_at: float | None = None
-
-
-@dataclass(slots=True)
-class _Draft:
-    now: float
-    seen: Observed
-    actions: list[Action] = field(default_factory=list)
-    wake_at: float | None = None
-
-    def wake(self, at: float) -> None:
-        self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
 
 
 def plan(
@@ -64,7 +36,7 @@ def plan(
 
     Cut short after any action, the next plan finishes the work.
     """
-    draft = _Draft(now, seen)
+    draft = Draft(now, seen)
     seen.views.keep(desired.keys())
     by_alloc: dict[str, list[Run]] = defaultdict(list)
     for run in seen.runs:
@@ -82,8 +54,9 @@ def plan(
     return Plan(tuple(actions), views, draft.wake_at)
 
 
-def _allocation(draft: _Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskView, ...]:
+def _allocation(draft: Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskView, ...]:
     seen = draft.seen
+    sever(draft, alloc, runs)
     by_task: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.generation == alloc.generation:
@@ -108,7 +81,7 @@ def _allocation(draft: _Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskV
     return tuple(views[task.name] for task in alloc.tasks)
 
 
-def _replace_old(draft: _Draft, alloc: AllocSpec, old: list[Run]) -> bool:
+def _replace_old(draft: Draft, alloc: AllocSpec, old: list[Run]) -> bool:
     """Bring runs of older generations to their end, as an order to stop would; whether to wait for it."""
     by_generation: dict[int, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in old:
@@ -125,13 +98,13 @@ def _replace_old(draft: _Draft, alloc: AllocSpec, old: list[Run]) -> bool:
             _ending(draft, former, views[task.name], needed_by.get(task.name, ()), views)
         strangers = [run for name in by_task.keys() - views.keys() for run in by_task[name] if run.live]
         for run in strangers:
-            _end(draft, run, "SIGTERM", 10.0, "an older generation")
+            end(draft, run, *STRANGERS, "an older generation")
         held = held or bool(strangers) or any(each.busy for each in views.values())
     return held
 
 
 def _ending(
-    draft: _Draft, alloc: AllocSpec, task: TaskView, needed_by: Iterable[str], views: Mapping[str, TaskView]
+    draft: Draft, alloc: AllocSpec, task: TaskView, needed_by: Iterable[str], views: Mapping[str, TaskView]
 ) -> TaskView:
     """A task that is not wanted any more: it stops after those who need it."""
     if _sees_to_hooks(draft, alloc, task) or task.last is None or not task.last.live:
@@ -139,28 +112,30 @@ def _ending(
     needed = still_needed(needed_by, views) if task.last.stop_at is None else None
     if needed is not None:
         return replace(task, reason=f"stops after {needed}, which needs it")
-    _stop(draft, task.spec, task.last, "the allocation was stopped")
+    stop(draft, task.spec, task.last, "the allocation was stopped")
     return task
 
 
 def _task(
-    draft: _Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: bool
+    draft: Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: bool
 ) -> TaskView:
     if _sees_to_hooks(draft, alloc, task):
         return task
     if task.last is not None and task.last.live:
-        return _living(draft, task, task.last)
+        return task if task.last.id in draft.severed else _living(draft, task, task.last)
     return _due(draft, alloc, views, task, held=held)
 
 
-def _sees_to_hooks(draft: _Draft, alloc: AllocSpec, task: TaskView) -> bool:
+def _sees_to_hooks(draft: Draft, alloc: AllocSpec, task: TaskView) -> bool:
     """Whether a hook is under way or due: it comes before all else."""
     if task.next == POST_STOP and task.last is not None:
-        why = "its main run has ended"
-        draft.actions.append(Start(alloc, task.spec, task.last.attempt, why, POST_STOP))
+        if draft.seen.contact.refusal(alloc, draft.now) is None:
+            _start(draft, alloc, task, task.last.attempt, "its main run has ended")
         return True
     if task.hook is None:
         return False
+    if task.hook.id in draft.severed:
+        return True
     deadline = task.hook.started + HOOK_TIMEOUT
     if draft.now < deadline:
         draft.wake(deadline)
@@ -171,11 +146,11 @@ def _sees_to_hooks(draft: _Draft, alloc: AllocSpec, task: TaskView) -> bool:
     return True
 
 
-def _living(draft: _Draft, task: TaskView, run: Run) -> TaskView:
+def _living(draft: Draft, task: TaskView, run: Run) -> TaskView:
     """A run that is wanted: stop it if it is ill, over its time or its due; else see to its limits."""
     spec = task.spec
     if run.stop_at is not None:
-        _stop(draft, spec, run, "it was being stopped")
+        stop(draft, spec, run, "it was being stopped")
         return task
     if run.role != MAIN:
         return task
@@ -195,7 +170,7 @@ def _limits_differ(known: Limits | None, run: Run, spec: TaskSpec) -> bool:
     return known != spec.limits
 
 
-def _fault(draft: _Draft, task: TaskView, run: Run) -> str | None:
+def _fault(draft: Draft, task: TaskView, run: Run) -> str | None:
     """Why a run is not to go on, although it is wanted."""
     spec = task.spec
     if run.id in draft.seen.excess:
@@ -211,7 +186,7 @@ def _fault(draft: _Draft, task: TaskView, run: Run) -> str | None:
 
 
 def _due(
-    draft: _Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: bool
+    draft: Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: bool
 ) -> TaskView:
     """Start what is to be started, if nothing holds it back."""
     if task.next is None:
@@ -221,13 +196,23 @@ def _due(
         return task
     if held:
         return replace(task, reason=OLDER)
+    refused = draft.seen.contact.refusal(alloc, draft.now)
+    if refused is not None:
+        begun = task.state is Task.STARTING  # its pre_start hook is done
+        return replace(task, reason=refused) if begun else waiting_view(task, refused, over=False)
     if task.state is Task.PENDING or (task.last is not None and not blamed(task.last)):
-        waiting = waits_for(task.spec, views)
+        waiting = waits_for(task.spec, views, alloc.peers)
         if waiting is not None:
             return waiting_view(task, *waiting)
     why = "wanted" if task.last is None else task.reason or "its pre_start hook has done its work"
-    draft.actions.append(Start(alloc, task.spec, task.attempt, why, task.next))
+    _start(draft, alloc, task, task.attempt, why)
     return task
+
+
+def _start(draft: Draft, alloc: AllocSpec, task: TaskView, attempt: int, why: str) -> None:
+    """Start the run that is due, tied to the contact with the store if the allocation is."""
+    deadline = draft.seen.contact.deadline(alloc)
+    draft.actions.append(Start(alloc, task.spec, attempt, why, task.next or MAIN, deadline))
 
 
 def waiting_view(task: TaskView, reason: str, over: bool) -> TaskView:  # noqa: FBT001 - a pair taken apart
@@ -236,26 +221,8 @@ def waiting_view(task: TaskView, reason: str, over: bool) -> TaskView:  # noqa: 
     return replace(task, state=step(task.state, event), reason=reason, next=None, retry_at=None)
 
 
-def _stop(draft: _Draft, spec: TaskSpec, run: Run, reason: str) -> None:
-    _end(draft, run, spec.stop.signal, spec.stop.timeout, reason)
-
-
-def _end(draft: _Draft, run: Run, signal: str, timeout: float, reason: str) -> None:
-    """Signal, grace, SIGKILL: one step of it."""
-    if run.stop_at is None:
-        draft.actions.append(Stop(run.id, signal, reason))
-        draft.wake(draft.now + timeout)
-        return
-    deadline = run.stop_at + timeout
-    if draft.now < deadline:
-        draft.wake(deadline)
-        return
-    draft.actions.append(Kill(run.id, f"{reason}; still there after {timeout:g} s"))
-    draft.wake(draft.now + KILL_AGAIN)
-
-
 def _forget_old(
-    draft: _Draft,
+    draft: Draft,
     alloc: AllocSpec,
     old: list[Run],
     views: Iterable[TaskView],
@@ -271,7 +238,7 @@ def _forget_old(
         draft.actions.append(Forget(tuple(gone), f"they matter no more to {alloc.id}"))
 
 
-def _is_past(draft: _Draft, task: TaskView, run: Run) -> bool:
+def _is_past(draft: Draft, task: TaskView, run: Run) -> bool:
     """Whether a run can no longer count: not now, and not when the verdict on the last is read again."""
     policy, last = task.spec.restart, task.runs[-1]
     if not last.live:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentd.core.endings import exit_reason
+from agentd.keeper.events import EXPIRED
 from store.backoff import Backoff
 from store.model.policies import RestartPolicy
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 OVER = "its duration is over"
+CUT_OFF = "cut off from the store"
 JITTER = 0.2
 """Delays are up to this much longer: what fails on many nodes at once must not come back at once."""
 
@@ -43,12 +45,15 @@ class Enough:
 def judge(policy: RestartPolicy, runs: "Sequence[Run]", boot: str) -> Again | Done | Enough:
     """What follows the last of `runs`, which has ended; `boot` is the present boot.
 
-    Ends that the task is not to blame for count for nothing: the machine was rebooted, or the
-    task was asked to stop although it is wanted (its keeper ended). Times of different boots
-    cannot be compared: the window holds runs of the last one's boot, and a delay that began in
-    an earlier boot is over. Ends with 0, which `always` restarts, delay but never exhaust.
+    Ends that the task is not to blame for count for nothing: the machine was rebooted, the store
+    was out of reach, or the task was asked to stop although it is wanted (its keeper ended). Times
+    of different boots cannot be compared: the window holds runs of the last one's boot, and a delay
+    that began in an earlier boot is over. Ends with 0, which `always` restarts, delay but never
+    exhaust.
     """
     last = runs[-1]
+    if severed(last):
+        return Again(0.0, f"it was stopped, {_reached(last)}")
     if not blamed(last):
         return Again(0.0, last.lost or "it was stopped with its keeper")
     if (last.why or "").startswith(OVER):
@@ -73,8 +78,19 @@ def _fraction(run: str) -> float:
     return zlib.crc32(run.encode()) / 2**32
 
 
+def severed(run: "Run") -> bool:
+    """Whether a run was ended because the store was out of reach, by its brain or its keeper."""
+    return (run.why or "").startswith((CUT_OFF, EXPIRED))
+
+
+def _reached(run: "Run") -> str:
+    return f"{CUT_OFF}: {run.why}" if run.why == EXPIRED else run.why or CUT_OFF
+
+
 def blamed(run: "Run") -> bool:
     """Whether the end of a run is the task's own doing."""
+    if severed(run):
+        return False
     if run.why is not None:
         return True
     return run.stop_at is None and not (

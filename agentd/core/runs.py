@@ -18,6 +18,8 @@ PASSING = frozenset({
     errno.EIO, errno.ESTALE,
 })  # fmt: skip
 """Errors of a start that restart policy deals with; the others are final: nothing mends them by itself."""
+PORT = "port "
+"""How an error begins that names a port of the task which somebody else holds."""
 NOTHING: Mapping[str, HealthView] = {}
 UNPROBED = HealthView()
 
@@ -53,6 +55,8 @@ class Run:
     left: tuple[tuple[int, str], ...] = ()
     """Processes (pid, command) that outlived the main one and were killed."""
     cgroups: tuple[str, ...] = ()
+    deadline: float | None = None
+    """When its keeper stops it unless that is put off."""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> "Run":
@@ -243,8 +247,15 @@ def _verdict(now: TaskView, boot: str, what: str = "") -> TaskView:
             return replace(now, state=step(now.state, TaskEvent.GIVE_UP), reason=what + why)
 
 
+def is_port_held(run: Run) -> bool:
+    """Whether a run was not started because somebody else had a port of its task."""
+    return (run.error or "").startswith(PORT)
+
+
 def _is_passing(error: str | None) -> bool:
-    """Whether what kept a run from starting may be over in a moment: the keeper's `step:errno`."""
+    """Whether what kept a run from starting may be over in a moment: a held port, or `step:errno`."""
+    if (error or "").startswith(PORT):
+        return True
     number = (error or "").rpartition(":")[2]
     return number.isdigit() and int(number) in PASSING
 

@@ -3,6 +3,8 @@
 from typing import Any
 
 STATES = {"execed": "running", "ended": "exited", "failed": "failed", "draining": "draining"}
+EXPIRED = "its deadline passed and nobody renewed it"
+"""Why a run was stopped whose deadline was not put off."""
 _MARKS = ("seq", "kind", "id")
 
 

@@ -1,6 +1,7 @@
 """The keeper's loop: one thread, one selector; orders in and events out as JSON lines."""
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentd.keeper import version
+from agentd.keeper.events import EXPIRED
 from agentd.keeper.guard import Line
 from agentd.keeper.journal import Entry, Journal
 from agentd.keeper.peer import Peer
@@ -19,6 +21,8 @@ from agentd.keeper.table import Table, boot_clock
 
 SYNC_EVERY = 0.05
 POLL_EVERY = 0.1
+AWAKE_EVERY = 1.0
+"""Seconds, at most, until a deadline is noticed that passed while the machine slept."""
 
 
 CHANGES: dict[str, Callable[[Table, dict[str, Any]], list[Entry]]] = {
@@ -120,7 +124,7 @@ class Keeper:
         if first is None:
             return POLL_EVERY if busy else None
         left = max(0.0, first - boot_clock())
-        return min(left, POLL_EVERY) if busy else left
+        return min(left, POLL_EVERY if busy else AWAKE_EVERY)
 
     def _first_deadline(self) -> float | None:
         return min((*self.table.deadlines.values(), *self.probes.deadlines()), default=None)
@@ -178,6 +182,8 @@ class Keeper:
         if verb == "spawn":
             if self._ending is not None:
                 return {"error": "the keeper is ending"}
+            if boot_clock() >= (message["order"].get("deadline") or math.inf):
+                return {"error": "its deadline has passed already"}
             entries = table.spawn(message["order"])
         elif verb == "probe":
             self.probes.start(peer, message["id"], message["order"], message["timeout"])
@@ -239,7 +245,7 @@ class Keeper:
             deadline, overdue = run.get("deadline"), run["id"] in late
             since = min(each for each in (self._ending, deadline if overdue else None) if each is not None)
             if run["stop_at"] is None:
-                why = "its deadline passed and nobody renewed it" if overdue else None
+                why = EXPIRED if overdue else None
                 self._tell(self.table.stop(run["id"], run["stop_signal"], why))
             elif now - max(run["stop_at"], since) > run["grace"]:
                 self._tell(self.table.kill(run["id"]))

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 import agentd
+from agentd import calling
 from agentd import driver as driver_module
 from agentd.cgroups import places
 from agentd.cgroups.groups import Groups, limit
@@ -124,7 +125,7 @@ def release(tmp_path, monkeypatch):
         (home / "__init__.py").write_text("")
         (home / "keeper" / "marker.py").write_text(f'"""{name}."""\n')
         program = [sys.executable, "-I", "-S", str(home / "keeper")]
-        monkeypatch.setattr(driver_module, "PROGRAM", program)
+        monkeypatch.setattr(calling, "PROGRAM", program)
         code = "import sys; sys.path.insert(0, sys.argv[1]); from agentd.keeper import version; print(version.build())"
         out = subprocess.run(
             [sys.executable, "-I", "-S", "-c", code, str(home.parent)],
@@ -169,7 +170,7 @@ def test_an_upgrade_to_a_program_that_does_not_run_is_refused(desk, release, mon
         desk.driver._ask({"verb": "upgrade", "program": ["/nope/python", "x"]})
     assert desk.run(run).pid == pid
     release("broken")
-    monkeypatch.setattr(driver_module, "PROGRAM", [sys.executable, "-c", "raise SystemExit(3)"])
+    monkeypatch.setattr(calling, "PROGRAM", [sys.executable, "-c", "raise SystemExit(3)"])
     again = Driver(desk.directory, lambda: None)
     again.connect()  # says so in the log, and goes on with the keeper that is there
     assert next(found.pid for found in again.runs()) == pid

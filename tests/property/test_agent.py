@@ -1,6 +1,7 @@
 """The agent's plan under any history: cut short anywhere, it converges and never runs a task twice."""
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import settings
@@ -8,13 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agentd.core.actions import Forget, Kill, Limit, Start, Stop
+from agentd.core.contact import Contact
+from agentd.core.draft import Observed
 from agentd.core.health import Health, HealthView
-from agentd.core.plan import Observed, plan
+from agentd.core.plan import plan
 from store.model.lifecycle import TASK_ENDED, Task
 from tests.builders import BOOT, a_run, a_task, an_alloc
 
 pytestmark = pytest.mark.property
 
+CUT = "cut off from the store for 20 s"
 TASKS = (
     a_task("a", restart={"condition": "on-failure", "delay": "1s", "max_attempts": 2, "window": "1m"}),
     a_task(
@@ -112,13 +116,14 @@ class Node(RuleBasedStateMachine):
                     generation=generation,
                     role=action.role,
                     started=self.now,
+                    deadline=action.deadline,
                 )
             case Limit():
                 raise AssertionError("nothing is limited here")
             case Stop():
                 run = self.runs[action.run]
                 assert run.stop_at is None, "why it was stopped is said once"
-                assert run.role != "post_stop", "what cleans up is not stopped"
+                assert run.role != "post_stop" or action.why == CUT, "what cleans up is not stopped"
                 self.runs[action.run] = dataclasses.replace(run, stop_at=self.now, why=action.why)
                 if action.run not in self.stubborn:
                     self._end(action.run, 143)
@@ -128,7 +133,7 @@ class Node(RuleBasedStateMachine):
                     assert run.stop_at is not None
                     assert self.now - run.stop_at >= 3.0, "nobody is killed within its grace"
                 else:
-                    early = run.role == "pre_start" and run.stop_at is not None
+                    early = run.stop_at is not None and (run.role == "pre_start" or run.why == CUT)
                     assert early or self.now - run.started >= 60.0, "a hook has a minute"
                 self._end(action.run, 137)
             case Forget():
@@ -206,3 +211,59 @@ class Node(RuleBasedStateMachine):
 
 TestNode = Node.TestCase
 TestNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+class TiedNode(Node):
+    """The same, for work that ends when the store is out of reach; heartbeats come as they like."""
+
+    def __init__(self):
+        super().__init__()
+        self.tied = True
+        self.acked, self.gap = None, math.inf
+
+    @rule()
+    def a_heartbeat_is_acknowledged(self):
+        self.gap = max(self.gap, self.now - self.acked) if self.acked is not None else math.inf
+        self.acked = self.now
+
+    @rule()
+    def the_store_s_orders_are_obeyed(self):
+        self.a_heartbeat_is_acknowledged()
+        self.gap = 0.0
+
+    @rule()
+    def another_brain_takes_over(self):
+        self.acked, self.gap = None, math.inf
+
+    def _plan(self):
+        alloc = an_alloc(*TASKS, wanted=self.wanted, generation=self.generation)
+        alloc = dataclasses.replace(alloc, stop_after=20.0 if self.tied else None)
+        contact = Contact(self.acked, self.gap)
+        seen = Observed(runs=list(self.runs.values()), boot=BOOT, health=self.health, contact=contact)
+        return plan({alloc.id: alloc}, seen, self.now, keep={alloc.id})
+
+    def _may_start(self, action):
+        if self.tied:
+            assert self.acked is not None, "nothing starts from what lies on disk"
+            assert self.now < self.acked + 20.0, "nothing starts while cut off"
+            assert action.deadline == self.acked + 20.0
+            assert self.gap < 20.0, "nothing starts that may have been moved meanwhile"
+        super()._may_start(action)
+
+    @invariant()
+    def what_is_cut_off_is_being_ended(self):
+        if self.acked is None or self.now < self.acked + 20.0:
+            return
+        actions = self._plan().actions
+        assert not any(isinstance(each, Start) for each in actions)
+        stopped = {each.run for each in actions if isinstance(each, Stop)}
+        assert all(run.stop_at is not None or run.id in stopped for run in self.runs.values() if run.live)
+
+    def teardown(self):
+        """Freed of its tie, it comes to rest like any other."""
+        self.tied = False
+        super().teardown()
+
+
+TestTiedNode = TiedNode.TestCase
+TestTiedNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

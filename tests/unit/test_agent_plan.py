@@ -3,8 +3,9 @@
 import pytest
 
 from agentd.core.actions import Forget, Kill, Limit, Start, Stop
+from agentd.core.draft import Observed
 from agentd.core.health import Health, HealthView
-from agentd.core.plan import Observed, plan
+from agentd.core.plan import plan
 from agentd.core.runs import view
 from store.model.lifecycle import Task
 from tests.builders import BOOT, a_run, a_task, an_alloc, ended
