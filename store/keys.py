@@ -11,6 +11,9 @@ ALLOCATIONS = "allocations"
 NODES = "nodes"
 NODES_STATUS = "nodes:status"
 
+NAMES = "deployments:names"
+"""Names that people gave to deployments: the living one of each, or the last that had it."""
+
 CLAIMS = "claims"
 """What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""
 
