@@ -24,7 +24,9 @@ def failed(record: Json, status: Json | None) -> bool:
     return bool(ended_badly and int(rollout.get("change", 0)) == int(record.get("change", 0)))
 
 
-def carried(declared: Json, record: Json, asked: Mapping[str, str | None], wanted: Json) -> dict[str, str]:
+def carried(
+    declared: Json, record: Json, asked: Mapping[str, str | bool | None], wanted: Json
+) -> dict[str, str | bool]:
     """The parameters to check for another version: those the record has, overlaid by what is asked for.
 
     `declared` is what the record's version says of parameters, `wanted` what the new one does. A value
@@ -41,8 +43,10 @@ def carried(declared: Json, record: Json, asked: Mapping[str, str | None], wante
 
 
 def _default(about: Any) -> str | None:
-    default = about.get("default") if isinstance(about, Mapping) else None
-    return None if default is None else str(default)
+    """What a parameter is when nothing is said of it; None: it must be said, or is not declared."""
+    if not isinstance(about, Mapping) or about.get("required"):
+        return None
+    return str(about.get("default", ""))
 
 
 def raised(record: Json, release: Release) -> Json:

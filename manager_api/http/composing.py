@@ -21,7 +21,7 @@ class Wish:
     template: str
     version: int | None = None
     name: str | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str | bool] = field(default_factory=dict)
     ttl: str | None = None
     wait: bool = False
     scale: Mapping[str, int] = field(default_factory=dict)
@@ -79,7 +79,7 @@ def version_of(store: Store, template: str, number: int | None) -> tuple[int, Js
     return number, body, (Compare(VERSIONS, version_field(template, number), record.rev),)
 
 
-def check_parameters(body: Json, given: Mapping[str, str]) -> dict[str, str]:
+def check_parameters(body: Json, given: Mapping[str, str | bool]) -> dict[str, str]:
     """The parameters that a version is run with.
 
     Raises:

@@ -114,15 +114,19 @@ def _decided(store: Store, deployment: str) -> Json | None:
 def _withdraw(store: Store, deployment: str, rev: int, name: str | None) -> None:
     """Keep nothing of what was refused; its id was never answered. The leader drops the status."""
     fault("api.withdraw.before")
-    compares, changes = [Compare(DEPLOYMENTS, deployment, rev)], [Change(DEPLOYMENTS, deployment, None)]
-    if name:
-        compares.append(Compare(NAMES, name, rev))
-        changes.append(Change(NAMES, name, None))
-    try:
-        store.txn(compares, changes)
-    except (Conflict, Unavailable):
-        return  # somebody was quicker to stop it, or it stays, as FAILED: refused all the same
-    fault("api.withdraw.after")
+    record = Compare(DEPLOYMENTS, deployment, rev), Change(DEPLOYMENTS, deployment, None)
+    named = (Compare(NAMES, name, rev), Change(NAMES, name, None)) if name else None
+    # What is refused leaves its name free: the next one may have taken it already.
+    for pairs in ([record, named], [record]) if named else ([record],):
+        try:
+            store.txn([pair[0] for pair in pairs if pair], [pair[1] for pair in pairs if pair])
+        except Conflict:
+            continue
+        except Unavailable:
+            return  # it stays, as FAILED: refused all the same
+        fault("api.withdraw.after")
+        return
+    # Somebody was quicker to stop it, or to be answered its id: it stays, as FAILED.
 
 
 @dataclass(frozen=True, slots=True)

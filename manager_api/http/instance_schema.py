@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from manager_api.http.fields import MOST_TEXT, Int, Name, Parsed, Read, StrictSchema
+from manager_api.http.fields import Int, Name, Parsed, Read, StrictSchema
 from store.model import quantity
 
 LEAST_TTL = 1.0
@@ -34,7 +34,7 @@ class Flag(Read[bool]):
         return value
 
 
-class Parameters(Read[dict[str, str | None]]):
+class Parameters(Read[dict[str, str | bool | None]]):
     """Values for a template's parameters; numbers become text, as in Compose.
 
     `null_allowed`: a null takes the parameter back to its default.
@@ -44,13 +44,13 @@ class Parameters(Read[dict[str, str | None]]):
         super().__init__(**kwargs)
         self._null_allowed = null_allowed
 
-    def _read(self, value: Any) -> dict[str, str | None]:
+    def _read(self, value: Any) -> dict[str, str | bool | None]:
         if not isinstance(value, dict):
             raise ValidationError("not an object of names and values")
         if len(value) > MOST_NAMED:
             raise ValidationError(f"{len(value)} of them, at most {MOST_NAMED}")
         problems: dict[str, list[str]] = {}
-        found: dict[str, str | None] = {}
+        found: dict[str, str | bool | None] = {}
         for name, each in value.items():
             try:
                 found[name] = None if each is None and self._null_allowed else _value(each)
@@ -61,15 +61,14 @@ class Parameters(Read[dict[str, str | None]]):
         return found
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+def _value(value: Any) -> str | bool:
+    """A value as `store.model.parameters` takes it, who knows what each is to be."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
         return str(value)
     if not isinstance(value, str):
-        raise ValidationError("not a text")
-    if "\x00" in value:
-        raise ValidationError("holds NUL, which no program can be given")
-    if len(value.encode()) > MOST_TEXT:
-        raise ValidationError(f"longer than {MOST_TEXT} bytes, which no program can be given")
+        raise ValidationError("not a text, a number, true or false")
     return value
 
 

@@ -16,7 +16,7 @@ from store.model import parameters, placing, spec
 
 
 def wished(
-    store: Store, data: Json, version: int | None, asked: Mapping[str, str | None]
+    store: Store, data: Json, version: int | None, asked: Mapping[str, str | bool | None]
 ) -> tuple[versions.Release, Json, tuple[Compare, ...]]:
     """The release that an update of a record means, and its template's body.
 
@@ -148,8 +148,8 @@ def _check_share(
 def _tasks(body: Json, given: Mapping[str, str]) -> dict[str, tuple[Any, placing.Update]]:
     """The tasks of each group as they are run, but for limits, which change nothing that runs."""
     found = {}
-    for position, group in enumerate(body["task_groups"]):
-        tasks = [_unlimited(task) for task in parameters.fill(group["tasks"], given)]
+    for position, group in enumerate(parameters.fill(body, given)["task_groups"]):
+        tasks = [_unlimited(task) for task in group["tasks"]]
         policy = placing.policy(group)
         found[group.get("name", spec.default_group_name(position))] = (tasks, policy.update)
     return found

@@ -154,3 +154,16 @@ def test_a_fleet_forgets_empty_places():
     fleet.prune()
     assert (dict(fleet.of_deployment), fleet._groups) == ({}, {})
     assert (fleet.states.keys(), fleet.on_node.keys()) == ({"web-1"}, {"web-1"})
+
+
+def test_names_go_once_their_deployment_is_gone_and_nobody_takes_them_anew():
+    fleet, keeper = a_fleet(), Retention()
+    add_deployment(fleet, "there")
+    fleet.unreadable.add(("deployments", "dark"))
+    for name, deployment in {"kept": "there", "old": "gone", "unread": "dark"}.items():
+        fleet.names[name] = Stored({"v": 1, "deployment": deployment}, 3)
+    assert keeper.collect(fleet, 0.0) == []
+    (collect,) = keeper.collect(fleet, SUPERSEDED_FOR + 1)
+    assert collect.records == (("deployments:names", "old", 3),)
+    fleet.names["old"] = Stored({"v": 1, "deployment": "there"}, 9)
+    assert keeper.collect(fleet, SUPERSEDED_FOR + 2) == []
