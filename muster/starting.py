@@ -133,19 +133,25 @@ def _show_plan(plan: dict[str, Any], form: str) -> None:
     if form == "json":
         output.as_json(plan)
     else:
-        print(f"would {plan['would']}" + ("" if plan["id"] == "dry-run" else f" (deployment {plan['id']})"))
-        for each in plan.get("diff", ()):
-            print(f"  {each['field']}: {_shown(each['old'])} -> {_shown(each['new'])}")
-        if plan.get("allocations"):
-            titles = ("GROUP", "INDEX", "NODE", "WHY")
-            rows = [
-                (each["group"], each["index"], each["node"], each.get("why")) for each in plan["allocations"]
-            ]
-            output.table(titles, rows)
-        for each in plan.get("nodes", ()):
-            print(f"  node {each['node']} {each['reason']}")
+        _print_plan(plan)
     if plan["would"] == "refuse":
         raise deploying.Failed(str(plan.get("reason") or "no node can take it"))
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    print(f"would {plan['would']}" + ("" if plan["id"] == "dry-run" else f" (deployment {plan['id']})"))
+    counts = [f"{count} {what}" for what, count in (plan.get("counts") or {}).items() if count]
+    if counts:
+        print(f"  allocations: {', '.join(counts)}")
+    for each in plan.get("diff", ()):
+        print(f"  {each['field']}: {_shown(each['old'])} -> {_shown(each['new'])}")
+    if plan.get("allocations"):
+        rows = [[each.get(key) for key in PLANNED] for each in plan["allocations"]]
+        output.table([key.upper() for key in PLANNED], rows)
+    if plan.get("left_out"):
+        print(f"  and {plan['left_out']} more")
+    for each in plan.get("nodes", ()):
+        print(f"  node {each['node']} {each['reason']}")
 
 
 def _shown(value: Any) -> str:

@@ -113,4 +113,13 @@ def _superseded(fleet: Fleet) -> set[str]:
     }
     for records in (fleet.deployments, fleet.allocations):
         old -= {f"{each.data.get('version')}:{each.data.get('template')}" for each in records.values()}
-    return old
+    return old - set(_ways_back(fleet))
+
+
+def _ways_back(fleet: Fleet) -> Iterator[str]:
+    """The versions that a deployment may be reverted to, or is being brought to."""
+    for name, stored in fleet.deployments.items():
+        status = fleet.status[name].data if name in fleet.status else {}
+        for release in (stored.data.get("before"), status.get("stable"), status.get("release")):
+            if isinstance(release, dict):
+                yield f"{release.get('version')}:{stored.data.get('template')}"

@@ -163,9 +163,14 @@ def test_a_dry_run_shows_the_plan_and_fails_when_it_would_be_refused(cli, monkey
     assert json.loads(cli("deploy", "shop", "--dry-run", "-o", "json").stdout)["would"] == "place"
     first = cli.begin(name="web")
     templates.save(cli.store, {**SHOP, "ttl": "1h"})
-    plan["would"] = "update"
+    plan.update(would="update", counts={"place": 1, "restart": 9, "stop": 0}, left_out=7)
     result = cli("deploy", "shop", "--name", "web", "--dry-run")
-    assert result.stdout.splitlines()[:2] == [f"would update (deployment {first})", "  version: 1 -> 2"]
+    assert result.stdout.splitlines()[:3] == [
+        f"would update (deployment {first})",
+        "  allocations: 1 place, 9 restart",
+        "  version: 1 -> 2",
+    ]
+    assert result.stdout.splitlines()[-1] == "  and 7 more"
     plan.update(would="refuse", allocations=[], nodes=[{"node": "n1", "reason": "is full"}])
     result = cli("deploy", "shop", "--dry-run", expect=1)
     assert "  node n1 is full" in result.stdout
