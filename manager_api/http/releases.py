@@ -6,14 +6,15 @@ import falcon
 import orjson
 
 from manager_api.http import bodies, updating
-from manager_api.http.changes import CANNOT, change_living, status_of
+from manager_api.http.changes import CANNOT, change_living
 from manager_api.http.deployments import Edit
 from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError
 from manager_api.http.instance_schema import RollbackSchema, UpdateSchema
 from manager_api.http.schemas import EmptySchema
 from manager_api.http.services import Services
-from store.codec import Json
+from store.codec import Json, loads
+from store.keys import DEPLOYMENTS, STATUS
 from store.kv.store import Store
 
 _UPDATE = UpdateSchema()
@@ -70,8 +71,11 @@ class _Call:
     def _answer(self, resp: falcon.Response, deployment: str, act: Callable[[Store], Json]) -> None:
         def whole(store: Store) -> Json:
             said = act(store)
-            rollout = (status_of(store, deployment) or {}).get("rollout")
-            return {"id": deployment, **said, **({"rollout": rollout} if rollout else {})}
+            record, status = store.get_many([(DEPLOYMENTS, deployment), (STATUS, deployment)])
+            change = int(loads(record.value).get("change", 0)) if record else 0
+            rollout = loads(status.value).get("rollout") if status else None
+            current = rollout and int(rollout.get("change", 0)) == change  # not the last change's
+            return {"id": deployment, **said, **({"rollout": rollout} if current else {})}
 
         resp.data = orjson.dumps(self._services.call(whole))
 

@@ -588,7 +588,7 @@ def test_promote_is_for_an_update_that_waits_for_it(manager, shop):
         assert act(manager, shop, "promote") == {"id": shop, "promoted": 1, "rollout": waits}
     assert record(manager, shop)["promote"] == 1
     a_release(manager, "/newer")
-    act(manager, shop, "update")
+    assert "rollout" not in act(manager, shop, "update"), "what is known is the last change's"
     assert "it is promotion" in act(manager, shop, "promote", expect=409)["detail"], (
         "that was the last change's"
     )
