@@ -13,7 +13,7 @@ from manager_api.http import instance_view, views
 from manager_api.http.errors import invalid
 from manager_api.http.services import Services
 from store.codec import Json, loads
-from store.keys import DEPLOYMENTS, STATUS
+from store.keys import DEPLOYMENTS, STATUS, is_node_id
 from store.kv.projection import Projection
 from store.kv.store import Store
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
@@ -53,19 +53,25 @@ class Query:
         )
 
     def takes_status(self, record: Json, status: Json | None) -> bool:
-        """Whether what became of it matches."""
+        """Whether what became of it matches, but for where it is."""
         found = views.state(record, status)
-        return (
-            (self.status is None or found in self.status)
-            and self.over in (None, found in DEPLOYMENT_ENDED)
-            and (self.node is None or _on(status, self.node))
+        return (self.status is None or found in self.status) and self.over in (
+            None,
+            found in DEPLOYMENT_ENDED,
         )
 
 
 def _on(status: Json | None, node: str) -> bool:
-    """Whether something of a deployment is on a node, or was when it ended."""
+    """Whether a status says that something of a deployment is on a node, or was when it ended."""
     said = status or {}
     return any(each["node"] == node for key in ("allocations", "tasks") for each in said.get(key, ()))
+
+
+def _ordered(store: Store, node: str) -> set[str]:
+    """The deployments of which a node has orders: the status of a large one does not say where it is."""
+    if not is_node_id(node):
+        return set()
+    return {each.rpartition(".")[0] for each in Projection(store).desired([node])[node].entries}
 
 
 def query(params: Mapping[str, Any]) -> Query:
@@ -131,8 +137,12 @@ def page(store: Store, asked: Query) -> Json:
     records = {key: loads(raw) for key, raw in store.values(DEPLOYMENTS).items()}
     matching = [key for key, record in records.items() if asked.takes(key, record)]
     if asked.needs_status():
-        known = store.values(STATUS)
-        matching = [key for key in matching if asked.takes_status(records[key], _parsed(known.get(key)))]
+        raw = store.values(STATUS)
+        known = {key: loads(raw[key]) if key in raw else None for key in matching}
+        matching = [key for key in matching if asked.takes_status(records[key], known[key])]
+        if asked.node is not None:
+            there = _ordered(store, asked.node)
+            matching = [key for key in matching if key in there or _on(known[key], asked.node)]
     order = sorted((-float(records[key]["created"]), key) for key in matching)
     rest = order if asked.cursor is None else [each for each in order if each > asked.cursor]
     shown = rest if asked.limit is None else rest[: asked.limit]
@@ -142,10 +152,6 @@ def page(store: Store, asked: Query) -> Json:
         "total": len(order),
         "next": _cursor(shown[-1]) if more else None,
     }
-
-
-def _parsed(raw: bytes | None) -> Json | None:
-    return loads(raw) if raw else None
 
 
 def _rows(store: Store, keys: list[str]) -> list[Json]:

@@ -310,11 +310,15 @@ def test_filters(manager):
     plain, named, other = plain["id"], named["id"], other["id"]
     where = [{"id": f"{named}.0", "node": "n1", "tasks": ["main"]}]
     say(manager, named, allocations=where)
+    large = {"allocations": [], "placed": [[0, 900]], "status": "PENDING"}
+    say(manager, plain, **large)
+    manager.store.client.hset(manager.store.keys.node("n4").desired, f"{plain}.7", b"{}")
     say(manager, other, status="FAILED", tasks=[{"name": "main", "node": "n2", "state": "failed"}])
     for question, found in {
         "": {plain, named, other}, "?template=etl": {plain, named}, "?name=web": {named},
         "?status=RUNNING": {named}, "?status=running,FAILED": {named, other}, "?over=true": {other},
         "?over=false": {plain, named}, "?node=n1": {named}, "?node=n2": {other}, "?node=n3": set(),
+        "?node=n4": {plain}, "?node=%7B%7D": set(),
         f"?id={plain[:12]}": {plain}, "?template=other&status=RUNNING": set(),
     }.items():  # fmt: skip
         answer = manager.get(f"/v1/deployments{question}").json
