@@ -11,7 +11,7 @@ from store.keys import DEPLOYMENTS, NAMES, STATUS
 from store.model.quantity import duration
 from tests.builders import a_task, a_template
 from tests.conftest import eventually
-from tests.fakes import Manager
+from tests.fakes import Manager, Puppet
 
 pytestmark = pytest.mark.contract
 
@@ -673,3 +673,19 @@ def test_changes_made_at_once_are_all_kept(store):
         list(pool.map(lambda each: act(manager, found, "scale", {"groups": dict([each])}), counts))
     kept = record(manager, found)["scale"]
     assert kept.keys() == {"web", "db"}, "neither lost the other"
+
+
+def test_with_the_real_leader_a_refusal_frees_the_name_and_the_next_one_runs(store, server):
+    manager = Manager(store, watcher=server.client("watch")).lead()
+    eventually(lambda: manager.get("/readyz").status_code == 200)
+    node = Puppet(manager)
+    save(manager, a_template(a_task(config={"node": "10.0.0.9"})))
+    save(manager, a_template(a_task()))
+    refused = create(manager, expect=409, name="web", version=1)
+    assert [each["node"] for each in refused["nodes"]] == ["web-1"]
+    found = create(manager, name="web")["id"]
+    eventually(node.orders)
+    node.obey()
+    eventually(lambda: ids(manager, "?status=RUNNING&name=web&node=web-1") == [found])
+    assert create(manager, name="web") == {"id": found, "status": "RUNNING", "created": False, "name": "web"}
+    manager.end()
