@@ -15,6 +15,8 @@ CONTROLS = "controls"
 """What people decide for the fleet as a whole: `brake` counts how often it was released."""
 CONTROLS_STATUS = "controls:status"
 """What the leader says of it: `brake`, since when and why it holds."""
+NAMES = "deployments:names"
+"""Names that people gave to deployments: the living one of each, or the last that had it."""
 
 CLAIMS = "claims"
 """What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""

@@ -85,6 +85,8 @@ class Fleet:
         self.controls: dict[str, Stored] = {}
         self.controls_status: dict[str, Stored] = {}
         self.nodes_status: dict[str, Stored] = {}
+        self.names: dict[str, Stored] = {}
+        """Names of deployments, each with the one that has it, or had it last."""
         self.unreadable: set[tuple[str, str]] = set()
         """Records (collection, field) that are there and cannot be read: not to be taken for absent."""
         self.states: dict[str, NodeState] = defaultdict(NodeState)
