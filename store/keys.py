@@ -10,6 +10,8 @@ STATUS = "deployments:status"
 ALLOCATIONS = "allocations"
 NODES = "nodes"
 NODES_STATUS = "nodes:status"
+CONTROLS = "controls"
+CONTROLS_STATUS = "controls:status"
 
 CLAIMS = "claims"
 """What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""

@@ -7,6 +7,31 @@ from typing import Any
 
 from manager_api.core.fleet import Fleet, Reserved
 from manager_api.core.layout import Part
+from store.model.spec import GroupSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be placed: one part of one instance of a group."""
+
+    deployment: str
+    group: GroupSpec
+    part: Part
+    index: int = 0
+    priority: int = 50
+    preempt: bool = False
+    node: str | None = None
+    avoid: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Where it goes, with which ports, why, and who must make room."""
+
+    node: str
+    ports: Mapping[str, Mapping[str, int]]
+    why: str
+    victims: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +74,33 @@ class Placer:
         self._fleet = fleet
         self._round = taken
         self._taken = {node: Reserved(each.memory, each.cpus) for node, each in taken.items()}
-        self._queues: dict[tuple[Need, str | None], _Queue] = {}
+        self._queues: dict[tuple[Need, str | None, str, frozenset[str]], _Queue] = {}
 
     def keep(self) -> None:
         """The deployment was accepted: the next one must see what it takes."""
         self._round.update(self._taken)
 
-    def place(self, part: Part) -> str | Refused:
+    def place(self, request: Request) -> Chosen | Refused:
         """The node for a part, or why there is none."""
-        need = Need.of(part)
-        queue = self._queues.get((need, part.pin))
+        need, part, group = Need.of(request.part), request.part, request.group
+        pin = request.node or part.pin or group.policy.placement.node
+        key = (need, pin, group.name, request.avoid)
+        queue = self._queues.get(key)
         if queue is None:
-            found = self._candidates(part.pin)
+            found = self._candidates(pin)
             if isinstance(found, Refused):
                 return found
-            queue = self._queues[need, part.pin] = _Queue(found)
+            why = {each: eligible(self._fleet, each, group) for each in found}
+            why |= dict.fromkeys(request.avoid & why.keys(), "is to be left")
+            queue = self._queues[key] = _Queue([each for each in found if why[each] is None])
+            queue.refusals.update({each: text for each, text in why.items() if text})
         chosen = self._best(queue, need)
         if chosen is None:
             return _refused(queue.refusals)
         taken = self._taken.setdefault(chosen, Reserved())
         taken.memory += need.memory
         taken.cpus += need.cpus
-        return chosen
+        return Chosen(chosen, {}, "the least loaded node that fits")
 
     def _candidates(self, pin: str | None) -> list[str] | Refused:
         if pin is None:
@@ -156,6 +186,23 @@ class Placer:
     def _reserved(self, node: str) -> Reserved:
         there, ours = self._fleet.reserved[node], self._taken.get(node, Reserved())
         return Reserved(there.memory + ours.memory, there.cpus + ours.cpus)
+
+
+def eligible(fleet: Fleet, node: str, group: GroupSpec) -> str | None:
+    """Why a node is not meant for a group at all, as a predicate, or None."""
+    record = fleet.nodes[node].data
+    if record.get("drain"):
+        return "is being drained"
+    if record.get("cordoned") or record.get("removing"):
+        return "is cordoned"
+    pin = group.policy.placement.node
+    if pin is not None and node not in matching(fleet, pin):
+        return f"is not {pin}"
+    labels = {**record.get("own_labels", {}), **record.get("labels", {})}
+    for key, values in group.policy.placement.labels.items():
+        if labels.get(key) not in values:
+            return f"has no label {key}={'|'.join(values)}"
+    return None
 
 
 class _Queue:
