@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from manager_api.core.memory import Brake, Memory
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
 from store.model import spec
 from store.model.beat import MOST
@@ -84,6 +85,12 @@ class Fleet:
         self.reserved: dict[str, Reserved] = defaultdict(Reserved)
         self.due: dict[str, float] = {}
         """When (steady seconds) deployments are to be planned again, whatever happens until then."""
+        self.controls: dict[str, Stored] = {}
+        self.controls_status: dict[str, Stored] = {}
+        self.memory = Memory()
+        self.brake = Brake()
+        self.ordered: dict[str, tuple[int, float]] = {}
+        """Allocations: generation, and since when (steady seconds) they are ordered to be of it."""
         self.retiring: set[str] = set()
         """Ended deployments whose time is over; see `manager_api.core.retention`."""
         self._counted: dict[str, tuple[str, int, float]] = {}
@@ -151,6 +158,7 @@ class Fleet:
             del self.states[node]
         for version in self._groups.keys() - self.versions.keys():
             del self._groups[version]
+        self.memory.prune(self.deployments, self.allocations, self.versions, self.nodes)
 
     def put_claim(self, claim_id: str, stored: Stored | None) -> None:
         """Add, replace or (None) remove what was said of unclaimed work."""
