@@ -319,4 +319,5 @@ class Mirror:
 
 def _marks(entry: Json, rev: int) -> Json:
     marks = {"rev": rev, "generation": entry["generation"], "wanted": entry["wanted"]}
-    return {**marks, "adjusted": entry.get("adjusted", 0)}
+    marks |= {"adjusted": entry.get("adjusted", 0), "change": entry.get("change", 0)}
+    return {**marks, "peers": entry["peers"]} if entry.get("peers") else marks

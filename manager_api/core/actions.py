@@ -129,5 +129,15 @@ class SetControl:
 
 
 Action = (
-    Place | Refuse | SetStatus | Reorder | Collect | Adopt | Project | Advance | Wake | SetNodeStatus | SetControl
+    Place
+    | Refuse
+    | SetStatus
+    | Reorder
+    | Collect
+    | Adopt
+    | Project
+    | Advance
+    | Wake
+    | SetNodeStatus
+    | SetControl
 )

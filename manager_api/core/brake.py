@@ -41,7 +41,9 @@ def plan_brake(fleet: Fleet, now: Moment) -> list[Action]:
     if quiet or known == record:
         return []
     fleet.brake.written = record
-    return [SetControl(NAME, record, fleet.brake.reason or "the brake is released: enough of the fleet is there")]
+    return [
+        SetControl(NAME, record, fleet.brake.reason or "the brake is released: enough of the fleet is there")
+    ]
 
 
 def resume(fleet: Fleet) -> None:
@@ -61,7 +63,9 @@ def _asked(fleet: Fleet) -> int:
 
 
 def _look(fleet: Fleet, brake: Brake, now: Moment) -> None:
-    away = {node for node, state in fleet.states.items() if state.away_since is not None and node in fleet.nodes}
+    away = {
+        node for node, state in fleet.states.items() if state.away_since is not None and node in fleet.nodes
+    }
     brake.forgiven &= away
     if _asked(fleet) > brake.released:
         brake.released, brake.since, brake.forgiven = _asked(fleet), None, away

@@ -9,7 +9,7 @@ from manager_api.core.actions import Wake
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.memory import NAMED
 from manager_api.core.moment import Moment
-from manager_api.core.placement import Chosen, Need, Placer, Refused, Taken
+from manager_api.core.placement import Chosen, Need, Placer, Refused, Taken, eligible
 from manager_api.core.release import Release, groups, target
 from manager_api.core.slots import Key, Slot, key_of, known_slots, request
 from manager_api.core.summary import Summary, Where, summarize, where
@@ -50,6 +50,14 @@ class Draft:
         """Allocations that should be elsewhere, and why they are not."""
         self.rollout: Json | None = self.status.data.get("rollout")
         self.stable: Json | None = self.status.data.get("stable")
+        if self.release.change and (self.rollout or {}).get("change") != self.release.change:
+            self.rollout = {
+                "state": "running",
+                "change": self.release.change,
+                "began": now.wall,
+                "reason": "",
+            }
+            self.rollout["groups"] = {}
         self.more = False
         """Whether the step is cut short by its bound."""
         self.held = ""
@@ -105,6 +113,56 @@ class Draft:
     def group(self, data: Json) -> GroupSpec | None:
         """The group of an allocation, as the release has it."""
         return self.groups.get(data["group"])
+
+    def is_old(self, data: Json) -> bool:
+        """Whether an allocation is of another release than the one that is meant."""
+        release = self.release
+        return (
+            int(data.get("change", 0)) != release.change
+            or data["version"] != release.version
+            or (bool(data.get("parameters") or release.parameters) and Release.of(data) != release)
+        )
+
+    def unsuited(self, data: Json) -> bool:
+        """Whether its node is not meant for it any more; a cordon says nothing of what runs already."""
+        group, record = self.group(data), self.fleet.nodes.get(data["node"])
+        if (
+            group is None
+            or record is None
+            or any(record.data.get(key) for key in ("cordoned", "drain", "removing"))
+        ):
+            return False
+        return eligible(self.fleet, data["node"], group) is not None
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the release needs no canaries any more: somebody promoted it, or it ran here before."""
+        rollout, change = self.rollout or {}, self.release.change
+        back = self.stable is not None and Release.of(self.stable).runs_as(self.release)
+        asked = int(self.record.data.get("promote", -1)) == change
+        return asked or back or rollout.get("state") == "reverted" or bool(rollout.get("promoted"))
+
+    @property
+    def careful(self) -> bool:
+        """Whether the release is not to be spread just now: it failed, waits, or is tried by canaries only."""
+        if self.rollout is None or self.rollout["state"] in ("done", "reverted"):
+            return False
+        tried = any(group.policy.update.canary for group in self.groups.values()) and not self.promoted
+        return tried or self.rollout["state"] in ("failed", "paused") or bool(self.record.data.get("paused"))
+
+    def release_for(self, slot: Slot) -> Release:
+        """The release that a replacement in a slot gets: the last good one while the new one is held back."""
+        if self.careful and self.stable is not None:
+            stable = Release.of(self.stable)
+            if slot.key in known_slots(self.fleet, self.deployment, stable, keep=False):
+                return stable
+        return self.release
+
+    def slot_in(self, release: Release, slot: Slot) -> Slot:
+        """The same slot as another release has it."""
+        if release == self.release:
+            return slot
+        return known_slots(self.fleet, self.deployment, release, keep=False)[slot.key]
 
     @property
     def full(self) -> bool:

@@ -183,13 +183,14 @@ class Fleet:
             self.reserved[node].memory -= memory
             self.reserved[node].cpus -= cpus
         stored = self.allocations.get(alloc_id)
-        if stored is None or stored.data["wanted"] != "running" or self._over(stored.data["deployment"]):
+        if stored is None or stored.data["wanted"] != "running" or self.is_over(stored.data["deployment"]):
             return
         data = stored.data
         counted = self._counted[alloc_id] = data["node"], int(data["memory"]), float(data["cpus"])
         self.reserved[counted[0]].memory += counted[1]
         self.reserved[counted[0]].cpus += counted[2]
 
-    def _over(self, deployment: str) -> bool:
+    def is_over(self, deployment: str) -> bool:
+        """Whether a deployment has ended."""
         status = self.status.get(deployment)
         return status is not None and status.data.get("status") in DEPLOYMENT_ENDED

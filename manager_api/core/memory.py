@@ -38,7 +38,11 @@ class Memory:
     """Deployments in which groups depend on each other: what moves in one concerns the nodes of the others."""
 
     def prune(
-        self, deployments: Iterable[str], allocations: Iterable[str], versions: Iterable[str], nodes: Iterable[str]
+        self,
+        deployments: Iterable[str],
+        allocations: Iterable[str],
+        versions: Iterable[str],
+        nodes: Iterable[str],
     ) -> None:
         """Forget what is about records that are gone."""
         names, alloc_ids, fields, known = set(deployments), set(allocations), set(versions), set(nodes)

@@ -156,7 +156,9 @@ def _unlimited(tasks: list[Json]) -> list[Json]:
     return [
         {
             **task,
-            "resources": {key: value for key, value in task.get("resources", {}).items() if key != "limits" and value},
+            "resources": {
+                key: value for key, value in task.get("resources", {}).items() if key != "limits" and value
+            },
         }
         for task in tasks
     ]

@@ -66,8 +66,11 @@ def slots(fleet: Fleet, deployment: str, release: Release, scale: Mapping[str, i
     return found
 
 
-def known_slots(fleet: Fleet, deployment: str, release: Release) -> dict[Key, Slot]:
-    """Every slot by its key: made once for a release and scale, where no group is on every node."""
+def known_slots(fleet: Fleet, deployment: str, release: Release, *, keep: bool = True) -> dict[Key, Slot]:
+    """Every slot by its key: made once for a release and scale, where no group is on every node.
+
+    Without `keep` it is made for this once: of another release than the deployment's.
+    """
     record = fleet.deployments[deployment].data
     scale = record.get("scale") or {}
     version = fleet.versions.get(version_field(record["template"], release.version))
@@ -77,6 +80,8 @@ def known_slots(fleet: Fleet, deployment: str, release: Release) -> dict[Key, Sl
         known: dict[Key, Slot] = kept[1]
         return known
     found = {slot.key: slot for slot in slots(fleet, deployment, release, scale)}
+    if not keep:
+        return found
     if any(group.everywhere for group in groups(fleet, record["template"], release)):
         fleet.memory.everywhere.add(deployment)
         fleet.memory.slots.pop(deployment, None)
@@ -86,7 +91,9 @@ def known_slots(fleet: Fleet, deployment: str, release: Release) -> dict[Key, Sl
     return found
 
 
-def request(fleet: Fleet, deployment: str, slot: Slot, release: Release, avoid: frozenset[str] = frozenset()) -> Request:
+def request(
+    fleet: Fleet, deployment: str, slot: Slot, release: Release, avoid: frozenset[str] = frozenset()
+) -> Request:
     """What the placer is asked for a slot."""
     field = version_field(fleet.deployments[deployment].data["template"], release.version)
     body = fleet.versions[field].data["body"]

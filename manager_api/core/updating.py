@@ -1,0 +1,305 @@
+"""Allocations go to the release that is meant: relabelled, updated in place, replaced, tried as canaries."""
+
+from dataclasses import replace
+
+from manager_api.core.draft import AGAIN, Draft, released
+from manager_api.core.fleet import Json
+from manager_api.core.handover import settled_for
+from manager_api.core.placement import Chosen, Need, Placer, Refused
+from manager_api.core.release import DIFFERENT, LIMITS, Release, same
+from manager_api.core.rollout import Group, Step, Unit, step
+from manager_api.core.slots import Key, Slot
+from store.model.spec import GroupSpec
+
+OVER = frozenset({"done", "reverted"})
+
+
+def update(draft: Draft) -> None:
+    """Take the next steps of the rollout, if there is one."""
+    olds = [each for each, data in draft.live.items() if draft.is_old(data) and _filled(draft, data)]
+    rollout = draft.rollout
+    if not olds and (rollout is None or rollout["state"] in OVER) and not draft.canaries:
+        return
+    if rollout is None or (olds and rollout["state"] == "done"):
+        rollout = {"state": "running", "change": draft.release.change, "began": draft.now.wall, "reason": ""}
+        rollout["groups"] = {}
+        draft.rollout = rollout
+    if rollout["state"] == "failed":
+        return
+    if not draft.record.data.get("paused"):
+        _relabel(draft, sorted(olds))
+    _drop_canaries(draft)
+    _promote(draft)
+    groups = {name: _group(draft, group) for name, group in draft.groups.items()}
+    steps = {name: step(group) for name, group in groups.items()}
+    _note(draft, groups, steps)
+    failed = [each for each in steps.values() if each.state == "failed"]
+    if failed and rollout["state"] != "reverted":
+        _fail(draft, failed[0].reason)
+        return
+    for name, each in steps.items():
+        _apply(draft, draft.groups[name], each)
+
+
+def _filled(draft: Draft, data: Json) -> bool:
+    return draft.key(data) in draft.slots
+
+
+def _relabel(draft: Draft, olds: list[str]) -> None:
+    """What would run the same is not touched: it only says that it is of the new release."""
+    known: dict[tuple[Release, str], str] = {}
+    for alloc_id in olds:
+        data = draft.live[alloc_id]
+        key = Release.of(data), data["group"]
+        if key not in known:
+            known[key] = same(draft.fleet, data["template"], key[0], draft.release, data["group"])
+        if known[key] == DIFFERENT or draft.unsuited(data):
+            continue
+        if draft.full:
+            return
+        why = (
+            "other limits, while it runs"
+            if known[key] == LIMITS
+            else "its tasks are the same in the new release"
+        )
+        draft.write(alloc_id, _labelled(draft, data), why)
+        draft.summaries[alloc_id] = replace(draft.summaries[alloc_id], data=draft.live[alloc_id])
+
+
+def _labelled(draft: Draft, data: Json) -> Json:
+    kept = {key: value for key, value in data.items() if key not in ("change", "parameters")}
+    return {**kept, "version": draft.release.version, **released(draft.release)}
+
+
+def _drop_canaries(draft: Draft) -> None:
+    """Canaries of an earlier change, or of a slot that is gone."""
+    for key, alloc_id in sorted(draft.canaries.items(), key=str):
+        if draft.is_old(draft.live[alloc_id]) or key not in draft.slots:
+            draft.stop(alloc_id, "a canary of a change that is not meant any more")
+
+
+def _promote(draft: Draft) -> None:
+    """A canary that is well takes its slot, once the change is promoted: what was there is stopped."""
+    _promote_by_itself(draft)
+    if not draft.promoted or draft.record.data.get("paused"):
+        return
+    for key, alloc_id in sorted(draft.canaries.items(), key=str):
+        group = draft.slots[key].group
+        up_for = settled_for(draft, alloc_id)
+        if draft.full or up_for is None or up_for < group.policy.update.min_healthy:
+            continue
+        olds = [each for each in draft.by_slot.get(key, ()) if draft.is_old(draft.live[each])]
+        if draft.by_slot.get(key) and not olds:
+            draft.stop(alloc_id, "a canary whose slot is filled already")
+            continue
+        for each in olds:
+            draft.stop(each, f"canary {alloc_id} was promoted")
+        _take_slot(draft, key, alloc_id)
+
+
+def _take_slot(draft: Draft, key: Key, alloc_id: str) -> None:
+    del draft.canaries[key]
+    data = {name: value for name, value in draft.live[alloc_id].items() if name != "canary"}
+    draft.write(alloc_id, data, "it was promoted")
+    draft.summaries[alloc_id] = replace(draft.summaries[alloc_id], data=data)
+    draft.by_slot.setdefault(key, []).append(alloc_id)
+
+
+def _promote_by_itself(draft: Draft) -> None:
+    """`auto_promote`: all canaries of every group have been well for long enough."""
+    trying = [group for group in draft.groups.values() if _needs_canary(draft, group)]
+    if draft.rollout is None or not trying or not all(group.policy.update.auto_promote for group in trying):
+        return
+    for group in trying:
+        there = [each for key, each in draft.canaries.items() if key[0] == group.name]
+        needed = min(group.policy.update.canary, sum(1 for key in draft.slots if key[0] == group.name))
+        if len(there) < needed:
+            return
+        for each in there:
+            up_for = settled_for(draft, each)
+            if up_for is None or up_for < group.policy.update.min_healthy:
+                return
+    draft.rollout = {**draft.rollout, "promoted": True}
+
+
+def _needs_canary(draft: Draft, group: GroupSpec) -> bool:
+    """Copies beside the old ones are not for groups that may not have any, or have one for each node."""
+    if not group.policy.update.canary or group.everywhere or group.policy.duplicates == "never":
+        return False
+    return not draft.promoted and any(
+        draft.is_old(draft.live[each])
+        for key, ids in draft.by_slot.items()
+        if key[0] == group.name
+        for each in ids
+    )
+
+
+def _group(draft: Draft, group: GroupSpec) -> Group:
+    mine = [
+        (draft.live[each]["index"], draft.live[each]["part"], each)
+        for key, ids in draft.by_slot.items()
+        if key[0] == group.name and key in draft.slots
+        for each in _standing(draft, ids)
+    ]
+    mine += [
+        (draft.live[each]["index"], draft.live[each]["part"], each)
+        for key, each in draft.canaries.items()
+        if key[0] == group.name
+    ]
+    return Group(
+        name=group.name,
+        update=group.policy.update,
+        wanted=sum(1 for key in draft.slots if key[0] == group.name),
+        units=tuple(_unit(draft, each) for _, _, each in sorted(mine)),
+        paused=bool(draft.record.data.get("paused")),
+        promoted=draft.promoted,
+        needs_canary=_needs_canary(draft, group),
+    )
+
+
+def _standing(draft: Draft, ids: list[str]) -> list[str]:
+    """Of a slot that is being handed over the successor counts."""
+    replaced = {draft.live[each].get("replaces") for each in ids}
+    return [each for each in ids if each not in replaced] if len(ids) > 1 else ids
+
+
+def _unit(draft: Draft, alloc_id: str) -> Unit:
+    data, summary = draft.live[alloc_id], draft.summaries[alloc_id]
+    state = draft.fleet.states[data["node"]]
+    generation = int(data["generation"])
+    ordered = draft.fleet.ordered.get(alloc_id)
+    since = ordered[1] if ordered is not None and ordered[0] == generation else draft.now.steady
+    return Unit(
+        id=alloc_id,
+        current=not draft.is_old(data),
+        canary=bool(data.get("canary")),
+        generation=generation,
+        up_for=settled_for(draft, alloc_id),
+        ordered_for=max(0.0, draft.now.steady - since),
+        failed=summary.done == "failed",
+        away=not state.online or summary.lost,
+    )
+
+
+def _note(draft: Draft, groups: dict[str, Group], steps: dict[str, Step]) -> None:
+    """Write down how far the rollout is; a revert stays one."""
+    old = draft.rollout or {}
+    states = {each.state for each in steps.values()}
+    order = ("failed", "paused", "promotion", "running")
+    state = next((each for each in order if each in states), "done")
+    if state == "done" and any(draft.is_old(data) for data in draft.live.values() if _filled(draft, data)):
+        state = "running"
+    said = {
+        name: {"updated": each.updated, "of": groups[name].wanted, "healthy": each.healthy}
+        for name, each in steps.items()
+    }
+    reasons = [each.reason for each in steps.values() if each.reason and each.state == state]
+    if old.get("state") == "reverted":
+        draft.rollout = {**old, "groups": said}
+        return
+    if state == "done":
+        draft.stable = draft.release.as_record()
+    draft.rollout = {**old, "state": state, "reason": reasons[0] if reasons else "", "groups": said}
+    for each in steps.values():
+        if each.wake is not None:
+            draft.wake(draft.now.steady + each.wake, "the next step of its update")
+
+
+def _fail(draft: Draft, reason: str) -> None:
+    """The new release does not come up: back to the last good one, or nothing more is updated."""
+    rollout = draft.rollout or {}
+    revert = any(group.policy.update.auto_revert for group in draft.groups.values())
+    stable = draft.stable
+    if not revert or stable is None or Release.of(stable).runs_as(draft.release):
+        draft.rollout = {**rollout, "state": "failed", "reason": reason}
+        return
+    back = replace(Release.of(stable), change=draft.release.change)
+    draft.rollout = {**rollout, "state": "reverted", "reason": f"{reason}; back to version {back.version}"}
+    draft.use(back)
+    _relabel(draft, sorted(each for each, data in draft.live.items() if draft.is_old(data)))
+    draft.wake(draft.now.steady, "to go back")
+
+
+def _apply(draft: Draft, group: GroupSpec, said: Step) -> None:
+    for alloc_id in said.stop:
+        if alloc_id in draft.live and draft.live[alloc_id].get("canary"):
+            draft.stop(alloc_id, "a canary that is not wanted any more")
+    for alloc_id in said.update:
+        if draft.full:
+            return
+        if alloc_id in draft.live and alloc_id not in draft.puts:
+            _bring_up(draft, alloc_id)
+    _try(draft, group, said.canaries)
+
+
+def _try(draft: Draft, group: GroupSpec, count: int) -> None:
+    """Place canaries: beside the old allocations with the lowest indices."""
+    free = [
+        key
+        for key, ids in draft.by_slot.items()
+        if key[0] == group.name and key in draft.slots and key not in draft.canaries and ids
+        if draft.is_old(draft.live[ids[0]])
+    ]
+    for key in sorted(free, key=lambda key: (str(key[0]), int(key[1]), key[2]))[:count]:
+        if draft.full:
+            return
+        chosen = draft.find(draft.slots[key])
+        if isinstance(chosen, Refused):
+            draft.unmoved[draft.by_slot[key][0]] = f"no canary can be placed beside it: {chosen.reason}"
+            draft.wake(draft.now.steady + AGAIN, "to place a canary")
+            return
+        draft.add(draft.slots[key], chosen, f"a canary of change {draft.release.change}", canary=True)
+
+
+def _bring_up(draft: Draft, alloc_id: str) -> None:
+    """Take one allocation to the release: in place where it fits, else elsewhere."""
+    data, why = draft.live[alloc_id], f"to version {draft.release.version}, change {draft.release.change}"
+    slot = draft.slots[draft.key(data)]
+    new = None if draft.unsuited(data) else _in_place(draft, data, slot)
+    if new is not None:
+        draft.write(alloc_id, new, why)
+        return
+    if len(draft.by_slot[slot.key]) > 1:
+        return  # it is on its way already
+    if slot.group.policy.duplicates == "never":
+        draft.stop(alloc_id, f"{why}, which does not fit its node")
+        return
+    chosen = draft.find(slot, (data["node"],))
+    if isinstance(chosen, Refused):
+        draft.unmoved[alloc_id] = f"cannot be updated: {chosen.reason}"
+        draft.wake(draft.now.steady + AGAIN, "to update what has no room")
+        return
+    draft.add(slot, chosen, f"replaces {alloc_id}: {why}", replaces=alloc_id)
+
+
+def _in_place(draft: Draft, data: Json, slot: Slot) -> Json | None:
+    """An allocation as the release has it, on its node; None if it does not fit there."""
+    node, need = data["node"], Need.of(slot.part)
+    if not need.features <= set(draft.fleet.nodes[node].data["features"]):
+        return None
+    growth = {"node": node, "memory": max(0, need.memory - int(data["memory"]))}
+    growth["cpus"] = max(0.0, need.cpus - float(data["cpus"]))
+    if (growth["memory"] or growth["cpus"]) and Placer(draft.fleet, draft.taken).shortage([growth]):
+        return None
+    ports = _ports(draft, data, slot)
+    if ports is None:
+        return None
+    kept = {key: value for key, value in _labelled(draft, data).items() if key not in ("done", "ports")}
+    new = {**kept, "generation": int(data["generation"]) + 1, "memory": need.memory, "cpus": need.cpus}
+    return new | ({"ports": ports} if ports else {})
+
+
+def _ports(draft: Draft, data: Json, slot: Slot) -> Json | None:
+    """The ports that it has, if they are those of the release; else others of its node, or None."""
+    old = data.get("ports") or {}
+    wanted = {task.name: task.ports for task in slot.part.tasks if task.ports}
+    held = {number for given in old.values() for number in given.values()}
+    found: Json = {}
+    for task, names in wanted.items():
+        for name, number in names.items():
+            had = old.get(task, {}).get(name)
+            if (number and number not in held) or (not number and had is None):
+                chosen: Chosen | Refused = draft.find(replace(slot, node=data["node"]))
+                return None if isinstance(chosen, Refused) else {k: dict(v) for k, v in chosen.ports.items()}
+            found.setdefault(task, {})[name] = number or had
+    return found
