@@ -6,7 +6,7 @@ have come, so that a change cut short anywhere is finished by the next plan.
 
 from manager_api.core.actions import Action, Reorder, SetStatus
 from manager_api.core.fleet import Fleet, Json
-from manager_api.core.placement import Placer
+from manager_api.core.placement import Placer, Taken
 from manager_api.core.progress import unlisted
 from manager_api.core.release import task_names
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
@@ -49,7 +49,7 @@ def _cannot_restart(fleet: Fleet, deployment: str) -> str | None:
     lost = any(brief["id"] not in fleet.allocations for brief in status["allocations"])
     if not running or ended or lost or unlisted(fleet, deployment):
         return "it ended too long ago, and was collected"
-    return Placer(fleet, {}).shortage(running)
+    return Placer(fleet, Taken()).shortage(running)
 
 
 def _caught_up(allocation: Json, data: Json, status: Json, *, behind: bool) -> Json | None:

@@ -107,7 +107,7 @@ def _place_all(
     if unplaced:
         name = min(unplaced)
         slot = next(slot for slot in wanted if slot.group.name == name)
-        again = Placer(fleet, {}).place(request(fleet, deployment, slot, release))
+        again = Placer(fleet, Taken()).place(request(fleet, deployment, slot, release))
         return name, again if isinstance(again, Refused) else Refused("no node can take it", {})
     return None
 

@@ -4,7 +4,7 @@ Whoever owns a `Fleet` keeps it true (see `manager_api.controller.mirror`); plan
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,14 @@ class Reserved:
 
     memory: int = 0
     cpus: float = 0.0
+    unsized: int = 0
+    """How many of them reserve no memory: they will use some all the same."""
+
+    def add(self, memory: int, cpus: float, *, times: int = 1) -> None:
+        """Count an allocation; with `times=-1`, no longer."""
+        self.memory += times * memory
+        self.cpus += times * cpus
+        self.unsized += 0 if memory else times
 
 
 class Fleet:
@@ -83,6 +91,8 @@ class Fleet:
         self.claims_of: dict[str, set[str]] = defaultdict(set)
         self.claims_on: dict[str, set[str]] = defaultdict(set)
         self.reserved: dict[str, Reserved] = defaultdict(Reserved)
+        self.ports: dict[str, dict[int, tuple[str, ...]]] = {}
+        """Ports that are taken, by node: number to the allocations that have it, stopped ones included."""
         self.due: dict[str, float] = {}
         """When (steady seconds) deployments are to be planned again, whatever happens until then."""
         self.controls: dict[str, Stored] = {}
@@ -94,6 +104,7 @@ class Fleet:
         self.retiring: set[str] = set()
         """Ended deployments whose time is over; see `manager_api.core.retention`."""
         self._counted: dict[str, tuple[str, int, float]] = {}
+        self._held: dict[str, tuple[str, frozenset[int]]] = {}
         self._groups: dict[str, tuple[GroupSpec, ...]] = {}
 
     def groups(self, version_field: str) -> tuple[GroupSpec, ...]:
@@ -177,20 +188,52 @@ class Fleet:
         for alloc_id in self.of_deployment.get(deployment, ()):
             self._count(alloc_id)
 
+    def reserves(self, alloc_id: str) -> tuple[int, float] | None:
+        """Memory and cpus that an allocation keeps from others on its node; None: it has ended."""
+        counted = self._counted.get(alloc_id)
+        return counted[1:] if counted is not None else None
+
     def _count(self, alloc_id: str) -> None:
         node, memory, cpus = self._counted.pop(alloc_id, ("", 0, 0.0))
         if node:
-            self.reserved[node].memory -= memory
-            self.reserved[node].cpus -= cpus
+            self.reserved[node].add(memory, cpus, times=-1)
         stored = self.allocations.get(alloc_id)
-        if stored is None or stored.data["wanted"] != "running" or self.is_over(stored.data["deployment"]):
+        over = stored is None or self.is_over(stored.data["deployment"])
+        self._hold(alloc_id, None if over else stored)
+        if over or stored is None or stored.data["wanted"] != "running":
             return
         data = stored.data
         counted = self._counted[alloc_id] = data["node"], int(data["memory"]), float(data["cpus"])
-        self.reserved[counted[0]].memory += counted[1]
-        self.reserved[counted[0]].cpus += counted[2]
+        self.reserved[counted[0]].add(counted[1], counted[2])
+
+    def _hold(self, alloc_id: str, stored: Stored | None) -> None:
+        """Ports stay taken until all of their allocation is known to have ended, however it is wanted."""
+        node, numbers = self._held.pop(alloc_id, ("", frozenset[int]()))
+        for number in numbers:
+            left = tuple(each for each in self.ports[node][number] if each != alloc_id)
+            if left:
+                self.ports[node][number] = left
+            else:
+                del self.ports[node][number]
+        if numbers and not self.ports[node]:
+            del self.ports[node]
+        held = numbers_of(stored.data) if stored is not None else frozenset[int]()
+        if stored is not None and held:
+            self._held[alloc_id] = stored.data["node"], held
+            there = self.ports.setdefault(stored.data["node"], {})
+            for number in held:
+                there[number] = (*there.get(number, ()), alloc_id)
 
     def is_over(self, deployment: str) -> bool:
         """Whether a deployment has ended."""
         status = self.status.get(deployment)
         return status is not None and status.data.get("status") in DEPLOYMENT_ENDED
+
+
+def numbers_of(allocation: Mapping[str, Any]) -> frozenset[int]:
+    """The ports that an allocation takes of its node: named ones, and those its containers publish."""
+    ports, published = allocation.get("ports"), allocation.get("published")
+    if not ports and not published:
+        return frozenset()
+    named = [number for given in dict(ports or {}).values() for number in dict(given).values()]
+    return frozenset(int(number) for number in (*named, *(published or ())))

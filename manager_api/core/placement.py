@@ -1,234 +1,258 @@
-"""Where allocations go. First form: pins; otherwise the least loaded node that is online and fits."""
+"""Where allocations go: to the best of the nodes that are meant, are there, and have room.
 
-import heapq
+`eligible.py` says who is meant, `capacity.py` and `ports.py` who has room, `judge.py` asks them all,
+`candidates.py` knows the best, `preemption.py` who makes room, `ledger.py` what is taken already.
+"""
+
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
-from manager_api.core.fleet import Fleet, Reserved
-from manager_api.core.layout import Part
+from manager_api.core import eligible as meant
+from manager_api.core import ports, preemption
+from manager_api.core.candidates import Candidates
+from manager_api.core.capacity import Need, gigabytes
+from manager_api.core.eligible import eligible, matching
+from manager_api.core.fleet import Fleet, numbers_of
+from manager_api.core.judge import Judge, Want
+from manager_api.core.ledger import Ledger, Taken, by_value
+from manager_api.core.requests import Chosen, Refused, Request
 from store.model.spec import GroupSpec
 
+__all__ = ["Chosen", "Need", "Placer", "Refused", "Request", "Taken", "eligible", "gigabytes", "matching"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is to be placed: one part of one instance of a group."""
 
-    deployment: str
+@dataclass(slots=True)
+class _Pool:
+    """What is known of one part of one group while placing."""
+
     group: GroupSpec
-    part: Part
-    index: int = 0
-    priority: int = 50
-    preempt: bool = False
-    node: str | None = None
-    avoid: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Where it goes, with which ports, why, and who must make room."""
-
-    node: str
-    ports: Mapping[str, Mapping[str, int]]
-    why: str
-    victims: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What an allocation takes: bytes, processors, features of the agent."""
-
-    memory: int
-    cpus: float
-    features: frozenset[str]
-
-    @classmethod
-    def of(cls, part: Part) -> "Need":
-        """The need of the tasks of a part, together."""
-        return cls(
-            sum(task.reserved_memory for task in part.tasks),
-            sum(task.reserved_cpus for task in part.tasks),
-            frozenset[str]().union(*(task.features for task in part.tasks)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """No node can take it: why, as a whole and for each node."""
-
-    reason: str
-    nodes: Mapping[str, str]
-
-
-Taken = dict[str, Reserved]
-"""What this round's decisions have taken of each node, and the fleet does not show yet."""
+    """Held, since the pool is found by its id."""
+    want: Want
+    pinned: list[str] | Refused | None
+    """The nodes that its pins leave; None: all."""
+    candidates: Candidates | None = None
+    refused: tuple[int, frozenset[str], Refused] | None = None
+    """The last refusal, by how much was taken then, and what was to be avoided."""
+    sacrifices: dict[str, preemption.Sacrifice] | None = None
+    seen: int = 0
+    """How much of the ledger's log is in `sacrifices`."""
 
 
 class Placer:
-    """Places one deployment's parts, one after the other, each seeing what those before it took.
+    """Places one deployment's allocations, one after the other, each seeing what those before it took.
 
-    `taken` is what the round's other deployments took; `keep` adds what this one did.
+    `taken` is what the round's other deployments took; `keep` adds what this one did. The fleet must
+    not change meanwhile.
     """
 
     def __init__(self, fleet: Fleet, taken: Taken) -> None:
         self._fleet = fleet
-        self._round = taken
-        self._taken = {node: Reserved(each.memory, each.cpus) for node, each in taken.items()}
-        self._queues: dict[tuple[Need, str | None, str, frozenset[str]], _Queue] = {}
+        self._ledger = Ledger(fleet, taken)
+        self._judge = Judge(fleet, self._ledger)
+        self._pools: dict[tuple[str, int, str | None], _Pool] = {}
 
     def keep(self) -> None:
         """The deployment was accepted: the next one must see what it takes."""
-        self._round.update(self._taken)
+        self._ledger.keep()
 
     def place(self, request: Request) -> Chosen | Refused:
-        """The node for a part, or why there is none."""
-        need, part, group = Need.of(request.part), request.part, request.group
-        pin = request.node or part.pin or group.policy.placement.node
-        key = (need, pin, group.name, request.avoid)
-        queue = self._queues.get(key)
-        if queue is None:
-            found = self._candidates(pin)
-            if isinstance(found, Refused):
-                return found
-            why = {each: eligible(self._fleet, each, group) for each in found}
-            why |= dict.fromkeys(request.avoid & why.keys(), "is to be left")
-            queue = self._queues[key] = _Queue([each for each in found if why[each] is None])
-            queue.refusals.update({each: text for each, text in why.items() if text})
-        chosen = self._best(queue, need)
-        if chosen is None:
-            return _refused(queue.refusals)
-        taken = self._taken.setdefault(chosen, Reserved())
-        taken.memory += need.memory
-        taken.cpus += need.cpus
-        return Chosen(chosen, {}, "the least loaded node that fits")
+        """The node for an allocation, or why there is none."""
+        pool = self._pool(request)
+        if isinstance(pool.pinned, Refused):
+            return pool.pinned
+        if request.node is not None:
+            return self._only(request, pool, request.node)
+        candidates = pool.candidates or self._candidates(request, pool, pool.pinned)
+        node = candidates.best(request.avoid)
+        for each in self._judge.freed_nodes(request):  # these have more room than the candidates know of
+            key = self._judge.look(request, pool.want, each) if self._may(request, pool, each) else ""
+            if not isinstance(key, str) and (
+                node is None or candidates.rank(each, key) < candidates.best_rank(node)
+            ):
+                return self._take(request, pool, each, "it takes the place of another there")
+        if node is not None:
+            return self._take(request, pool, node, self._why(request, pool, candidates, node))
+        return self._preempt(request, pool) or self._refuse(request, pool, candidates)
 
-    def _candidates(self, pin: str | None) -> list[str] | Refused:
-        if pin is None:
-            return sorted(self._fleet.nodes)
-        pinned = matching(self._fleet, pin)
-        if len(pinned) > 1:
-            whole = f"{pin} is several nodes: {', '.join(pinned)}; pin by node id"
-            return Refused(whole, dict.fromkeys(pinned, whole))
-        if not pinned:
-            whole = f"no node has the id, host name or address {pin}"
-            return Refused(whole, dict.fromkeys(sorted(self._fleet.nodes), f"is not {pin}"))
-        return pinned
-
-    def _best(self, queue: "_Queue", need: Need) -> str | None:
-        """The least loaded node that fits. Loads only grow while placing: an old one is looked at again."""
-        for node in queue.fresh:
-            self._enqueue(queue, node, need)
-        queue.fresh = []
-        while queue.heap:
-            load, node = heapq.heappop(queue.heap)
-            self._enqueue(queue, node, need)
-            if queue.heap and queue.heap[0] == (load, node):
-                return node
-            # It is busier than it was, or full by now; the next one is as it should be, or looked at next.
-        return None
-
-    def _enqueue(self, queue: "_Queue", node: str, need: Need) -> None:
-        why = self.refusal(node, need)
-        if why is None:
-            heapq.heappush(queue.heap, (self._load(node), node))
-        else:
-            queue.refusals[node] = why
-
-    def refusal(self, node: str, need: Need) -> str | None:
-        """Why a node cannot take it, as a predicate ("is offline"), or None."""
-        state, record = self._fleet.states[node], self._fleet.nodes[node].data
-        if not state.online and not state.settled:
-            return "is not known to be online"
-        if not state.online or state.beat.get("uid") != record["uid"]:
-            return "is offline"
-        if state.beat.get("frozen"):
-            return f"is frozen: {state.beat['frozen']}"
-        missing = sorted(need.features - set(record["features"]))
-        if missing:
-            return f"runs agent {record['version']}, which does not offer {', '.join(missing)}"
-        return self._lack(node, need)
+    def refusal(self, node: str, request: Request) -> str | None:
+        """Why a node cannot take it, as a predicate ("is offline"), or None. Takes nothing."""
+        pool = self._pool(request)
+        if isinstance(pool.pinned, Refused):
+            return pool.pinned.nodes.get(node, f"is not meant: {pool.pinned.reason}")
+        if pool.pinned is not None and node not in pool.pinned:
+            return f"is not {request.part.pin or request.group.policy.placement.node}"
+        if request.node is not None and node != request.node:
+            return f"is not {request.node}"
+        if node in request.avoid:
+            return "is the one that it is to leave"
+        said = self._judge.look(request, pool.want, node)
+        return said if isinstance(said, str) else None
 
     def shortage(self, allocations: Iterable[Mapping[str, Any]]) -> str | None:
         """Why the nodes of some allocations that reserve nothing now have no room for them, or None."""
+        ledger = self._ledger
         for each in allocations:
-            need = Need(int(each["memory"]), float(each["cpus"]), frozenset())
-            lack = self._lack(each["node"], need) if self._fleet.states[each["node"]].beat else None
+            node, memory, cpus = each["node"], int(each["memory"]), float(each["cpus"])
+            if not self._fleet.states[node].beat:
+                continue
+            lack = ledger.host(node).lack(ledger.reserved(node), memory, cpus)
+            taken = sorted(numbers_of(each) & ledger.numbers(node, frozenset()))
+            if lack is None and taken:
+                lack = f"cannot take it: port {taken[0]} is taken by {self._judge.holder(node, taken[0])}"
             if lack is not None:
-                return f"node {each['node']} {lack}"
-            taken = self._taken.setdefault(each["node"], Reserved())
-            taken.memory += need.memory
-            taken.cpus += need.cpus
+                return f"node {node} {lack}"
+            ledger.reserve(node, memory, cpus)
         return None
 
-    def _lack(self, node: str, need: Need) -> str | None:
-        """What a node has too little of, or None."""
-        state, reserved = self._fleet.states[node], self._reserved(node)
-        capacity = int(state.beat.get("memory_total", 0))
-        if need.memory and reserved.memory + need.memory > capacity:
-            return (
-                f"has {gigabytes(capacity)} of memory, {gigabytes(reserved.memory)} of it reserved; "
-                f"{gigabytes(need.memory)} are wanted"
-            )
-        cpus = float(state.beat.get("cpus", 0))
-        if need.cpus and reserved.cpus + need.cpus > cpus:
-            return f"has {cpus:g} cpus, {reserved.cpus:g} of them reserved; {need.cpus:g} are wanted"
-        return None
+    # -- who may take it
 
-    def _load(self, node: str) -> tuple[float, float]:
-        beat, reserved = self._fleet.states[node].beat, self._reserved(node)
-        memory = reserved.memory / max(int(beat.get("memory_total", 0)), 1)
-        cpus = reserved.cpus / max(float(beat.get("cpus", 0)), 0.01)
-        return (
-            max(memory, float(beat.get("memory_percent", 0)) / 100),
-            max(cpus, float(beat.get("cpu_percent", 0)) / 100),
+    def _pool(self, request: Request) -> _Pool:
+        key = request.deployment, id(request.group), request.part.pin
+        found = self._pools.get(key)
+        if found is None:
+            want = Want(Need.of(request.part), ports.Wanted.of(request.part))
+            found = self._pools[key] = _Pool(request.group, want, self._pinned(request))
+        return found
+
+    def _pinned(self, request: Request) -> list[str] | Refused | None:
+        """The node that its pins leave; None: all of them."""
+        left: list[str] | None = None
+        for pin in (request.group.policy.placement.node, request.part.pin):
+            if pin is None:
+                continue
+            found = matching(self._fleet, pin)
+            if len(found) > 1:
+                whole = meant.ambiguous(pin, found)
+                return Refused(whole, dict.fromkeys(found, whole))
+            if not found:
+                whole = f"no node has the id, host name or address {pin}"
+                return Refused(whole, dict.fromkeys(sorted(self._fleet.nodes), f"is not {pin}"))
+            if left is not None and found != left:
+                return Refused(f"it is pinned to {left[0]} and to {pin}", {left[0]: f"is not {pin}"})
+            left = found
+        return left
+
+    def _may(self, request: Request, pool: _Pool, node: str) -> bool:
+        meant_here = not isinstance(pool.pinned, list) or node in pool.pinned
+        return meant_here and node not in request.avoid
+
+    def _candidates(self, request: Request, pool: _Pool, pinned: list[str] | None) -> Candidates:
+        placement, taken = request.group.policy.placement, self._ledger.round
+        plain = replace(request, avoid=frozenset(), free=frozenset(), node=None)
+        values: Mapping[str | None, list[str]]
+        if pinned is not None:
+            values = by_value(self._fleet, pinned, placement.spread or "")
+        elif placement.spread is not None:
+            values = taken.values(self._fleet, placement.spread)
+        else:
+            values = {None: taken.order(self._fleet)}
+        packed = placement.strategy == "binpack"  # in one order for all, so that they meet on the same nodes
+        pool.candidates = Candidates(
+            values,
+            0 if packed else crc32(request.identity.encode()),
+            lambda node: self._judge.look(plain, pool.want, node),
+            self._ledger,
+            request.key if placement.spread is not None else None,
         )
+        return pool.candidates
 
-    def _reserved(self, node: str) -> Reserved:
-        there, ours = self._fleet.reserved[node], self._taken.get(node, Reserved())
-        return Reserved(there.memory + ours.memory, there.cpus + ours.cpus)
+    # -- what gives way
 
+    def _preempt(self, request: Request, pool: _Pool) -> Chosen | None:
+        """The node that gives up least for it, if there is one and it may be asked to."""
+        if not request.preempt:
+            return None
+        possible = self._sacrifices(request, pool)
+        best = min((each for node, each in possible.items() if node not in request.avoid), default=None)
+        return None if best is None else self._instead(request, pool, best)
 
-def eligible(fleet: Fleet, node: str, group: GroupSpec) -> str | None:
-    """Why a node is not meant for a group at all, as a predicate, or None."""
-    record = fleet.nodes[node].data
-    if record.get("drain"):
-        return "is being drained"
-    if record.get("cordoned") or record.get("removing"):
-        return "is cordoned"
-    pin = group.policy.placement.node
-    if pin is not None and node not in matching(fleet, pin):
-        return f"is not {pin}"
-    labels = {**record.get("own_labels", {}), **record.get("labels", {})}
-    for key, values in group.policy.placement.labels.items():
-        if labels.get(key) not in values:
-            return f"has no label {key}={'|'.join(values)}"
-    return None
+    def _sacrifices(self, request: Request, pool: _Pool) -> dict[str, preemption.Sacrifice]:
+        """What each node would have to give up; looked at anew where something was taken since."""
+        log = self._ledger.log
+        if pool.sacrifices is None:
+            pool.sacrifices, nodes = {}, set(pool.want.able)
+        else:
+            nodes = {node for node, _, _ in log[pool.seen :]} & pool.want.able
+        pool.seen = len(log)
+        plain = replace(request, avoid=frozenset(), free=frozenset(), node=None)
+        for node in sorted(nodes):
+            found = self._sacrifice(plain, pool, node)
+            pool.sacrifices.pop(node, None)
+            if found is not None:
+                pool.sacrifices[node] = found
+        return pool.sacrifices
 
+    def _sacrifice(self, request: Request, pool: _Pool, node: str) -> preemption.Sacrifice | None:
+        if self._judge.crowded(request, node) or self._judge.taken_port(request, pool.want, node):
+            return None
+        return preemption.sacrifice(self._ledger, node, pool.want.need, request.priority, request.deployment)
 
-class _Queue:
-    """The nodes that may take one kind of need, least loaded first."""
+    def _instead(self, request: Request, pool: _Pool, found: preemption.Sacrifice) -> Chosen:
+        self._ledger.release(found.victims)
+        why = f"it takes the place of {', '.join(found.victims)}, of lower priority"
+        return replace(self._take(request, pool, found.node, why), victims=found.victims)
 
-    def __init__(self, candidates: list[str]) -> None:
-        self.fresh = candidates
-        self.heap: list[tuple[tuple[float, float], str]] = []
-        self.refusals: dict[str, str] = {}
+    # -- the answer
+
+    def _only(self, request: Request, pool: _Pool, node: str) -> Chosen | Refused:
+        """The answer for a request that names its node."""
+        if node not in self._fleet.nodes:
+            return Refused(f"there is no node {node}", {node: "is not known"})
+        why = self.refusal(node, request)
+        if why is None:
+            return self._take(request, pool, node, "it is meant for this node")
+        if request.preempt and node in pool.want.able and self._may(request, pool, node):
+            found = self._sacrifice(request, pool, node)
+            if found is not None:
+                return self._instead(request, pool, found)
+        return Refused(f"node {node} {why}", {node: why})
+
+    def _take(self, request: Request, pool: _Pool, node: str, why: str) -> Chosen:
+        ledger, wanted = self._ledger, pool.want.ports
+        given: ports.Given = {}
+        if wanted:
+            before = self._ports_before(request, node)
+            given = ports.give(wanted, request.identity, ledger.numbers(node, request.free), before)
+        ledger.release(request.free)
+        numbers = {*wanted.published, *(number for task in given.values() for number in task.values())}
+        ledger.take(node, request.key, pool.want.need, numbers)
+        return Chosen(node, given, why, (), wanted.published)
+
+    def _ports_before(self, request: Request, node: str) -> Mapping[str, Mapping[str, int]]:
+        for each in sorted(request.free):
+            if self._judge.on(each, node):
+                return self._fleet.allocations[each].data.get("ports") or {}
+        return {}
+
+    def _why(self, request: Request, pool: _Pool, candidates: Candidates, node: str) -> str:
+        placement = request.group.policy.placement
+        if pool.pinned is not None:
+            return f"it is pinned to {request.part.pin or placement.node}"
+        number = candidates.feasible
+        which = "fullest" if placement.strategy == "binpack" else "least loaded"
+        text = (
+            f"the {which} of {number} nodes that can take it"
+            if number > 1
+            else "the only node that can take it"
+        )
+        text += "" if candidates.complete else ", of those looked at"
+        if placement.spread is None:
+            return text
+        value = meant.labels_of(self._fleet.nodes[node].data).get(placement.spread)
+        return f"{text}, spread over {placement.spread} (here {value or 'none'})"
+
+    def _refuse(self, request: Request, pool: _Pool, candidates: Candidates) -> Refused:
+        known, at = pool.refused, len(self._ledger.log)
+        if known is not None and known[:2] == (at, request.avoid):
+            return known[2]
+        found = _refused(dict(sorted(candidates.refusals.items())))
+        pool.refused = at, request.avoid, found
+        return found
 
 
 def _refused(refusals: Mapping[str, str]) -> Refused:
     if len(refusals) == 1:
         return Refused("; ".join(f"node {node} {why}" for node, why in refusals.items()), refusals)
     return Refused("no node can take it" if refusals else "there is no node yet: start an agent", refusals)
-
-
-def matching(fleet: Fleet, pin: str) -> list[str]:
-    """The nodes that a pin means: by id if there is one, else by host name, else by address."""
-    if pin in fleet.nodes:
-        return [pin]
-    records = sorted((node, stored.data) for node, stored in fleet.nodes.items())
-    by_name = [node for node, data in records if data["hostname"] == pin]
-    return by_name or [node for node, data in records if pin == data["ip"] or pin in data["addresses"]]
-
-
-def gigabytes(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.0f} MiB"

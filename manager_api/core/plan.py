@@ -27,7 +27,7 @@ LOOKED_AFTER = 600.0
 def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> list[Action]:
     """What some deployments need, each for itself."""
     actions: list[Action] = []
-    taken: Taken = {}
+    taken = Taken()
     for deployment in by_age(fleet, deployments):
         if fleet.closed(deployment):
             continue

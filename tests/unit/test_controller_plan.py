@@ -273,9 +273,7 @@ def test_ended_deployments_go_when_it_is_their_time():
     say(fleet, "web-1", "dep.0", "completed")
     (status,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     fleet.status["dep"] = Stored(status.status, 5)
-    assert plan_deployments(fleet, Moment(NOW + 1e9, 1e3 + 1e9), ["dep"]) == [], (
-        "that is not for the plan to judge"
-    )
+    assert plan_deployments(fleet, Moment(NOW + 1e9, 1e3 + 1e9), ["dep"]) == [], "that is not for the plan to judge"
     fleet.retiring = {"dep"}
     (halt,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert isinstance(halt, Reorder)
@@ -294,18 +292,18 @@ def test_an_unreadable_template_fails_its_deployment_and_no_other():
 
 def test_placing_many_looks_at_every_node_about_once():
     """A large deployment on a large fleet must not outlast the leader's lease."""
-    from manager_api.core import placement
+    from manager_api.core.judge import Judge
 
     nodes = [f"n{number:04}" for number in range(500)]
     fleet = a_case(a_task(resources={"reservations": {"memory": "1G"}}), nodes=nodes, count=240)
-    looks, refusal = [], placement.Placer.refusal
-    placement.Placer.refusal = lambda self, node, need: looks.append(node) or refusal(self, node, need)
+    looks, look = [], Judge.look
+    Judge.look = lambda self, request, want, node: looks.append(node) or look(self, request, want, node)
     try:
         place = decide(fleet)
     finally:
-        placement.Placer.refusal = refusal
+        Judge.look = look
     assert len({each["node"] for each in place.allocations.values()}) == 240
-    assert len(looks) < 500 + 4 * 240
+    assert 500 <= len(looks) < 500 + 4 * 240
 
 
 @pytest.mark.parametrize("count", [5_000, 40])

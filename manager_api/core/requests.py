@@ -1,0 +1,59 @@
+"""What is asked of placement, and what it answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from manager_api.core.layout import Part
+from manager_api.core.preemption import DEFAULT_PRIORITY
+from store.model.spec import GroupSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One allocation that wants a node."""
+
+    deployment: str
+    priority: int = DEFAULT_PRIORITY
+    preempt: bool = False
+    """Whether allocations of lower priority may have to make room."""
+    group: GroupSpec
+    index: int
+    part: Part
+    avoid: frozenset[str] = frozenset()
+    """Nodes that it is not to go to."""
+    node: str | None = None
+    """The only node that it may go to."""
+    free: frozenset[str] = frozenset()
+    """Allocations that it takes the place of in the same transaction: what they have is free for it."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Deployment and group: what it is one of."""
+        return self.deployment, self.group.name
+
+    @property
+    def identity(self) -> str:
+        """The instance that it is, whichever allocation stands for it."""
+        return f"{self.deployment}/{self.group.name}/{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A node for an allocation, and what it gets there."""
+
+    node: str
+    ports: Mapping[str, Mapping[str, int]]
+    """All named ports: task, port name, number."""
+    why: str
+    victims: tuple[str, ...] = ()
+    """Allocations of lower priority that must be stopped for it."""
+    published: tuple[int, ...] = ()
+    """What its containers publish on the node beside its ports; to be kept in the allocation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No node can take it: why, as a whole and for each node."""
+
+    reason: str
+    nodes: Mapping[str, str]
