@@ -81,6 +81,15 @@ class Number(Read[float]):
         return float(value)
 
 
+class Bool(Read[bool]):
+    """True or false, and no word for it."""
+
+    def _read(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("neither true nor false")
+        return value
+
+
 class Parsed(Read[Any]):
     """A value that one of `store.model`'s readers understands; stored as it was written."""
 
@@ -178,6 +187,8 @@ def env_value(name: str, value: Any) -> str:
 def text(value: Any) -> str:
     """A text that can be an argument or a variable.
 
+    Whether a template has the port, parameter or dependency that it names is seen when all of it is read.
+
     Raises:
         ValidationError: it cannot.
     """
@@ -189,6 +200,11 @@ def text(value: Any) -> str:
         raise ValidationError(f"longer than {MOST_TEXT} bytes, which no program can be given")
     unknown = command.unknown_variables(value)
     if unknown:
-        known = ", ".join(sorted(command.VARIABLES))
+        known = ", ".join((*sorted(command.VARIABLES), "port.NAME", "param.NAME", "addr.GROUP.TASK.PORT"))
         raise ValidationError(f"${{{unknown[0]}}} is not known; known are {known}")
     return value
+
+
+def is_open(value: object) -> bool:
+    """Whether a parameter is still to be filled in: what it will be is checked when it is."""
+    return isinstance(value, str) and "${param." in value

@@ -8,20 +8,24 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError, pre_load, validates_schema
 
 from manager_api.http import readers
-from manager_api.http.fields import Command, Int, OneOf, Parsed, Read, StrictSchema, Text, text
+from manager_api.http.fields import Command, Int, OneOf, Parsed, Read, StrictSchema, Text, is_open, text
 
 KINDS = ("http", "tcp", "exec")
 ON_FAILURE = ("restart", "report")
 MOST_BODY = 1024
 _STATUS = re.compile(r"([1-5]\d\d)(?:-([1-5]\d\d))?")
-_ADDRESS = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):)?(\d{1,5})")
+_PORT = re.compile(r"\$\{port\.[A-Za-z0-9_-]+\}")
+_ADDRESS = re.compile(rf"(?:(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):)?(\d{{1,5}}|{_PORT.pattern})")
 
 
 class HttpTarget(Read[str]):
-    """A URL that can be asked for."""
+    """A URL that can be asked for; its port may be one that is given out."""
 
     def _read(self, value: Any) -> str:
-        found = urlsplit(text(value))
+        given = text(value)
+        if is_open(value):
+            return given
+        found = urlsplit(_PORT.sub("1", given))
         if found.scheme not in ("http", "https") or not found.hostname or found.username:
             raise ValidationError("not a URL such as http://127.0.0.1:8080/health")
         if found.port == 0 or any(c.isspace() or ord(c) < 33 or ord(c) > 126 for c in value):
@@ -35,8 +39,11 @@ class TcpTarget(Read[str]):
     def _read(self, value: Any) -> str:
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
-        match = _ADDRESS.fullmatch(text(value))
-        if match is None or not 0 < int(match[2]) < 65536:
+        given = text(value)
+        if is_open(value):
+            return given
+        match = _ADDRESS.fullmatch(given)
+        if match is None or not (match[2].startswith("$") or 0 < int(match[2]) < 65536):
             raise ValidationError("not host:port, nor a port from 1 to 65535")
         return f"{match[1] or '127.0.0.1'}:{match[2]}"
 

@@ -6,7 +6,7 @@ All raise ValueError with that sentence (marshmallow's ValidationError is one).
 import re
 from typing import Any
 
-from manager_api.http.fields import text
+from manager_api.http.fields import is_open, text
 from store.model import quantity
 from store.model.spec import SIGNALS
 
@@ -29,7 +29,7 @@ def absolute_path(value: Any) -> str:
         ValueError: it is not absolute.
     """
     found = text(value)
-    if not found.startswith(("/", "${alloc.dir}")):
+    if not is_open(value) and not found.startswith(("/", "${alloc.dir}")):
         raise ValueError("not an absolute path")
     return found
 
@@ -40,6 +40,8 @@ def user(value: Any) -> str:
     Raises:
         ValueError: it is none of these.
     """
+    if is_open(value):
+        return text(value)
     if not isinstance(value, str) or not _USER.fullmatch(value):
         raise ValueError("not a user such as www-data, 1000 or 1000:1000")
     if any(part.isdigit() and int(part) > MOST_ID for part in value.split(":")):
@@ -67,6 +69,8 @@ def umask(value: Any) -> str:
 
 def image(value: Any) -> str:
     """The name of a container image."""
+    if is_open(value):
+        return text(value)
     if not isinstance(value, str) or not _IMAGE.fullmatch(value):
         raise ValueError("not an image such as docker.io/library/redis:7")
     return value
@@ -74,7 +78,7 @@ def image(value: Any) -> str:
 
 def mount(value: Any) -> str:
     """`/host:/inside`, perhaps with `:ro`."""
-    if not _MOUNT.fullmatch(text(value)):
+    if not _MOUNT.fullmatch(text(value)) and not is_open(value):
         raise ValueError("not a mount such as /srv/data:/data or /srv/data:/data:ro")
     return str(value)
 

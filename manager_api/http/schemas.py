@@ -6,32 +6,29 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, pre_load, validate, validates_schema
 
 from manager_api.core.layout import parts
-from manager_api.http.fields import Int, Name, StrictSchema
-from manager_api.http.task_schema import NewLimitsSchema, TaskSchema
+from manager_api.http import readers, template_checks
+from manager_api.http.fields import Bool, Int, Name, Parsed, StrictSchema
+from manager_api.http.group_schema import GroupSchema
+from manager_api.http.parameter_schema import Parameters
+from manager_api.http.task_schema import NewLimitsSchema
 from store.errors import BadRecord
 from store.keys import is_node_id
-from store.model import spec
+from store.model import parameters, spec
 
 MOST_TASKS = 1000
 """Tasks in one template: they must fit one transaction, and one node's desired hash."""
-MOST_ALLOCATIONS = 400
-"""Allocations of one deployment: they are placed in one transaction."""
-
-
-class GroupSchema(StrictSchema):
-    """Tasks that belong together."""
-
-    not_yet = frozenset({"placement", "reschedule", "on_disconnect", "duplicates", "update", "priority"})
-    name = Name()
-    count = Int(1, 1000)
-    tasks = fields.List(fields.Nested(TaskSchema), required=True)
+MOST_ALLOCATIONS = 100_000
+"""Allocations of one deployment, those of `count: "all"` aside."""
 
 
 class TemplateSchema(StrictSchema):
     """A template, as users post it."""
 
-    not_yet = frozenset({"parameters", "ttl"})
     name = Name(required=True)
+    parameters = Parameters()
+    ttl = Parsed(readers.positive_duration)
+    priority = Int(1, 100)
+    preempt = Bool()
     version = fields.Raw(load_only=True)  # an answer of ours, posted back: the number is not theirs to say
     task_groups = fields.List(fields.Nested(GroupSchema), required=True)
 
@@ -81,10 +78,9 @@ class TemplateSchema(StrictSchema):
             raise ValidationError(
                 {"task_groups": [f"{count} allocations in all, at most {MOST_ALLOCATIONS}"]}
             )
-        for g, group_spec in enumerate(groups):
-            problem_of = dependency_problem(group_spec)
-            if problem_of:
-                raise ValidationError({"task_groups": {g: [problem_of]}})
+        problems = template_checks.problems(data, groups)
+        if problems:
+            raise ValidationError(problems)
 
 
 def _size(group: Any) -> int:
@@ -92,23 +88,30 @@ def _size(group: Any) -> int:
     return len(tasks) if isinstance(tasks, list) else 1
 
 
-def dependency_problem(group: spec.GroupSpec) -> str | None:
-    """Why the dependencies inside a group cannot work, or None."""
-    home = {task.name: part for part in parts(group) for task in part.tasks}
-    checked = {task.name: task.health is not None for task in group.tasks}
-    for task in group.tasks:
-        for name, condition in task.depends_on.items():
-            if name not in home:
-                return f"task {task.name!r} depends on {name!r}, which is not in its group"
-            if condition == "healthy" and not checked[name]:
-                return f"task {task.name!r} waits for {name!r} to be healthy, which has no healthcheck"
-            if home[name] is not home[task.name]:
-                return f"task {task.name!r} depends on {name!r}, which is pinned to another node"
-    left = {task.name: set(task.depends_on) for task in group.tasks}
-    while ready := [name for name, needs in left.items() if not needs & left.keys()]:
-        for name in ready:
-            del left[name]
-    return f"tasks {', '.join(sorted(left))} depend on each other in a circle" if left else None
+def parameters_of(body: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a new deployment, or of a change of one: complete, and fit for the template.
+
+    A value may be what its declaration asks and still make no image, mount or URL of the text that it is
+    filled into: so the template is read again with the values in it.
+
+    Raises:
+        ValidationError: with a sentence for each of what cannot be.
+    """
+    try:
+        values = parameters.check(body.get("parameters", {}), given)
+    except ValueError as error:
+        raise ValidationError({"parameters": [str(error)]}) from None
+    if values:
+        filled = parameters.fill(body, values)
+        del filled["parameters"]
+        try:
+            _FILLED.load(filled)
+        except ValidationError as error:
+            raise ValidationError(error.messages) from None
+    return values
+
+
+_FILLED = TemplateSchema()
 
 
 class NameSchema(StrictSchema):

@@ -1,14 +1,16 @@
 """What a template says of one task: validated here, stored in canonical form."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, pre_load, validates_schema
 
+from manager_api.http import fields as own
 from manager_api.http import readers as f
 from manager_api.http.fields import Command, Env, Int, Name, Number, OneOf, Parsed, Read, StrictSchema, Text
 from manager_api.http.health_schema import HealthcheckSchema
-from store.model import command, quantity, spec
+from store.model import command, peers, quantity, spec
 
 ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
@@ -182,25 +184,28 @@ def _is_limit(value: Any) -> bool:
 
 
 class DependsOn(Read[dict[str, str]]):
-    """Task names with conditions; a list of names means started."""
+    """Tasks, or tasks and groups elsewhere, with conditions; or a list of sentences, `2 of db healthy`."""
 
     def _read(self, value: Any) -> dict[str, str]:
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
-            return dict.fromkeys(value, "started")
-        if not isinstance(value, dict):
+            pairs = [peers.sentence(own.text(each)) for each in value]
+        elif isinstance(value, dict):
+            pairs = [(name, self._condition(name, said)) for name, said in value.items()]
+        else:
             raise ValidationError("neither a list of task names nor an object of conditions")
         found: dict[str, str] = {}
-        for name, said in value.items():
-            compose = isinstance(said, dict) and {"condition"} <= set(said) <= {
-                "condition",
-                "required",
-                "restart",
-            }
-            condition = _COMPOSE.get(str(said["condition"])) if compose else said
-            if condition not in spec.DEPENDENCIES:
-                raise ValidationError({name: [f"not one of {', '.join(spec.DEPENDENCIES)}"]})
+        for name, condition in pairs:
+            if name in found:
+                raise ValidationError(f"{name!r} is named twice")
             found[name] = condition
         return found
+
+    def _condition(self, name: str, said: Any) -> str:
+        compose = isinstance(said, dict) and {"condition"} <= set(said) <= _COMPOSE_KEYS
+        try:
+            return peers.condition(_COMPOSE.get(str(said["condition"])) if compose else said)
+        except ValueError as error:
+            raise ValidationError({name: [str(error)]}) from None
 
 
 _COMPOSE_KEYS = {"condition", "required", "restart"}
@@ -209,12 +214,34 @@ _COMPOSE = {
     "service_healthy": "healthy",
     "service_completed_successfully": "completed",
 }
+_PORT_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}")
+
+
+class Ports(Read[dict[str, int]]):
+    """Ports by name: a number, or 0 for one that is given out."""
+
+    def _read(self, value: Any) -> dict[str, int]:
+        if not isinstance(value, dict):
+            raise ValidationError("not an object of names and numbers")
+        variables: dict[str, str] = {}
+        for name, number in value.items():
+            if not _PORT_NAME.fullmatch(name):
+                raise ValidationError({name: ["not a name of 1 to 63 of A-Z a-z 0-9 _ -"]})
+            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 65535:
+                raise ValidationError({name: ["not a port from 1 to 65535, nor 0 for one that is given out"]})
+            other = variables.setdefault(spec.port_variable(name), name)
+            if other != name:
+                raise ValidationError({name: [f"{other!r} would be {spec.port_variable(name)} as well"]})
+        numbers = [number for number in value.values() if number]
+        if len(set(numbers)) < len(numbers):
+            raise ValidationError("one number stands under two names")
+        return value
 
 
 class TaskSchema(StrictSchema):
     """One task."""
 
-    not_yet = frozenset({"artifacts", "ports", "secrets"})
+    not_yet = frozenset({"artifacts", "secrets"})
     name = Name(required=True)
     config = fields.Nested(ConfigSchema, required=True)
     resources = fields.Nested(ResourcesSchema)
@@ -226,6 +253,7 @@ class TaskSchema(StrictSchema):
     logs = fields.Nested(LogsSchema)
     duration = Parsed(f.positive_duration, allow_none=True)
     hooks = fields.Nested(HooksSchema)
+    ports = Ports()
 
     @validates_schema
     def check_container(self, data: dict[str, Any], **_: Any) -> None:

@@ -11,6 +11,9 @@ DUPLICATES = ("allow", "never")
 KEEP = "keep"
 NEVER = "never"
 ALL = "all"
+TTL = 15.0
+"""How long a node that is gone may be taken for present: the heartbeat's time to live, at an agent's
+default interval of 5 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +79,10 @@ def stop_after(raw: Any) -> float | None:
 
 
 def _placement(raw: Mapping[str, Any]) -> Placement:
-    labels = {key: (value,) if isinstance(value, str) else tuple(value) for key, value in
-              raw.get("labels", {}).items()}  # fmt: skip
+    labels = {
+        key: (value,) if isinstance(value, str) else tuple(value)
+        for key, value in raw.get("labels", {}).items()
+    }
     default = Placement()
     return Placement(
         node=raw.get("node"),

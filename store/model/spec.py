@@ -4,18 +4,18 @@ Stored records stay as sparse as their users wrote them; the defaults live here,
 """
 
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from store.errors import BadRecord
-from store.model import command, placing, policies, quantity
+from store.model import command, peers, placing, policies, quantity
 from store.model.placing import ALL, Policy
 from store.model.policies import Container, HealthCheck, Limits, LogPolicy, RestartPolicy, StopPolicy
 from store.schema import check_record
 
 CONDITIONS = ("no", "on-failure", "always")
-DEPENDENCIES = ("started", "healthy", "completed")
+DEPENDENCIES = peers.CONDITIONS
 DRIVERS = ("process", "container")
 WANTED = ("running", "stopped")
 SIGNALS = frozenset(name for name in signal.Signals.__members__ if name not in {"SIGKILL", "SIGSTOP"})
@@ -47,6 +47,10 @@ class TaskSpec:
     container: Container | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     """By name; 0: the scheduler gives one out."""
+    abroad: frozenset[str] = frozenset()
+    """The keys of `depends_on` that mean other groups."""
+    literal: bool = False
+    """Whether a text of it says `${text.dollar}`, which older agents would leave as it is."""
 
     @property
     def features(self) -> frozenset[str]:
@@ -64,6 +68,8 @@ class TaskSpec:
             "duration": self.duration is not None,
             "hooks": bool(self.pre_start or self.post_stop),
             "ports": bool(self.ports),
+            "peers": bool(self.abroad),
+            "literal": self.literal,
         }
         return frozenset(name for name, needed in asked.items() if needed)
 
@@ -146,6 +152,7 @@ def task(raw: Mapping[str, Any]) -> TaskSpec:
             post_stop=_hook(hooks, "post_stop"),
             container=container,
             ports={name: int(number) for name, number in raw.get("ports", {}).items()},
+            literal=command.DOLLAR in str(raw),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         name = raw.get("name", "?") if isinstance(raw, Mapping) else "?"
@@ -163,7 +170,7 @@ def groups(template: Mapping[str, Any]) -> tuple[GroupSpec, ...]:
             GroupSpec(
                 name=group.get("name", default_group_name(position)),
                 count=0 if group.get("count") == ALL else int(group.get("count", 1)),
-                tasks=tuple(task(each) for each in group["tasks"]),
+                tasks=_tasks(group["tasks"]),
                 everywhere=group.get("count") == ALL,
                 policy=placing.policy(group),
             )
@@ -173,9 +180,26 @@ def groups(template: Mapping[str, Any]) -> tuple[GroupSpec, ...]:
         raise BadRecord(f"template cannot be read: {error!r}") from error
 
 
+def _tasks(raw: Sequence[Mapping[str, Any]]) -> tuple[TaskSpec, ...]:
+    """The tasks of one group: what they depend on and is not among them lies in other groups."""
+    found = tuple(task(each) for each in raw)
+    names = {each.name for each in found}
+    return tuple(
+        replace(each, abroad=frozenset(each.depends_on) - names)
+        if not names.issuperset(each.depends_on)
+        else each
+        for each in found
+    )
+
+
 def default_group_name(position: int) -> str:
     """The name of a group whose template gives none."""
     return f"group-{position}"
+
+
+def port_variable(name: str) -> str:
+    """The environment variable that tells a task the number of a port."""
+    return f"MUSTER_PORT_{name.upper().replace('-', '_')}"
 
 
 def allocation(alloc_id: str, raw: Mapping[str, Any]) -> AllocSpec:

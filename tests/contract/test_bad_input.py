@@ -86,7 +86,7 @@ TASK = "task_groups.0.tasks.0"
         (a_template(a_task(command="host:")), f"{TASK}.config.command: names nothing to run"),
         (a_template(a_task(command="x" * 200_000)), f"{TASK}.config.command: longer than"),
         (a_template(a_task(command="h:/x", config={"node": "other"})), f"{TASK}.config.node: command says h, node says other"),
-        (a_template(a_task(command="/x ${param.user}")), f"{TASK}.config.command: ${{param.user}} is not known"),
+        (a_template(a_task(command="/x ${param.user}")), f"{TASK}.config.command: ${{param.user}} is not known: the template declares none"),
         (a_template(a_task(config={"args": "x"})), f"{TASK}.config.args: Not a valid list"),
         (a_template(a_task(config={"env": {"A=B": "x"}})), f"{TASK}.config.env.A=B: not a name"),
         (a_template(a_task(config={"env": {"A": None}})), f"{TASK}.config.env.A: not a text"),
@@ -139,8 +139,7 @@ TASK = "task_groups.0.tasks.0"
         (a_template(a_task(resources={"reservations": {"memory": "9" * 400 + "M"}})), "memory: a number beyond all measure"),
         (a_template(a_task(config={"user": "4294967295"})), f"{TASK}.config.user: users and groups have numbers up to"),
         (a_template(a_task(deploy={"replicas": 2})), f"{TASK}.deploy: only `resources`"),
-        (a_template(placement={"group": "x"}), "task_groups.0.placement: not offered"),
-        ({**a_template(), "parameters": {"x": {}}}, "parameters: not offered"),
+        (a_template(a_task(artifacts=[])), f"{TASK}.artifacts: not offered"),
         (a_template(a_task("a", depends_on={"b": "started"})), "depends on 'b', which is not in its group"),
         (a_template(a_task("a", depends_on=["b"]), a_task("b", depends_on=["a"])), "tasks a, b depend on each other in a circle"),
         (a_template(a_task("a", depends_on={"a": "started"})), "in a circle"),
@@ -148,7 +147,8 @@ TASK = "task_groups.0.tasks.0"
         (a_template(a_task("a", depends_on={"b": "healthy"}), a_task("b")), "'b' to be healthy, which has no healthcheck"),
         (a_template(a_task("a", depends_on={"b": {"condition": "x"}}), a_task("b")), "depends_on.b: not one of"),
         (a_template(*(a_task(f"t{n}") for n in range(10_000))), "task_groups: 10000 tasks in all, at most 1000"),
-        (a_template(a_task(), count=1000), "1000 allocations in all, at most 400"),
+        (a_template(a_task("a", "n1:/x"), a_task("b", "n2:/x"), count=60_000), "120000 allocations in all, at most 100000"),
+        (a_template(a_task(), count=100_001), "count: not a whole number from 1 to 100000"),
     ],
 )  # fmt: skip
 def test_templates_that_are_none(manager, body, says):

@@ -76,7 +76,8 @@ def test_variables():
         command.fill("${alloc.dir}/x ${HOME} ${node.id}", {"alloc.dir": "/d", "node.id": "n"})
         == "/d/x ${HOME} n"
     )
-    assert command.unknown_variables("${param.user} ${node.id} ${HOME} $X") == ["param.user"]
+    assert command.unknown_variables("${parma.user} ${node.id} ${HOME} $X ${param.x}") == ["parma.user"]
+    assert command.fill("${text.dollar}{node.id}", {"node.id": "n"}) == "${node.id}", "and not again"
 
 
 def test_defaults_live_in_one_place():

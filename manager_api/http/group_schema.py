@@ -1,0 +1,139 @@
+"""What a template says of where a group's allocations go, how they change, and what a lost node means."""
+
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load, validates_schema
+
+from manager_api.http import readers
+from manager_api.http.fields import Bool, Int, Name, OneOf, Parsed, Read, StrictSchema, is_open
+from manager_api.http.task_schema import TaskSchema
+from store.model import placing, quantity
+
+MOST_COUNT = 100_000
+MOST_VALUES = 100
+
+
+class Count(Int):
+    """A number of allocations, or one on each node."""
+
+    def __init__(self) -> None:
+        super().__init__(1, MOST_COUNT)
+
+    def _read(self, value: Any) -> Any:
+        if value == placing.ALL:
+            return value
+        try:
+            return super()._read(value)
+        except ValidationError as error:
+            raise ValidationError(f'{error.messages[0]}, nor "all"') from None
+
+
+class Labels(Read[dict[str, Any]]):
+    """What a node's labels must be: a text, or a list of those that will do."""
+
+    def _read(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValidationError("not an object of labels and values")
+        found: dict[str, Any] = {}
+        for key, each in value.items():
+            try:
+                if not key.strip():
+                    raise ValidationError("a label needs a name")
+                found[key] = self._values(each) if isinstance(each, list) else _label(each)
+            except ValidationError as error:
+                raise ValidationError({key: error.messages}) from None
+        return found
+
+    def _values(self, value: list[Any]) -> list[str]:
+        if not 1 <= len(value) <= MOST_VALUES:
+            raise ValidationError(f"not 1 to {MOST_VALUES} values")
+        return [_label(each) for each in value]
+
+
+_NAME = Name()
+
+
+def _label(value: Any) -> str:
+    """YAML makes numbers and truths of what was meant as a text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if value is None:
+        raise ValidationError("not a text")
+    return str(value) if is_open(value) else str(_NAME.deserialize(value))
+
+
+class PlacementSchema(StrictSchema):
+    """Which nodes may take a group's allocations, and which of them is the best."""
+
+    node = Name(allow_none=True)
+    group = Name(allow_none=True)
+    labels = Labels(allow_none=True)
+    spread = Name(allow_none=True)
+    strategy = OneOf(*placing.STRATEGIES)
+    max_replicas_per_node = Int(1, MOST_COUNT, allow_none=True)
+
+    @post_load
+    def drop_nothing(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """A missing key says the same as null."""
+        return {key: value for key, value in data.items() if value is not None}
+
+
+class UpdateSchema(StrictSchema):
+    """How a group goes to another version."""
+
+    max_parallel = Int(1, MOST_COUNT)
+    min_healthy = Parsed(readers.duration)
+    healthy_deadline = Parsed(readers.positive_duration)
+    canary = Int(0, MOST_COUNT)
+    auto_promote = Bool()
+    auto_revert = Bool()
+
+
+class Reschedule(Read[Any]):
+    """`never`, or after what time on an offline node an allocation is placed elsewhere."""
+
+    def _read(self, value: Any) -> Any:
+        return _word_or_duration(value, placing.NEVER, "after")
+
+
+class OnDisconnect(Read[Any]):
+    """`keep`, or after what time without the store a node stops the tasks."""
+
+    def _read(self, value: Any) -> Any:
+        return _word_or_duration(value, placing.KEEP, "stop_after")
+
+
+def _word_or_duration(value: Any, word: str, key: str) -> Any:
+    if value == word:
+        return value
+    if not isinstance(value, dict) or set(value) != {key}:
+        raise ValidationError(f'neither "{word}" nor {{"{key}": a duration}}')
+    try:
+        quantity.duration(value[key])
+    except ValueError as error:
+        raise ValidationError({key: [str(error)]}) from None
+    return value
+
+
+class GroupSchema(StrictSchema):
+    """Tasks that belong together."""
+
+    name = Name()
+    count = Count()
+    placement = fields.Nested(PlacementSchema)
+    reschedule = Reschedule()
+    on_disconnect = OnDisconnect()
+    duplicates = OneOf(*placing.DUPLICATES)
+    update = fields.Nested(UpdateSchema)
+    tasks = fields.List(fields.Nested(TaskSchema), required=True)
+
+    @validates_schema
+    def check_canaries(self, data: dict[str, Any], **_: Any) -> None:
+        """Canaries stand beside the others: there must be others, and a number of them."""
+        canary, count = data.get("update", {}).get("canary", 0), data.get("count", 1)
+        if canary and count == placing.ALL:
+            raise ValidationError({"update": {"canary": ['does not go with count "all"']}})
+        if canary and canary > count:
+            raise ValidationError({"update": {"canary": [f"{canary} is more than the count, {count}"]}})
