@@ -5,12 +5,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from manager_api.controller.complaints import Complaints
 from manager_api.controller.lookout import Lookout, is_ahead, some_lag, understood
+from manager_api.core.brake import resume
 from manager_api.core.fleet import Fleet, Json, NodeState, Stored
 from store.batches import batches
 from store.clock import Clock
 from store.codec import loads, read_record
 from store.errors import BadRecord
-from store.keys import ALLOCATIONS, CLAIMS, DEPLOYMENTS, NODES, STATUS, VERSIONS
+from store.keys import (
+    ALLOCATIONS,
+    CLAIMS,
+    CONTROLS,
+    CONTROLS_STATUS,
+    DEPLOYMENTS,
+    NODES,
+    STATUS,
+    VERSIONS,
+)
 from store.kv.api import Event, Record
 from store.kv.projection import Desired, Projection
 from store.kv.store import Store
@@ -20,7 +30,7 @@ from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
 
-MIRRORED = (DEPLOYMENTS, STATUS, VERSIONS, ALLOCATIONS, NODES, CLAIMS)
+MIRRORED = (DEPLOYMENTS, STATUS, VERSIONS, ALLOCATIONS, NODES, CLAIMS, CONTROLS, CONTROLS_STATUS)
 DEFAULT_TTL = 15.0
 MOST_AT_ONCE = 500
 
@@ -61,9 +71,10 @@ class Mirror:
         about = self._store.epoch_record()
         self.fleet.began, self.fleet.restored = int(about.get("rev", 0)), about.get("kind") == "restored"
         self._catch_up_until = self._clock.now() + DEFAULT_TTL
-        for name in (VERSIONS, NODES, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS):
+        for name in (VERSIONS, NODES, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS, CONTROLS, CONTROLS_STATUS):
             for field, record in snapshot.collections[name].items():
                 self._apply(name, field, record)
+        resume(self.fleet)
         self.fleet.doubtful = self.fleet.deployments.keys() - self.fleet.status.keys()
         self.presence.keep(set(self.fleet.nodes))
         for nodes in self._parts():
@@ -190,6 +201,7 @@ class Mirror:
         self.fleet.catching_up = self._clock.now() < self._catch_up_until and some_lag(self.fleet)
         if turned:
             self.dirty_deployments |= self.fleet.deployments.keys() - self.fleet.status.keys()
+            self.dirty_deployments |= self.fleet.memory.everywhere | self.fleet.memory.short
 
     def _compare(self, node: str, state: NodeState, beat: Json) -> None:
         if is_ahead(self.fleet, self._store.seen, beat):
@@ -232,7 +244,11 @@ class Mirror:
     def _node_moved(self, node: str) -> None:
         self.dirty_nodes.add(node)
         for alloc_id in self.fleet.on_node.get(node, ()):
-            self.dirty_deployments.add(self.fleet.allocations[alloc_id].data["deployment"])
+            deployment = self.fleet.allocations[alloc_id].data["deployment"]
+            self.dirty_deployments.add(deployment)
+            if deployment in self.fleet.memory.peered:  # what depends on it is told
+                there = self.fleet.of_deployment[deployment]
+                self.dirty_nodes.update(self.fleet.allocations[each].data["node"] for each in there)
 
     def _known_rev(self, collection: str, field: str) -> int:
         stored = self._collection(collection).get(field)
@@ -247,6 +263,8 @@ class Mirror:
             ALLOCATIONS: fleet.allocations,
             NODES: fleet.nodes,
             CLAIMS: fleet.claims,
+            CONTROLS: fleet.controls,
+            CONTROLS_STATUS: fleet.controls_status,
         }[name]
 
     def _apply(self, collection: str, field: str, record: Record | None) -> None:
@@ -286,6 +304,7 @@ class Mirror:
                 self._complaints.forget(field)
                 self._seq.pop(field, None)
             self._node_moved(field)
+            self.dirty_deployments |= fleet.memory.everywhere | fleet.memory.short
 
     def _put_allocation(self, alloc_id: str, stored: Stored | None) -> None:
         old = self.fleet.allocations.get(alloc_id)

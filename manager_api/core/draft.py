@@ -1,7 +1,7 @@
 """The next step of one deployment, while it is drawn up: what is there, and what is to be written."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -203,10 +203,15 @@ class Draft:
         else:
             self.by_slot[key] = [each for each in self.by_slot[key] if each != alloc_id]
 
-    def find(self, slot: Slot, avoid: Iterable[str] = (), release: Release | None = None) -> Chosen | Refused:
-        """Where a slot would go; what it takes there is taken for the rest of this step."""
-        asked = request(self.fleet, self.deployment, slot, release or self.release, frozenset(avoid))
-        return self.placer.place(asked)
+    def find(
+        self, slot: Slot, avoid: Iterable[str] = (), release: Release | None = None, free: Iterable[str] = ()
+    ) -> Chosen | Refused:
+        """Where a slot would go; what it takes there is taken for the rest of this step.
+
+        What the allocations in `free` have, which go in the same step, is free for it.
+        """
+        asked = request(self.fleet, self.deployment, slot, release or self.release)
+        return self.placer.place(replace(asked, avoid=frozenset(avoid), free=frozenset(free)))
 
     def add(self, slot: Slot, chosen: Chosen, why: str, release: Release | None = None, **more: Any) -> str:
         """A new allocation for a slot; those that make room for it are stopped."""
@@ -278,6 +283,8 @@ def allocation(fleet: Fleet, deployment: str, release: Release, slot: Slot, chos
     found |= released(release)
     if chosen.ports:
         found["ports"] = {task: dict(given) for task, given in chosen.ports.items()}
+    if chosen.published:
+        found["published"] = list(chosen.published)
     return found | {key: data[key] for key in ("limits", "adjusted") if key in data}
 
 

@@ -1,5 +1,7 @@
 """Nodes being drained: their work goes elsewhere, healthy there first, a few at a time."""
 
+from dataclasses import replace
+
 from manager_api.core.actions import Action, SetNodeStatus
 from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Fleet, Json
@@ -70,8 +72,8 @@ def _move(draft: Draft, alloc_id: str, slot: Slot, moving: int) -> int:
     if first:
         chosen = draft.find(slot, (node,), release)
     else:  # only to know that there is room: it is placed when the old one has ended
-        asked = request(draft.fleet, draft.deployment, slot, release, frozenset({node}))
-        chosen = Placer(draft.fleet, draft.taken).place(asked)
+        asked = request(draft.fleet, draft.deployment, slot, release)
+        chosen = Placer(draft.fleet, draft.taken).place(replace(asked, avoid=frozenset({node})))
     if isinstance(chosen, Refused):
         draft.unmoved[alloc_id] = f"cannot leave node {node}, which is being drained: {chosen.reason}"
         _stuck(draft.fleet, node, alloc_id, chosen.reason)

@@ -110,7 +110,7 @@ def _replace(draft: Draft, alloc_id: str, found: Loss) -> None:
     release = draft.release_for(slot)
     slot = draft.slot_in(release, slot)
     avoid = () if summary.lost else (data["node"],)
-    chosen = draft.find(slot, avoid, release)
+    chosen = draft.find(slot, avoid, release, (alloc_id,))
     if isinstance(chosen, Refused):
         draft.unmoved[alloc_id] = f"cannot be moved: {chosen.reason}"
         draft.wake(draft.now.steady + AGAIN, "to move what is on lost nodes")

@@ -7,6 +7,7 @@ from typing import Any
 from manager_api.core.fleet import Fleet
 from manager_api.core.layout import Part, parts
 from manager_api.core.placement import Request, eligible
+from manager_api.core.preemption import DEFAULT_PRIORITY
 from manager_api.core.release import Release, groups
 from store.keys import version_field
 from store.model.spec import GroupSpec
@@ -91,9 +92,7 @@ def known_slots(fleet: Fleet, deployment: str, release: Release, *, keep: bool =
     return found
 
 
-def request(
-    fleet: Fleet, deployment: str, slot: Slot, release: Release, avoid: frozenset[str] = frozenset()
-) -> Request:
+def request(fleet: Fleet, deployment: str, slot: Slot, release: Release) -> Request:
     """What the placer is asked for a slot."""
     field = version_field(fleet.deployments[deployment].data["template"], release.version)
     body = fleet.versions[field].data["body"]
@@ -102,8 +101,7 @@ def request(
         group=slot.group,
         part=slot.part,
         index=slot.index,
-        priority=int(body.get("priority", 50)),
+        priority=int(body.get("priority", DEFAULT_PRIORITY)),
         preempt=bool(body.get("preempt", False)),
         node=slot.node,
-        avoid=avoid,
     )

@@ -5,8 +5,8 @@ from dataclasses import replace
 from manager_api.core.draft import AGAIN, Draft, released
 from manager_api.core.fleet import Json
 from manager_api.core.handover import settled_for
-from manager_api.core.placement import Chosen, Need, Placer, Refused
-from manager_api.core.release import DIFFERENT, LIMITS, Release, same
+from manager_api.core.placement import Need, Refused, matching
+from manager_api.core.release import DIFFERENT, LIMITS, Release, part_of, same
 from manager_api.core.rollout import Group, Step, Unit, step
 from manager_api.core.slots import Key, Slot
 from store.model.spec import GroupSpec
@@ -255,7 +255,7 @@ def _bring_up(draft: Draft, alloc_id: str) -> None:
     """Take one allocation to the release: in place where it fits, else elsewhere."""
     data, why = draft.live[alloc_id], f"to version {draft.release.version}, change {draft.release.change}"
     slot = draft.slots[draft.key(data)]
-    new = None if draft.unsuited(data) else _in_place(draft, data, slot)
+    new = None if draft.unsuited(data) else _in_place(draft, alloc_id, slot)
     if new is not None:
         draft.write(alloc_id, new, why)
         return
@@ -272,34 +272,35 @@ def _bring_up(draft: Draft, alloc_id: str) -> None:
     draft.add(slot, chosen, f"replaces {alloc_id}: {why}", replaces=alloc_id)
 
 
-def _in_place(draft: Draft, data: Json, slot: Slot) -> Json | None:
+def _in_place(draft: Draft, alloc_id: str, slot: Slot) -> Json | None:
     """An allocation as the release has it, on its node; None if it does not fit there."""
-    node, need = data["node"], Need.of(slot.part)
-    if not need.features <= set(draft.fleet.nodes[node].data["features"]):
+    data, need = draft.live[alloc_id], Need.of(slot.part)
+    node, ports = data["node"], data.get("ports") or {}
+    if slot.pinned and slot.part.pin is not None and node not in matching(draft.fleet, slot.part.pin):
         return None
-    growth = {"node": node, "memory": max(0, need.memory - int(data["memory"]))}
-    growth["cpus"] = max(0.0, need.cpus - float(data["cpus"]))
-    if (growth["memory"] or growth["cpus"]) and Placer(draft.fleet, draft.taken).shortage([growth]):
-        return None
-    ports = _ports(draft, data, slot)
-    if ports is None:
-        return None
-    kept = {key: value for key, value in _labelled(draft, data).items() if key not in ("done", "ports")}
+    published = data.get("published") or []
+    if not _fits_as_it_is(draft, data, slot, need):
+        chosen = draft.find(replace(slot, node=node), (), None, (alloc_id,))
+        if isinstance(chosen, Refused) or chosen.victims:
+            return None
+        ports = {task: dict(given) for task, given in chosen.ports.items()}
+        published = list(chosen.published)
+    ours = ("done", "ports", "published")
+    kept = {key: value for key, value in _labelled(draft, data).items() if key not in ours}
     new = {**kept, "generation": int(data["generation"]) + 1, "memory": need.memory, "cpus": need.cpus}
-    return new | ({"ports": ports} if ports else {})
+    return new | ({"ports": ports} if ports else {}) | ({"published": published} if published else {})
 
 
-def _ports(draft: Draft, data: Json, slot: Slot) -> Json | None:
-    """The ports that it has, if they are those of the release; else others of its node, or None."""
-    old = data.get("ports") or {}
-    wanted = {task.name: task.ports for task in slot.part.tasks if task.ports}
-    held = {number for given in old.values() for number in given.values()}
-    found: Json = {}
-    for task, names in wanted.items():
-        for name, number in names.items():
-            had = old.get(task, {}).get(name)
-            if (number and number not in held) or (not number and had is None):
-                chosen: Chosen | Refused = draft.find(replace(slot, node=data["node"]))
-                return None if isinstance(chosen, Refused) else {k: dict(v) for k, v in chosen.ports.items()}
-            found.setdefault(task, {})[name] = number or had
-    return found
+def _fits_as_it_is(draft: Draft, data: Json, slot: Slot, need: Need) -> bool:
+    """Whether it asks its node for nothing that it does not have there."""
+    if not need.features <= set(draft.fleet.nodes[data["node"]].data["features"]):
+        return False
+    before = {task.name: task for task in part_of(draft.fleet, data).tasks}
+    same_ports = all(
+        task.name in before
+        and task.ports == before[task.name].ports
+        and task.container == before[task.name].container
+        for task in slot.part.tasks
+    )
+    grows = need.memory > int(data["memory"]) or need.cpus > float(data["cpus"])
+    return same_ports and not grows and len(before) == len(slot.part.tasks)

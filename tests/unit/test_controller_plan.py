@@ -230,7 +230,7 @@ def test_tombstones_die_late(change):
 
 
 def test_a_replaced_machine_loses_its_work():
-    fleet = a_case(a_task("t0"))
+    fleet = a_case(a_task("t0"), reschedule="never")
     accept(fleet)
     say(fleet, "web-1", "dep.0", "running")
     fleet.nodes["web-1"].data["uid"] = "another"
@@ -273,7 +273,9 @@ def test_ended_deployments_go_when_it_is_their_time():
     say(fleet, "web-1", "dep.0", "completed")
     (status,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     fleet.status["dep"] = Stored(status.status, 5)
-    assert plan_deployments(fleet, Moment(NOW + 1e9, 1e3 + 1e9), ["dep"]) == [], "that is not for the plan to judge"
+    assert plan_deployments(fleet, Moment(NOW + 1e9, 1e3 + 1e9), ["dep"]) == [], (
+        "that is not for the plan to judge"
+    )
     fleet.retiring = {"dep"}
     (halt,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
     assert isinstance(halt, Reorder)
