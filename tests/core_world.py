@@ -13,7 +13,14 @@ WALL = 1e9
 class Case:
     """One deployment over some nodes; `steady` is its clock."""
 
-    def __init__(self, *tasks, nodes=("a", "b", "c"), versions=(), features=("process", "ports", "depends_on"), **group):
+    def __init__(
+        self,
+        *tasks,
+        nodes=("a", "b", "c"),
+        versions=(),
+        features=("process", "ports", "depends_on", "limits"),
+        **group,
+    ):
         self.fleet, self.rev, self.steady = a_fleet(), 10, 1000.0
         for node in nodes:
             add_node(self.fleet, node, features=list(features))
@@ -106,7 +113,9 @@ class Case:
 
     @property
     def live(self):
-        return {key: each.data for key, each in self.fleet.allocations.items() if each.data["wanted"] == "running"}
+        return {
+            key: each.data for key, each in self.fleet.allocations.items() if each.data["wanted"] == "running"
+        }
 
     def nodes(self):
         return sorted(each["node"] for each in self.live.values())

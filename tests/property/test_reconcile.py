@@ -168,7 +168,9 @@ class World:
             del state.actual[key]
         known = state.up_since
         state.up_since = {
-            key: known[key] if known.get(key, (0,))[0] == said["generation"] else (said["generation"], self.steady)
+            key: known[key]
+            if known.get(key, (0,))[0] == said["generation"]
+            else (said["generation"], self.steady)
             for key, said in state.actual.items()
             if is_up(said)
         }
@@ -243,9 +245,7 @@ steps = st.lists(
             st.tuples(st.just("scale"), st.tuples(number, st.integers(0, 5))),
             st.tuples(st.just("update"), st.tuples(number, st.integers(1, 3))),
             st.tuples(st.just("promote"), number),
-            st.tuples(
-                st.sampled_from(["cut", "heal", "replace", "drain", "undrain", "cordon"]), node_names
-            ),
+            st.tuples(st.sampled_from(["cut", "heal", "replace", "drain", "undrain", "cordon"]), node_names),
             st.tuples(st.just("wait"), st.sampled_from([1.0, 7.0, 25.0, 70.0])),
             st.tuples(st.just("run"), st.just(0)),
         ),

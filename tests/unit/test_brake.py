@@ -12,7 +12,9 @@ NODES = tuple(f"n{number}" for number in range(10))
 
 
 def a_case():
-    return Case(count=10, nodes=NODES, placement={"max_replicas_per_node": 2}, reschedule={"after": "10s"}).begin()
+    return Case(
+        count=10, nodes=NODES, placement={"max_replicas_per_node": 2}, reschedule={"after": "10s"}
+    ).begin()
 
 
 def cut(case, *nodes):
@@ -37,7 +39,12 @@ def test_more_than_its_share_engages_it_and_everything_says_why():
     assert case.live == before
     assert "the brake is engaged: 3 of 10 nodes" in case.status["reason"]
     (control,) = said
-    assert control.record["engaged"] == {"since": case.now.wall, "lost": 3, "of": 10, "nodes": ["n0", "n1", "n2"]}
+    assert control.record["engaged"] == {
+        "since": case.now.wall,
+        "lost": 3,
+        "of": 10,
+        "nodes": ["n0", "n1", "n2"],
+    }
     assert not [each for each in case.plan() if isinstance(each, SetControl)], "it is said once"
 
 

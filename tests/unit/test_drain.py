@@ -60,7 +60,9 @@ def test_without_duplicates_the_old_one_ends_first():
 def test_without_room_elsewhere_nothing_is_stopped_and_the_drain_says_so():
     group = {"duplicates": "never", "on_disconnect": {"stop_after": "20s"}, "reschedule": {"after": "40s"}}
     for more in ({}, group):
-        case = Case(a_task("t", resources={"reservations": {"memory": "5G"}}), count=2, nodes=("a", "b"), **more)
+        case = Case(
+            a_task("t", resources={"reservations": {"memory": "5G"}}), count=2, nodes=("a", "b"), **more
+        )
         case.begin()
         drain(case, "a")
         case.step()
@@ -137,4 +139,4 @@ def test_progress_counts_what_has_left():
         case.fleet.drop_allocation(key)
     (said,) = plan_drain(case.fleet, "a")
     assert (said.drain["left"], said.drain["of"], said.drain["state"]) == (0, 2, "done")
-    assert WALL < said.drain["since"]
+    assert said.drain["since"] > WALL

@@ -44,9 +44,7 @@ def test_on_its_return_the_node_is_told_to_stop_the_old_one():
     assert case.fleet.allocations[old].data["wanted"] == "stopped"
 
 
-@pytest.mark.parametrize(
-    "group", [{"reschedule": "never"}, {"placement": {"node": "b"}}, {"count": "all"}]
-)
+@pytest.mark.parametrize("group", [{"reschedule": "never"}, {"placement": {"node": "b"}}, {"count": "all"}])
 def test_what_belongs_to_its_node_never_moves(group):
     case = Case(**{"count": 1, **group}).begin()
     before = dict(case.live)
@@ -58,7 +56,9 @@ def test_what_belongs_to_its_node_never_moves(group):
 
 
 def test_where_there_is_no_room_it_stays_and_says_so():
-    case = Case(a_task("t", resources={"reservations": {"memory": "5G"}}), count=3, reschedule={"after": "0s"})
+    case = Case(
+        a_task("t", resources={"reservations": {"memory": "5G"}}), count=3, reschedule={"after": "0s"}
+    )
     case.begin()
     old, _ = lost(case)
     case.step()
