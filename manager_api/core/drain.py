@@ -52,7 +52,7 @@ def drain(draft: Draft) -> None:
 
 
 def _stays_last(draft: Draft, alloc_id: str, data: Json, *, everywhere: bool, limited: bool) -> None:
-    """What belongs to its node goes when all others have left it, if there is a deadline or it is everywhere."""
+    """What belongs to its node goes last: if it is everywhere, or the drain has a deadline."""
     node = data["node"]
     if (everywhere or limited) and not _movables(draft.fleet, node):
         draft.stop(alloc_id, f"node {node} is drained")

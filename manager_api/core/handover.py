@@ -15,7 +15,7 @@ def settled_for(draft: Draft, alloc_id: str) -> float | None:
 
 
 def hand_over(draft: Draft) -> None:
-    """Stop what was replaced once its successor is well; of copies that nobody asked for, all but the best."""
+    """Stop what was replaced once its successor is well; of other copies all but the best."""
     for key in sorted((key for key, ids in draft.by_slot.items() if len(ids) > 1), key=str):
         if draft.full:
             return

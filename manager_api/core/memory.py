@@ -35,7 +35,7 @@ class Memory:
     short: set[str] = field(default_factory=set)
     """Deployments that lack something a moved node might give them."""
     peered: set[str] = field(default_factory=set)
-    """Deployments in which groups depend on each other: what moves in one concerns the nodes of the others."""
+    """Deployments in which groups depend on each other: what moves in one concerns all nodes of it."""
 
     def prune(
         self,
@@ -47,7 +47,7 @@ class Memory:
         """Forget what is about records that are gone."""
         names, alloc_ids, fields, known = set(deployments), set(allocations), set(versions), set(nodes)
         for left in (self.everywhere, self.short, self.peered):
-            left &= names
+            left.intersection_update(names)
         for deployment in self.slots.keys() - names:
             del self.slots[deployment]
         for memory in (self.summaries, self.gone):

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from manager_api.core.draft import Draft, named, number_of
+from manager_api.core.draft import Draft
 from manager_api.core.fleet import Fleet, Json
+from manager_api.core.records import named, number_of
 from manager_api.core.release import task_names
 from manager_api.core.summary import Summary, is_gone, rows, summarize, trouble, where
 from store.errors import BadRecord
@@ -92,7 +93,7 @@ def judge(draft: Draft) -> Json:
     }
     _released(draft, status, whole=all(up[name] >= wanted[name] for name in up))
     short = _short(draft, wanted)
-    state = _state(draft, sight, short, empty=not members and not missing)
+    state = _state(draft, sight, empty=not members and not missing)
     status |= {"status": state, "reason": short or sight.reason(state)}
     if state is Deployment.RUNNING:
         status["reason"] = ""
@@ -133,7 +134,7 @@ def _short(draft: Draft, wanted: Mapping[str, int]) -> str:
     return draft.held
 
 
-def _state(draft: Draft, sight: Sight, short: str, *, empty: bool) -> Deployment:
+def _state(draft: Draft, sight: Sight, *, empty: bool) -> Deployment:
     """The next state: what still has something to come has not ended."""
     old = Deployment(draft.status.data["status"])
     going = draft.rollout is not None and draft.rollout["state"] in ("running", "paused", "promotion")

@@ -7,13 +7,14 @@ from math import inf
 
 from manager_api.core import loss, peering, updating
 from manager_api.core.actions import Action, Advance, Collect, SetStatus
-from manager_api.core.draft import AGAIN, Draft, Missing
+from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.drain import drain
 from manager_api.core.fleet import Fleet
 from manager_api.core.handover import hand_over
 from manager_api.core.moment import Moment
 from manager_api.core.placement import Refused, Taken
 from manager_api.core.progress import judge, unlisted
+from manager_api.core.records import Missing
 from manager_api.core.slots import Key, Slot
 from manager_api.core.summary import Where, is_gone, is_lost
 from store.keys import ALLOCATIONS

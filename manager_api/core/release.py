@@ -97,7 +97,7 @@ def group_of(fleet: Fleet, allocation: Mapping[str, Any]) -> GroupSpec:
 
 def part_of(fleet: Fleet, allocation: Mapping[str, Any]) -> Part:
     """The part of its group that an allocation runs."""
-    return parts(group_of(fleet, allocation))[allocation["part"]]
+    return parts(group_of(fleet, allocation))[int(allocation["part"])]
 
 
 def task_names(fleet: Fleet, allocation: Mapping[str, Any]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
-from manager_api.core.draft import AGAIN, Draft, released
+from manager_api.core import canaries
+from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Json
 from manager_api.core.handover import settled_for
 from manager_api.core.placement import Need, Refused, matching
+from manager_api.core.records import released
 from manager_api.core.release import DIFFERENT, LIMITS, Release, part_of, same
 from manager_api.core.rollout import Group, Step, Unit, step
-from manager_api.core.slots import Key, Slot
+from manager_api.core.slots import Slot
 from store.model.spec import GroupSpec
 
 OVER = frozenset({"done", "reverted"})
@@ -28,8 +30,8 @@ def update(draft: Draft) -> None:
         return
     if not draft.record.data.get("paused"):
         _relabel(draft, sorted(olds))
-    _drop_canaries(draft)
-    _promote(draft)
+    canaries.drop_stale(draft)
+    canaries.promote(draft)
     groups = {name: _group(draft, group) for name, group in draft.groups.items()}
     steps = {name: step(group) for name, group in groups.items()}
     _note(draft, groups, steps)
@@ -71,69 +73,6 @@ def _labelled(draft: Draft, data: Json) -> Json:
     return {**kept, "version": draft.release.version, **released(draft.release)}
 
 
-def _drop_canaries(draft: Draft) -> None:
-    """Canaries of an earlier change, or of a slot that is gone."""
-    for key, alloc_id in sorted(draft.canaries.items(), key=str):
-        if draft.is_old(draft.live[alloc_id]) or key not in draft.slots:
-            draft.stop(alloc_id, "a canary of a change that is not meant any more")
-
-
-def _promote(draft: Draft) -> None:
-    """A canary that is well takes its slot, once the change is promoted: what was there is stopped."""
-    _promote_by_itself(draft)
-    if not draft.promoted or draft.record.data.get("paused"):
-        return
-    for key, alloc_id in sorted(draft.canaries.items(), key=str):
-        group = draft.slots[key].group
-        up_for = settled_for(draft, alloc_id)
-        if draft.full or up_for is None or up_for < group.policy.update.min_healthy:
-            continue
-        olds = [each for each in draft.by_slot.get(key, ()) if draft.is_old(draft.live[each])]
-        if draft.by_slot.get(key) and not olds:
-            draft.stop(alloc_id, "a canary whose slot is filled already")
-            continue
-        for each in olds:
-            draft.stop(each, f"canary {alloc_id} was promoted")
-        _take_slot(draft, key, alloc_id)
-
-
-def _take_slot(draft: Draft, key: Key, alloc_id: str) -> None:
-    del draft.canaries[key]
-    data = {name: value for name, value in draft.live[alloc_id].items() if name != "canary"}
-    draft.write(alloc_id, data, "it was promoted")
-    draft.summaries[alloc_id] = replace(draft.summaries[alloc_id], data=data)
-    draft.by_slot.setdefault(key, []).append(alloc_id)
-
-
-def _promote_by_itself(draft: Draft) -> None:
-    """`auto_promote`: all canaries of every group have been well for long enough."""
-    trying = [group for group in draft.groups.values() if _needs_canary(draft, group)]
-    if draft.rollout is None or not trying or not all(group.policy.update.auto_promote for group in trying):
-        return
-    for group in trying:
-        there = [each for key, each in draft.canaries.items() if key[0] == group.name]
-        needed = min(group.policy.update.canary, sum(1 for key in draft.slots if key[0] == group.name))
-        if len(there) < needed:
-            return
-        for each in there:
-            up_for = settled_for(draft, each)
-            if up_for is None or up_for < group.policy.update.min_healthy:
-                return
-    draft.rollout = {**draft.rollout, "promoted": True}
-
-
-def _needs_canary(draft: Draft, group: GroupSpec) -> bool:
-    """Copies beside the old ones are not for groups that may not have any, or have one for each node."""
-    if not group.policy.update.canary or group.everywhere or group.policy.duplicates == "never":
-        return False
-    return not draft.promoted and any(
-        draft.is_old(draft.live[each])
-        for key, ids in draft.by_slot.items()
-        if key[0] == group.name
-        for each in ids
-    )
-
-
 def _group(draft: Draft, group: GroupSpec) -> Group:
     mine = [
         (draft.live[each]["index"], draft.live[each]["part"], each)
@@ -153,7 +92,7 @@ def _group(draft: Draft, group: GroupSpec) -> Group:
         units=tuple(_unit(draft, each) for _, _, each in sorted(mine)),
         paused=bool(draft.record.data.get("paused")),
         promoted=draft.promoted,
-        needs_canary=_needs_canary(draft, group),
+        needs_canary=canaries.needed_for(draft, group),
     )
 
 
@@ -229,28 +168,7 @@ def _apply(draft: Draft, group: GroupSpec, said: Step) -> None:
             return
         if alloc_id in draft.live and alloc_id not in draft.puts:
             _bring_up(draft, alloc_id)
-    _try(draft, group, said.canaries)
-
-
-def _try(draft: Draft, group: GroupSpec, count: int) -> None:
-    """Place canaries: beside the old allocations with the lowest indices."""
-    if count <= 0 or group.everywhere:
-        return
-    free = [
-        key
-        for key, ids in draft.by_slot.items()
-        if key[0] == group.name and key in draft.slots and key not in draft.canaries and ids
-        if draft.is_old(draft.live[ids[0]])
-    ]
-    for key in sorted(free, key=lambda key: (int(key[1]), key[2]))[:count]:
-        if draft.full:
-            return
-        chosen = draft.find(draft.slots[key])
-        if isinstance(chosen, Refused):
-            draft.unmoved[draft.by_slot[key][0]] = f"no canary can be placed beside it: {chosen.reason}"
-            draft.wake(draft.now.steady + AGAIN, "to place a canary")
-            return
-        draft.add(draft.slots[key], chosen, f"a canary of change {draft.release.change}", canary=True)
+    canaries.place(draft, group, said.canaries)
 
 
 def _bring_up(draft: Draft, alloc_id: str) -> None:

@@ -220,7 +220,7 @@ class World:
 
     def check(self):
         fleet = self.fleet
-        for node, reserved in fleet.reserved.items():
+        for reserved in fleet.reserved.values():
             assert 0 <= reserved.memory <= 6 * GB, "never over capacity"
         copies = {}
         for machine in [*self.machines.values(), *self.ghosts]:
