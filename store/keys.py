@@ -10,6 +10,8 @@ STATUS = "deployments:status"
 ALLOCATIONS = "allocations"
 NODES = "nodes"
 NODES_STATUS = "nodes:status"
+CONTROLS = "controls"
+CONTROLS_STATUS = "controls:status"
 
 CONTROLS = "controls"
 """What people decide for the fleet as a whole: `brake` counts how often it was released."""

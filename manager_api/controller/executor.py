@@ -16,14 +16,16 @@ from manager_api.core.actions import (
     Project,
     Refuse,
     Reorder,
+    SetControl,
+    SetNodeStatus,
     SetStatus,
     Wake,
 )
 from store.batches import batches
-from store.codec import dumps
+from store.codec import dumps, loads
 from store.errors import Conflict, TooLarge
 from store.faults import fault
-from store.keys import ALLOCATIONS, CLAIMS, DEPLOYMENTS, STATUS
+from store.keys import ALLOCATIONS, CLAIMS, CONTROLS_STATUS, DEPLOYMENTS, NODES_STATUS, STATUS
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare
 from store.kv.projection import Projection
 from store.kv.store import Store
@@ -87,6 +89,11 @@ class Executor:
                 self._advance(action)
             case Wake():
                 self._mirror.wake(action.deployment, action.at)
+            case SetNodeStatus():
+                self._set_node_status(action)
+            case SetControl():
+                log.warning("%s: %s", action.name, action.reason)
+                self._write("controller.control", [], [(CONTROLS_STATUS, action.name, action.record)])
 
     def _place(self, action: Place) -> None:
         log.info("deployment %s: %s", action.deployment, action.reason)
@@ -103,6 +110,18 @@ class Executor:
         else:
             compares, point = [Compare(STATUS, action.deployment, action.rev)], "controller.status"
         self._write(point, compares, [(STATUS, action.deployment, action.status)])
+
+    def _set_node_status(self, action: SetNodeStatus) -> None:
+        log.info("node %s: %s", action.node, action.reason)
+        found = self._store.get(NODES_STATUS, action.node)
+        old = loads(found.value, "nodes:status") if found is not None else {"v": 1}
+        new = {key: value for key, value in old.items() if key != "drain"}
+        new |= {"drain": action.drain} if action.drain else {}
+        if new == old:
+            return
+        compare = Compare(NODES_STATUS, action.node, found.rev if found is not None else 0)
+        change = Change(NODES_STATUS, action.node, dumps(new))
+        self._store.txn([compare], [change], token=self._token)
 
     def _reorder(self, action: Reorder) -> None:
         log.info(

@@ -21,8 +21,7 @@ from store.keys import (
     VERSIONS,
 )
 from store.kv.api import Record
-from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
-from store.model.placing import ALL
+from store.model.lifecycle import DEPLOYMENT_ENDED
 
 log = logging.getLogger("controller")
 
@@ -92,7 +91,7 @@ class Intake:
     def _put_deployment(self, name: str, stored: Stored | None) -> None:
         _set(self._fleet.deployments, name, stored)
         self._agenda.deployments.add(name)
-        self._sort(name)
+        self._decided(name)
 
     def _put_status(self, name: str, stored: Stored | None) -> None:
         fleet, agenda = self._fleet, self._agenda
@@ -107,37 +106,14 @@ class Intake:
             data = fleet.allocations[each].data
             if everywhere or data["wanted"] != "running":
                 agenda.nodes.add(data["node"])
-        self._sort(name)
+        self._decided(name)
         if over[1] and allocations:
             agenda.room()
 
-    def _sort(self, name: str) -> None:
-        """Whom it concerns that there is room, or a node."""
-        fleet = self._fleet
-        stored, status = fleet.deployments.get(name), fleet.status.get(name)
-        lives = stored is not None and not _is_over(status)
-        _mark(fleet.undecided, name, there=stored is not None and status is None)
-        _mark(fleet.hungry, name, there=lives and _is_hungry(stored, status))
-        _mark(fleet.everywhere, name, there=lives and self._is_everywhere(stored, status))
-
-    def _is_everywhere(self, stored: Stored | None, status: Stored | None) -> bool:
-        """Whether it wants one on each node; so it counts, too, as long as that cannot be told."""
-        if stored is None or stored.data.get("wanted") != "running":
-            return False
-        newest = stored.data.get("version")
-        release = status.data.get("release") if status is not None else None
-        numbers = {newest, release.get("version", newest) if isinstance(release, dict) else newest}
-        fields = [f"{number}:{stored.data.get('template')}" for number in numbers]
-        return any(self._has_all(field) for field in fields)
-
-    def _has_all(self, field: str) -> bool:
-        version = self._fleet.versions.get(field)
-        try:
-            return version is None or any(
-                group.get("count") == ALL for group in version.data["body"]["task_groups"]
-            )
-        except (AttributeError, KeyError, TypeError):
-            return True
+    def _decided(self, name: str) -> None:
+        """Whether it still waits for a decision."""
+        undecided = name in self._fleet.deployments and name not in self._fleet.status
+        (self._fleet.undecided.add if undecided else self._fleet.undecided.discard)(name)
 
     def _put_allocation(self, alloc_id: str, stored: Stored | None) -> None:
         fleet, agenda = self._fleet, self._agenda
@@ -158,7 +134,7 @@ class Intake:
                 deployment = each.data["deployment"]
                 agenda.deployments.add(deployment)
                 agenda.nodes.add(each.data["node"])
-                if deployment in fleet.peered:
+                if deployment in fleet.memory.peered:
                     agenda.peers_moved(deployment)
         if old is not None and (stored is None or stored.data["wanted"] != "running"):
             agenda.room()
@@ -209,16 +185,5 @@ def _set(records: dict[str, Stored], field: str, stored: Stored | None) -> None:
         records.pop(field, None)
 
 
-def _mark(names: set[str], name: str, *, there: bool) -> None:
-    (names.add if there else names.discard)(name)
-
-
 def _is_over(status: Stored | None) -> bool:
     return status is not None and status.data.get("status") in DEPLOYMENT_ENDED
-
-
-def _is_hungry(stored: Stored | None, status: Stored | None) -> bool:
-    if stored is None or status is None:
-        return False
-    waits = bool(stored.data.get("wait")) and status.data.get("status") == Deployment.PENDING
-    return waits or bool(status.data.get("missing"))

@@ -110,4 +110,34 @@ class Wake:
     reason: str
 
 
-Action = Place | Refuse | SetStatus | Reorder | Collect | Adopt | Project | Advance | Wake
+@dataclass(frozen=True, slots=True)
+class SetNodeStatus:
+    """Write how far a node's drain has come into its status (None: it is not drained); the rest stays."""
+
+    node: str
+    drain: Json | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetControl:
+    """Write the leader's word on something that holds for the whole fleet: a field of `controls:status`."""
+
+    name: str
+    record: Json
+    reason: str
+
+
+Action = (
+    Place
+    | Refuse
+    | SetStatus
+    | Reorder
+    | Collect
+    | Adopt
+    | Project
+    | Advance
+    | Wake
+    | SetNodeStatus
+    | SetControl
+)

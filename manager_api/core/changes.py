@@ -5,9 +5,10 @@ have come, so that a change cut short anywhere is finished by the next plan.
 """
 
 from manager_api.core.actions import Action, Reorder, SetStatus
-from manager_api.core.decide import task_names
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.placement import Placer, Taken
+from manager_api.core.progress import unlisted
+from manager_api.core.release import task_names
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 
@@ -42,10 +43,13 @@ def _cannot_restart(fleet: Fleet, deployment: str) -> str | None:
         return None
     if fleet.obscured(deployment):
         return "an allocation of it cannot be read"
-    stored = [fleet.allocations.get(brief["id"]) for brief in status["allocations"]]
-    if not stored or any(each is None or each.data["wanted"] != "running" for each in stored):
+    there = [fleet.allocations[each].data for each in fleet.of_deployment.get(deployment, ())]
+    running = [each for each in there if each["wanted"] == "running"]
+    ended = [each for each in there if each["wanted"] != "running" and "stopped" not in each]
+    lost = any(brief["id"] not in fleet.allocations for brief in status["allocations"])
+    if not running or ended or lost or unlisted(fleet, deployment):
         return "it ended too long ago, and was collected"
-    return Placer(fleet, Taken()).shortage([each.data for each in stored if each is not None])
+    return Placer(fleet, Taken()).shortage(running)
 
 
 def _caught_up(allocation: Json, data: Json, status: Json, *, behind: bool) -> Json | None:
@@ -55,7 +59,8 @@ def _caught_up(allocation: Json, data: Json, status: Json, *, behind: bool) -> J
         return None
     new = allocation
     if behind and int(allocation.get("restarted", int(status.get("restarted", 0)))) < restart:
-        new = {**new, "generation": allocation["generation"] + 1, "restarted": restart}
+        new = {key: value for key, value in new.items() if key != "done"}
+        new |= {"generation": allocation["generation"] + 1, "restarted": restart}
     if int(allocation.get("adjusted", 0)) < adjusted:
         new = {**new, "adjusted": adjusted, "limits": data["limits"]}
     return None if new is allocation else new
@@ -75,11 +80,3 @@ def _brief(fleet: Fleet, brief: Json, fresh: Json | None) -> Json:
     if known is None:
         return brief
     return {**brief, "tasks": task_names(fleet, known), "generation": known["generation"]}
-
-
-def limited(task: Json, limits: Json) -> Json:
-    """A task of a template, with the limits that were asked for since."""
-    override = limits.get(task["name"])
-    if override is None:
-        return task
-    return {**task, "resources": {**task.get("resources", {}), "limits": override}}

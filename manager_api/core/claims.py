@@ -6,12 +6,13 @@ A claim is the API's word; allocations and desired entries are the leader's.
 from collections.abc import Callable
 
 from manager_api.core.actions import Action, Adopt, Collect
-from manager_api.core.decide import brief_of, part_of, restarted
+from manager_api.core.decide import restarted
 from manager_api.core.fleet import Fleet, Json, Stored
 from manager_api.core.layout import parts
 from manager_api.core.merge import is_part
 from manager_api.core.placement import Need
-from store.keys import CLAIMS, version_field
+from manager_api.core.release import Release, groups, part_of, task_names
+from store.keys import CLAIMS
 from store.model.lifecycle import Deployment
 
 ADOPTED_AT_ONCE = 100
@@ -59,8 +60,8 @@ def _pointless(fleet: Fleet, claim: Json) -> str | None:
 def _part(fleet: Fleet, claim: Json) -> int | None:
     """Which part of its group an order is, by the names of its tasks."""
     order = claim["order"]
-    groups = fleet.groups(version_field(claim["template"], claim["version"]))
-    layouts = (parts(group) for group in groups if group.name == order["group"])
+    known = groups(fleet, claim["template"], Release.of({**order, "version": claim["version"]}))
+    layouts = (parts(group) for group in known if group.name == order["group"])
     return next((n for layout in layouts for n, part in enumerate(layout) if is_part(order, part)), None)
 
 
@@ -80,6 +81,7 @@ def _allocation(fleet: Fleet, claim: Json) -> Json:
         "generation": order["generation"],
         "wanted": data["wanted"],
     }
+    allocation |= {key: order[key] for key in ("change", "parameters", "ports", "canary") if key in order}
     allocation |= {key: data[key] for key in ("limits", "adjusted") if key in data}
     need = Need.of(part_of(fleet, allocation))
     return {**allocation, "memory": need.memory, "cpus": need.cpus}
@@ -91,7 +93,10 @@ def _joined(fleet: Fleet, stored: Stored, status: Stored | None, allocations: di
     kept = {
         key: value for key, value in old.items() if key not in ("tasks", "tasks_left_out", "ended", "refused")
     }
-    briefs = [brief_of(fleet, alloc_id, each) for alloc_id, each in allocations.items()]
+    briefs = [
+        {"id": alloc_id, "node": each["node"], "tasks": task_names(fleet, each)}
+        for alloc_id, each in allocations.items()
+    ]
     others = [each for each in old["allocations"] if each["id"] not in allocations]
     return {
         **restarted(stored.data),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from manager_api.core.memory import Brake, Memory
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
 from store.model import spec
 from store.model.beat import MOST
@@ -103,12 +104,8 @@ class Fleet:
         """Allocations: their generation, and since when (steady seconds) this leader knows it wanted."""
         self.undecided: set[str] = set()
         """Deployments that have no status."""
-        self.hungry: set[str] = set()
-        """Deployments that miss allocations, or wait for room: more of it is news for them."""
-        self.everywhere: set[str] = set()
-        """Deployments that want one on each node: every node is news for them."""
-        self.peered: set[str] = set()
-        """Deployments whose tasks depend on other groups: where these are is news for their nodes."""
+        self.memory = Memory()
+        self.brake = Brake()
         self.retiring: set[str] = set()
         """Ended deployments whose time is over; see `manager_api.core.retention`."""
         self._counted: dict[str, tuple[str, int, float]] = {}
@@ -164,7 +161,6 @@ class Fleet:
     def prune(self) -> None:
         """Forget the empty places that records leave in the indexes."""
         self.doubtful &= self.deployments.keys()
-        self.peered &= self.deployments.keys()
         for name in self.due.keys() - self.deployments.keys():
             del self.due[name]
         for claims in (self.claims_of, self.claims_on):
@@ -179,6 +175,7 @@ class Fleet:
             del self.states[node]
         for version in self._groups.keys() - self.versions.keys():
             del self._groups[version]
+        self.memory.prune(self.deployments, self.allocations, self.versions, self.nodes)
 
     def put_claim(self, claim_id: str, stored: Stored | None) -> None:
         """Add, replace or (None) remove what was said of unclaimed work."""
@@ -207,7 +204,7 @@ class Fleet:
         if node:
             self.reserved[node].add(memory, cpus, times=-1)
         stored = self.allocations.get(alloc_id)
-        over = stored is None or self._over(stored.data["deployment"])
+        over = stored is None or self.is_over(stored.data["deployment"])
         self._hold(alloc_id, None if over else stored)
         if over or stored is None or stored.data["wanted"] != "running":
             return
@@ -233,7 +230,8 @@ class Fleet:
             for number in held:
                 there[number] = (*there.get(number, ()), alloc_id)
 
-    def _over(self, deployment: str) -> bool:
+    def is_over(self, deployment: str) -> bool:
+        """Whether a deployment has ended."""
         status = self.status.get(deployment)
         return status is not None and status.data.get("status") in DEPLOYMENT_ENDED
 

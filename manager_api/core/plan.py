@@ -3,18 +3,25 @@
 from collections.abc import Iterable
 
 from manager_api.core import changes, claims
-from manager_api.core.actions import Action, Collect, Refuse, Reorder, SetStatus
+from manager_api.core.actions import Action, Collect, Refuse, Reorder, SetStatus, Wake
+from manager_api.core.brake import plan_brake
 from manager_api.core.decide import decide
-from manager_api.core.fleet import Fleet, Json
+from manager_api.core.drain import plan_drain
+from manager_api.core.fleet import Fleet, Json, Stored
 from manager_api.core.moment import Moment
+from manager_api.core.peering import Peers
 from manager_api.core.placement import Taken
-from manager_api.core.progress import is_lost, next_status
+from manager_api.core.progress import next_status
 from manager_api.core.project import plan_node
+from manager_api.core.reconcile import reconcile
+from manager_api.core.summary import is_lost
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 COLLECTED_AT_ONCE = 200
+LOOKED_AFTER = 600.0
+"""Seconds after which a time to live is looked at again: the clock may have been stepped."""
 
 
 def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> list[Action]:
@@ -28,7 +35,7 @@ def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> l
             actions += plan_deployment(fleet, deployment, now, taken)
         except (BadRecord, KeyError, TypeError, ValueError) as error:
             actions += _unreadable(fleet, deployment, now.wall, error)
-    return actions
+    return [*actions, *plan_brake(fleet, now)]
 
 
 def by_age(fleet: Fleet, deployments: Iterable[str]) -> list[str]:
@@ -45,10 +52,11 @@ def by_age(fleet: Fleet, deployments: Iterable[str]) -> list[str]:
 def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
     """What the desired hashes of some nodes need."""
     actions: list[Action] = []
+    peers = Peers(fleet)
     for node in sorted(nodes):
         try:
             known = node in fleet.nodes and (NODES, node) not in fleet.unreadable
-            actions += plan_node(fleet, node) if known else []
+            actions += [*plan_node(fleet, node, peers), *plan_drain(fleet, node)] if known else []
         except (BadRecord, KeyError, TypeError, ValueError):
             continue  # what cannot be read is not planned for, and does not hold up the others
     return actions
@@ -62,28 +70,76 @@ def plan_deployment(fleet: Fleet, deployment: str, now: Moment, taken: Taken) ->
         return [*adopted, *_collect_orphans(fleet, deployment)]
     if adopted:
         return adopted
-    wanted = stored.data["wanted"]
-    if status is None:
-        if wanted == "stopped":
-            record: Json = {"v": 1, "status": Deployment.STOPPED, "reason": "stopped before it began"}
-            record |= {"allocations": [], "tasks": [], "ended": now.wall}
-            return [SetStatus(deployment, 0, record, "stopped before it began")]
-        if claims.held(fleet, deployment):
-            return []
-        decision = decide(fleet, deployment, taken)
-        return [] if decision is None else [decision]
+    over = status is not None and Deployment(status.data["status"]) in DEPLOYMENT_ENDED
+    late = None if over else _late(stored, status, now)
+    wanted = "stopped" if late else stored.data["wanted"]
+    if status is None and wanted == "stopped":
+        return [_never_began(deployment, late, now.wall)]
+    alarm = [] if over or late else _alarm(fleet, deployment, stored, now)
+    if status is None or (status.data.get("waiting") and wanted == "running"):
+        return [*_undecided(fleet, deployment, now, taken), *alarm]
     if wanted == "running" and not status.data.get("refused"):
         asked = changes.asked(fleet, deployment)
         if asked:
             return asked
-    over = Deployment(status.data["status"]) in DEPLOYMENT_ENDED
     if over and deployment in fleet.retiring:
         return _retire(fleet, deployment)
-    actions = _halt(fleet, deployment, "its deployment was stopped") if wanted == "stopped" else []
-    new = next_status(fleet, deployment, now.wall)
-    if new is not None:
-        actions.append(SetStatus(deployment, status.rev, new, f"{status.data['status']} -> {new['status']}"))
-    return actions
+    if wanted == "running":
+        return [] if over else [*reconcile(fleet, deployment, now, taken), *alarm]
+    why = late or "its deployment was stopped"
+    return [*_halt(fleet, deployment, why), *_follow(fleet, deployment, now.wall, late)]
+
+
+def _late(stored: Stored, status: Stored | None, now: Moment) -> str | None:
+    """Why a deployment's time is over, or None."""
+    ttl = stored.data.get("ttl")
+    expired = status is not None and status.data.get("expired")
+    if ttl is None or not (expired or now.wall >= float(stored.data["created"]) + float(ttl)):
+        return None
+    return f"its time to live of {span(float(ttl))} is over"
+
+
+def span(seconds: float) -> str:
+    """A duration as people write it: `8h`, `90s`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def _alarm(fleet: Fleet, deployment: str, stored: Stored, now: Moment) -> list[Action]:
+    """For a deployment with a time to live: planned again when it is over."""
+    ttl = stored.data.get("ttl")
+    if ttl is None or stored.data["wanted"] != "running":
+        return []
+    left = float(stored.data["created"]) + float(ttl) - now.wall
+    at = now.steady + min(left, LOOKED_AFTER)
+    due = fleet.due.get(deployment)
+    return [Wake(deployment, at, "its time to live")] if due is None or due > at + 1.0 else []
+
+
+def _never_began(deployment: str, late: str | None, wall: float) -> SetStatus:
+    reason = late or "stopped before it began"
+    record: Json = {"v": 1, "status": Deployment.STOPPED, "reason": reason}
+    record |= {"allocations": [], "tasks": [], "ended": wall} | ({"expired": True} if late else {})
+    return SetStatus(deployment, 0, record, reason)
+
+
+def _undecided(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Action]:
+    return [] if claims.held(fleet, deployment) else decide(fleet, deployment, now, taken)
+
+
+def _follow(fleet: Fleet, deployment: str, wall: float, late: str | None) -> list[Action]:
+    """The status of a deployment that is to stop."""
+    status = fleet.status[deployment]
+    new = next_status(fleet, deployment, wall)
+    if late and not status.data.get("expired"):
+        new = {**(new or status.data), "expired": True}
+    if new is None:
+        return []
+    if late:
+        new["reason"] = late
+    return [SetStatus(deployment, status.rev, new, f"{status.data['status']} -> {new['status']}")]
 
 
 def _halt(fleet: Fleet, deployment: str, reason: str) -> list[Action]:

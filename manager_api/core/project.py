@@ -2,21 +2,40 @@
 
 from manager_api.core import claims
 from manager_api.core.actions import Action, Collect, Project
-from manager_api.core.changes import limited
-from manager_api.core.decide import part_of
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.merge import remembered
+from manager_api.core.peering import Peers
+from manager_api.core.release import Release, raw_group, raw_tasks
+from manager_api.core.summary import obeyed
 from store.errors import BadRecord
-from store.keys import ALLOCATIONS, version_field
-from store.model import status
+from store.keys import ALLOCATIONS
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
+from store.model.placing import KEEP
 
-OURS = frozenset({"node", "uid", "part", "memory", "cpus", "limits", "restarted"})
+ALLOW = "allow"
+
+OURS = frozenset(
+    {
+        "node",
+        "uid",
+        "part",
+        "memory",
+        "cpus",
+        "limits",
+        "restarted",
+        "why",
+        "stopped",
+        "replaces",
+        "canary",
+        "done",
+    }
+)
 """What an allocation holds for managers only. All else is for the agent, known to this release or not."""
 
 
-def plan_node(fleet: Fleet, node: str) -> list[Action]:
-    """The actions that bring one node's desired hash up to its allocations."""
+def plan_node(fleet: Fleet, node: str, peers: Peers | None = None) -> list[Action]:
+    """The actions that bring one node's desired hash up to its allocations; `peers` are the round's."""
+    peers = peers or Peers(fleet)
     record, state = fleet.nodes[node].data, fleet.states[node]
     raised = remembered(fleet, node)
     if raised:
@@ -33,9 +52,9 @@ def plan_node(fleet: Fleet, node: str) -> list[Action]:
             actions.append(
                 Collect(alloc_id, ((ALLOCATIONS, alloc_id, stored.rev),), "the node reported it ended")
             )
-        elif anew or known is None or _differs(known, stored.data):
+        elif anew or known is None or _differs(known, stored.data, peers):
             try:
-                puts[alloc_id] = entry(fleet, stored.data)
+                puts[alloc_id] = entry(fleet, stored.data, peers)
             except (BadRecord, KeyError, StopIteration):
                 continue  # unreadable is not empty: what lies there stays as it is
     drops = [*_unwanted(fleet, node, puts), *([] if anew else gone)]
@@ -67,18 +86,23 @@ def _beyond(fleet: Fleet, node: str) -> bool:
     return mine and fleet.states[node].desired_rev < int(beat.get("rev") or 0) <= fleet.seen
 
 
-def _differs(known: Json, wanted: Json) -> bool:
-    return any(known.get(key, 0) != wanted.get(key, 0) for key in ("generation", "wanted", "adjusted"))
+def _differs(known: Json, wanted: Json, peers: Peers) -> bool:
+    if any(known.get(key, 0) != wanted.get(key, 0) for key in ("generation", "wanted", "adjusted", "change")):
+        return True
+    return wanted["wanted"] == "running" and (known.get("peers") or {}) != peers.of(wanted)
 
 
-def entry(fleet: Fleet, allocation: Json) -> Json:
+def entry(fleet: Fleet, allocation: Json, peers: Peers) -> Json:
     """The desired entry of an allocation, but for its `rev`, which the store puts in."""
-    names = {task.name for task in part_of(fleet, allocation).tasks}
-    field = version_field(allocation["template"], allocation["version"])
-    groups = fleet.versions[field].data["body"]["task_groups"]
-    tasks = [task for group in groups for task in group["tasks"] if task["name"] in names]
-    tasks = [limited(task, allocation.get("limits", {})) for task in tasks]
-    return {**{key: value for key, value in allocation.items() if key not in OURS}, "tasks": tasks}
+    found = {key: value for key, value in allocation.items() if key not in OURS}
+    found["tasks"] = raw_tasks(fleet, allocation)
+    raw = raw_group(fleet, allocation["template"], Release.of(allocation), allocation["group"])
+    if raw.get("on_disconnect", KEEP) != KEEP:
+        found["on_disconnect"] = raw["on_disconnect"]
+    if raw.get("duplicates", ALLOW) != ALLOW:
+        found["duplicates"] = raw["duplicates"]
+    told = peers.of(allocation)
+    return found | ({"peers": told} if told else {})
 
 
 def _over(fleet: Fleet, node: str, alloc_id: str) -> bool:
@@ -87,18 +111,7 @@ def _over(fleet: Fleet, node: str, alloc_id: str) -> bool:
     The same machine must have said that it ended, having obeyed this very entry, in this epoch,
     and the deployment's status must already hold what it said.
     """
-    state, record = fleet.states[node], fleet.nodes[node].data
-    known, said = state.desired[alloc_id], state.actual.get(alloc_id)
-    if known["wanted"] != "stopped" or said is None:
-        return False
-    obeyed = (
-        said.get("wanted") == "stopped"
-        and said.get("uid") == record["uid"]
-        and said.get("epoch") == fleet.epoch
-        and int(said.get("rev", 0)) >= known["rev"]
-        and status.ended(status.task_states(said))
-    )
-    return obeyed and _recorded(fleet, alloc_id)
+    return obeyed(fleet, node, alloc_id) and _recorded(fleet, alloc_id)
 
 
 def _recorded(fleet: Fleet, alloc_id: str) -> bool:
@@ -107,5 +120,7 @@ def _recorded(fleet: Fleet, alloc_id: str) -> bool:
         return False
     if stored is None:
         return True
+    if "stopped" in stored.data:
+        return True  # its deployment does without it
     kept = fleet.status.get(stored.data["deployment"])
     return kept is None or Deployment(kept.data["status"]) in DEPLOYMENT_ENDED

@@ -1,0 +1,100 @@
+"""The brake: when too much of the fleet vanishes at once, nothing is rescheduled.
+
+More likely than so many deaths is that a network, a switch or we ourselves are at fault: placing the work
+of half a fleet on the other half would take that down, too. It stays engaged until enough nodes are back,
+or somebody releases it.
+"""
+
+from manager_api.core.actions import Action, SetControl
+from manager_api.core.fleet import Fleet
+from manager_api.core.memory import Brake
+from manager_api.core.moment import Moment
+from manager_api.core.release import group_of
+from store.errors import BadRecord
+
+WINDOW = 300.0
+"""Seconds within which nodes count as vanished together."""
+SHARE = 0.2
+"""Of the fleet; more must vanish for the brake to engage."""
+FEW = 2
+"""Nodes that may vanish from any fleet, however small."""
+NAME = "brake"
+
+
+def engaged(fleet: Fleet, now: Moment) -> str | None:
+    """Why nothing may be rescheduled now, or None; looked at once in each round."""
+    brake = fleet.brake
+    if brake.looked != now.steady:
+        brake.looked = now.steady
+        _look(fleet, brake, now)
+    return brake.reason
+
+
+def plan_brake(fleet: Fleet, now: Moment) -> list[Action]:
+    """What is to be said of the brake: once whenever it changes."""
+    if fleet.brake.since is not None or _asked(fleet) > fleet.brake.released:
+        engaged(fleet, now)
+    record = fleet.brake.as_record()
+    said = fleet.controls_status.get(NAME)
+    known = said.data if said is not None else fleet.brake.written
+    quiet = known is None and record["engaged"] is None and not record["released"]
+    if quiet or known == record:
+        return []
+    fleet.brake.written = record
+    return [
+        SetControl(NAME, record, fleet.brake.reason or "the brake is released: enough of the fleet is there")
+    ]
+
+
+def resume(fleet: Fleet) -> None:
+    """A new leader goes on where the last one was."""
+    said = fleet.controls_status.get(NAME)
+    if said is None:
+        return
+    fleet.brake.released = int(said.data.get("released", 0))
+    found = said.data.get("engaged")
+    if found:
+        fleet.brake.since = float(found["since"])
+
+
+def _asked(fleet: Fleet) -> int:
+    stored = fleet.controls.get(NAME)
+    return int(stored.data.get("release", 0)) if stored is not None else 0
+
+
+def _look(fleet: Fleet, brake: Brake, now: Moment) -> None:
+    away = {
+        node for node, state in fleet.states.items() if state.away_since is not None and node in fleet.nodes
+    }
+    brake.forgiven &= away
+    if _asked(fleet) > brake.released:
+        brake.released, brake.since, brake.forgiven = _asked(fleet), None, away
+    lost = sorted(
+        node
+        for node in away - brake.forgiven
+        if (brake.since is not None or _within(fleet, node, now)) and _holds_work(fleet, node)
+    )
+    brake.lost, brake.of = tuple(lost), len(fleet.nodes)
+    if len(lost) <= max(FEW, SHARE * len(fleet.nodes)):
+        brake.since = None
+    elif brake.since is None:
+        brake.since = now.wall
+
+
+def _within(fleet: Fleet, node: str, now: Moment) -> bool:
+    since = fleet.states[node].away_since
+    return since is not None and now.steady - since <= WINDOW
+
+
+def _holds_work(fleet: Fleet, node: str) -> bool:
+    """Whether something on it would be placed elsewhere."""
+    for alloc_id in fleet.on_node.get(node, ()):
+        data = fleet.allocations[alloc_id].data
+        if data["wanted"] != "running" or data.get("done"):
+            continue
+        try:
+            if group_of(fleet, data).policy.reschedule_after is not None:
+                return True
+        except (BadRecord, KeyError, TypeError, ValueError):
+            continue
+    return False

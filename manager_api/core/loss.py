@@ -1,0 +1,119 @@
+"""Work whose node is lost: when it is placed elsewhere, and when it may not be."""
+
+from dataclasses import dataclass
+from math import inf
+
+from manager_api.core import brake
+from manager_api.core.draft import AGAIN, Draft
+from manager_api.core.fleet import Fleet, Json
+from manager_api.core.moment import Moment
+from manager_api.core.placement import Refused
+from manager_api.core.summary import Summary, is_lost, obeyed
+from store.model.spec import GroupSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why an allocation is to be replaced, and from when on (steady seconds)."""
+
+    reason: str
+    at: float
+
+
+def quiet_after(group: GroupSpec) -> float:
+    """Seconds after which a machine that was cut off has surely stopped a group's tasks by itself."""
+    if group.policy.stop_after is None:
+        return inf
+    return group.policy.stop_after + max(task.stop.timeout for task in group.tasks)
+
+
+def may_run_until(fleet: Fleet, alloc_id: str, data: Json, group: GroupSpec, now: Moment) -> float:
+    """Until when (steady seconds) an allocation that is stopped, or lost, may still run; 0: it does not."""
+    node = data["node"]
+    if node not in fleet.nodes:
+        return inf  # the store lost its record: the agent joins again
+    if is_lost(fleet, data):
+        return _gone_since(fleet, alloc_id, now) + quiet_after(group)
+    if data["wanted"] == "stopped" and obeyed(fleet, node, alloc_id):
+        return 0.0
+    away = fleet.states[node].away_since
+    return inf if away is None else away + quiet_after(group)
+
+
+def _gone_since(fleet: Fleet, alloc_id: str, now: Moment) -> float:
+    return fleet.memory.gone.setdefault(alloc_id, now.steady)
+
+
+def loss(draft: Draft, alloc_id: str) -> Loss | None:
+    """Whether a live allocation's node is lost, and when it is to be replaced for that."""
+    summary, data = draft.summaries[alloc_id], draft.live[alloc_id]
+    group, at = draft.group(data), summary.where
+    if data.get("done") or group is None or not (summary.lost or at.removing or at.gone):
+        return None
+    slot = draft.slots.get(draft.key(data))
+    pinned = slot is None or slot.pinned
+    after = group.policy.reschedule_after
+    node, now = data["node"], draft.now.steady
+    if summary.lost:
+        if after is None and not pinned:
+            return None
+        found = Loss(f"node {node} was replaced by another machine", now)
+    elif group.everywhere or pinned or after is None:
+        return None
+    elif at.removing:
+        found = Loss(f"node {node} is being removed", now)
+    else:
+        since = draft.fleet.states[node].away_since
+        if since is None:
+            return None
+        found = Loss(f"node {node} has been offline for {max(now - since, after):.0f} s", since + after)
+    if group.policy.duplicates == "never":
+        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        found = Loss(found.reason, max(found.at, until))
+    return found
+
+
+def replace_lost(draft: Draft) -> None:
+    """Place elsewhere what is lost, as far as there is room and the brake lets it."""
+    lost = [
+        (alloc_id, found)
+        for alloc_id, summary in draft.summaries.items()
+        if _may_be_lost(summary) and alloc_id in draft.live and (found := loss(draft, alloc_id)) is not None
+    ]
+    for alloc_id, found in sorted(lost):
+        if draft.full:
+            return
+        if found.at > draft.now.steady:
+            if found.at < inf:
+                draft.wake(found.at, found.reason)
+            continue
+        _replace(draft, alloc_id, found)
+
+
+def _may_be_lost(summary: Summary) -> bool:
+    return summary.lost or summary.where.gone or summary.where.removing
+
+
+def _replace(draft: Draft, alloc_id: str, found: Loss) -> None:
+    data = draft.live[alloc_id]
+    summary = draft.summaries[alloc_id]
+    key = draft.key(data)
+    others = [each for each in draft.by_slot.get(key, ()) if each != alloc_id]
+    slot = draft.slots.get(key)
+    if others or data.get("canary") or slot is None:
+        draft.stop(alloc_id, found.reason)  # another one fills its slot, or a canary is placed anew
+        return
+    stopping = brake.engaged(draft.fleet, draft.now)
+    if stopping is not None:
+        draft.unmoved[alloc_id] = stopping
+        return
+    release = draft.release_for(slot)
+    slot = draft.slot_in(release, slot)
+    avoid = () if summary.lost else (data["node"],)
+    chosen = draft.find(slot, avoid, release, (alloc_id,))
+    if isinstance(chosen, Refused):
+        draft.unmoved[alloc_id] = f"cannot be moved: {chosen.reason}"
+        draft.wake(draft.now.steady + AGAIN, "to move what is on lost nodes")
+        return
+    draft.stop(alloc_id, found.reason)
+    draft.add(slot, chosen, f"replaces {alloc_id}: {found.reason}", release, replaces=alloc_id)

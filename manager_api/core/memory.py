@@ -1,0 +1,93 @@
+"""What a leader remembers between plans: found again by looking, so that losing it costs only time."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from store.model.spec import GroupSpec
+
+Json = dict[str, Any]
+Parameters = tuple[tuple[str, str], ...]
+NAMED = 20
+"""Nodes that a record names."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """One leader's; all times in steady seconds."""
+
+    filled: dict[tuple[str, Parameters], tuple[GroupSpec, ...]] = field(default_factory=dict)
+    """Groups of template versions, with their parameters filled in."""
+    bodies: dict[tuple[str, Parameters], Mapping[str, Any]] = field(default_factory=dict)
+    """Template bodies, likewise."""
+    summaries: dict[str, Any] = field(default_factory=dict)
+    """What was made of each allocation; see `manager_api.core.summary`."""
+    slots: dict[str, Any] = field(default_factory=dict)
+    """What each deployment's release asks for; see `manager_api.core.slots`."""
+    gone: dict[str, float] = field(default_factory=dict)
+    """Allocations whose machine is another one, or gone for good: since when this leader knows."""
+    drains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What was written last of each node's drain."""
+    stuck: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Of nodes being drained: allocations that cannot leave, and why."""
+    everywhere: set[str] = field(default_factory=set)
+    """Deployments with a group on every node: a new node concerns them."""
+    short: set[str] = field(default_factory=set)
+    """Deployments that lack something a moved node might give them."""
+    peered: set[str] = field(default_factory=set)
+    """Deployments in which groups depend on each other: what moves in one concerns all nodes of it."""
+
+    def prune(
+        self,
+        deployments: Iterable[str],
+        allocations: Iterable[str],
+        versions: Iterable[str],
+        nodes: Iterable[str],
+    ) -> None:
+        """Forget what is about records that are gone."""
+        names, alloc_ids, fields, known = set(deployments), set(allocations), set(versions), set(nodes)
+        for left in (self.everywhere, self.short, self.peered):
+            left.intersection_update(names)
+        for deployment in self.slots.keys() - names:
+            del self.slots[deployment]
+        for memory in (self.summaries, self.gone):
+            for alloc_id in memory.keys() - alloc_ids:
+                del memory[alloc_id]
+        for node in (self.drains.keys() | self.stuck.keys()) - known:
+            self.drains.pop(node, None)
+            self.stuck.pop(node, None)
+        for key in [key for key in self.bodies if key[0] not in fields]:
+            self.bodies.pop(key)
+            self.filled.pop(key, None)
+
+
+@dataclass(slots=True)
+class Brake:
+    """One leader's brake; `looked` and the times of nodes are steady seconds, `since` is wall time."""
+
+    since: float | None = None
+    lost: tuple[str, ...] = ()
+    of: int = 0
+    released: int = 0
+    forgiven: set[str] = field(default_factory=set)
+    """Nodes that were away when somebody released it: they count no more until they are back."""
+    looked: float | None = None
+    written: Json | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing is rescheduled now, or None."""
+        if self.since is None:
+            return None
+        return (
+            f"the brake is engaged: {len(self.lost)} of {self.of} nodes vanished together; "
+            "nothing is rescheduled until they are back or it is released"
+        )
+
+    def as_record(self) -> Json:
+        """As it lies in the store."""
+        engaged: Json | None = None
+        if self.since is not None:
+            engaged = {"since": self.since, "lost": len(self.lost), "of": self.of}
+            engaged["nodes"] = list(self.lost[:NAMED])
+        return {"v": 1, "engaged": engaged, "released": self.released}

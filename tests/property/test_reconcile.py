@@ -1,0 +1,354 @@
+"""What lives over random histories: nodes cut off, back, replaced, drained; releases, scales; plans cut short."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manager_api.core.actions import (
+    Advance,
+    Collect,
+    Place,
+    Project,
+    Refuse,
+    Reorder,
+    SetControl,
+    SetNodeStatus,
+    SetStatus,
+    Wake,
+)
+from manager_api.core.fleet import Stored
+from manager_api.core.moment import Moment
+from manager_api.core.plan import plan_deployments, plan_nodes
+from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
+from store.model.status import is_up
+from tests.builders import GB, a_fleet, a_task, a_template, add_deployment, add_node, add_template
+
+pytestmark = pytest.mark.property
+
+NODES = ("a", "b", "c", "d")
+EPOCH = 1e9
+STOP_AFTER = 20.0
+GRACE = 10.0  # the default stop timeout
+FEATURES = ["process", "ports"]
+
+
+def templates():
+    small = {"reservations": {"memory": "1G"}}
+    quick = {"min_healthy": "1s", "healthy_deadline": "60s"}
+    never = {"duplicates": "never", "on_disconnect": {"stop_after": "20s"}, "reschedule": {"after": "60s"}}
+    shapes = {
+        "plain": {"count": 3, "reschedule": {"after": "10s"}, "update": quick},
+        "every": {"count": "all", "update": {**quick, "max_parallel": 2}},
+        "never": {"count": 2, **never, "update": quick},
+        "packed": {"count": 3, "placement": {"max_replicas_per_node": 1}, "update": {**quick, "canary": 1}},
+        "pinned": {"count": 1, "placement": {"node": "b"}, "update": quick},
+        "revert": {"count": 2, "update": {**quick, "auto_revert": True, "max_parallel": 2}},
+    }
+    for name, group in shapes.items():
+        for version in (1, 2, 3):
+            task = a_task("t", command=f"/bin/v{version}", resources=small, ports={"http": 8000})
+            if name not in ("every", "packed"):
+                task.pop("ports")
+            yield version, a_template(task, name=name, **group)
+
+
+class Machine:
+    """One machine: what it truly runs, and until when it does so without hearing of anybody."""
+
+    def __init__(self, uid):
+        self.uid, self.runs, self.cut = uid, {}, None
+
+
+class World:
+    """A fleet, a store that does what is asked, machines that obey when they are reached."""
+
+    def __init__(self):
+        self.fleet, self.rev, self.steady = a_fleet(), 10, 1000.0
+        self.machines = {node: Machine(f"uid-{node}") for node in NODES}
+        self.ghosts = []
+        for node in NODES:
+            add_node(self.fleet, node, memory=6 * GB, features=FEATURES)
+        for version, body in templates():
+            add_template(self.fleet, body, version)
+
+    @property
+    def now(self):
+        return Moment(EPOCH + self.steady, self.steady)
+
+    def actions(self):
+        fleet = self.fleet
+        found = plan_deployments(fleet, self.now, sorted({*fleet.deployments, *fleet.status}))
+        return [*found, *plan_nodes(fleet, fleet.nodes)]
+
+    def put(self, key, data, rev=None):
+        stored = self.fleet.allocations.get(key)
+        if rev is not None:
+            assert (stored.rev if stored else 0) == rev, "planned from what is there"
+        if stored is not None:
+            was, will = stored.data, data
+            assert was["wanted"] == "running" or will["wanted"] == "stopped", "stopped is terminal"
+            assert was["node"] == will["node"]
+            assert will["generation"] >= was["generation"]
+        self.fleet.put_allocation(key, Stored(data, self.rev))
+        known = self.fleet.ordered.get(key)
+        if known is None or known[0] != data["generation"]:
+            self.fleet.ordered[key] = data["generation"], self.steady
+
+    def perform(self, action):
+        fleet = self.fleet
+        self.rev += 1
+        match action:
+            case Place():
+                assert len(action.allocations) <= 250
+                for key, data in action.allocations.items():
+                    assert key not in fleet.allocations, "ids are never used twice"
+                    self.put(key, data)
+                fleet.status[action.deployment] = Stored(dict(action.status), self.rev)
+            case Advance():
+                status = fleet.status.get(action.deployment)
+                if (status.rev if status else 0) != action.status_rev:
+                    return  # a conflict: planned again
+                assert action.puts.keys() == action.why.keys()
+                for key, (rev, data) in action.puts.items():
+                    self.put(key, data, rev)
+                fleet.status[action.deployment] = Stored(dict(action.status), self.rev)
+            case Refuse() | SetStatus():
+                fleet.status[action.deployment] = Stored(dict(action.status), self.rev)
+            case Reorder():
+                for key, (_, data) in action.allocations.items():
+                    self.put(key, data)
+            case Collect():
+                for collection, field, _ in action.records:
+                    if collection == ALLOCATIONS:
+                        fleet.drop_allocation(field)
+                    else:
+                        {DEPLOYMENTS: fleet.deployments, STATUS: fleet.status}[collection].pop(field)
+            case Project():
+                self.project(action)
+            case Wake():
+                fleet.due[action.deployment] = action.at
+            case SetControl():
+                fleet.controls_status[action.name] = Stored(action.record, self.rev)
+            case SetNodeStatus():
+                pass
+        if getattr(action, "deployment", None) in fleet.status:
+            fleet.recount(action.deployment)
+
+    def project(self, action):
+        state = self.fleet.states[action.node]
+        if state.desired_uid != action.uid:
+            state.desired = {}
+        for key, entry in action.puts.items():
+            names = ("generation", "wanted", "adjusted", "change", "peers")
+            marks = {name: entry[name] for name in names if name in entry}
+            state.desired[key] = {"rev": self.rev, **marks}
+        for key in action.deletes:
+            known = state.desired.pop(key, None)
+            assert known is None or known["wanted"] == "stopped", "only tombstones are deleted"
+        state.desired_rev, state.desired_uid = self.rev, action.uid
+
+    def obey(self, node):
+        """A machine that is reached does as it is told, and says so."""
+        machine, state = self.machines[node], self.fleet.states[node]
+        if machine.cut is not None or state.desired_uid != machine.uid:
+            return
+        for key, entry in state.desired.items():
+            row = {"name": "t", "state": "running", "exit_code": 0}
+            if entry["wanted"] == "stopped":
+                machine.runs.pop(key, None)
+                row["state"] = "stopped"
+            else:
+                stored = self.fleet.allocations.get(key)
+                machine.runs[key] = stored.data if stored else machine.runs.get(key)
+                if stored and stored.data["template"] == "revert" and stored.data["version"] == 2:
+                    row["state"] = "backoff"
+            order = {name: entry[name] for name in ("rev", "generation", "wanted")}
+            state.actual[key] = {"uid": machine.uid, "epoch": self.fleet.epoch, "tasks": [row], **order}
+        for key in state.actual.keys() - state.desired.keys():
+            del state.actual[key]
+        known = state.up_since
+        state.up_since = {
+            key: known[key]
+            if known.get(key, (0,))[0] == said["generation"]
+            else (said["generation"], self.steady)
+            for key, said in state.actual.items()
+            if is_up(said)
+        }
+
+    def cut(self, node):
+        state = self.fleet.states[node]
+        if self.machines[node].cut is None:
+            self.machines[node].cut = self.steady
+            state.online, state.away_since = False, self.steady
+
+    def heal(self, node):
+        state, machine = self.fleet.states[node], self.machines[node]
+        machine.cut = None
+        state.online, state.away_since = True, None
+        self.obey(node)
+
+    def replace(self, node):
+        """Another machine takes the name; the old one may go on somewhere, cut off."""
+        self.cut(node)
+        self.ghosts.append(self.machines[node])
+        self.machines[node] = Machine(f"uid-{node}-{self.rev}")
+        record = {**self.fleet.nodes[node].data, "uid": self.machines[node].uid}
+        self.fleet.nodes[node] = Stored(record, self.rev)
+        state = self.fleet.states[node]
+        state.beat = {**state.beat, "uid": record["uid"]}
+        state.actual, state.up_since = {}, {}
+        self.heal(node)
+
+    def mark(self, node, **marks):
+        data = {**self.fleet.nodes[node].data, **marks}
+        data = {key: value for key, value in data.items() if value is not None}
+        self.fleet.nodes[node] = Stored(data, self.rev)
+
+    def ask(self, deployment, **more):
+        stored = self.fleet.deployments.get(deployment)
+        if stored is not None:
+            self.rev += 1
+            self.fleet.deployments[deployment] = Stored({**stored.data, **more}, self.rev)
+
+    def advance(self, seconds):
+        self.steady += seconds
+        self.fleet.due = {name: at for name, at in self.fleet.due.items() if at > self.steady}
+        for machine in [*self.machines.values(), *self.ghosts]:
+            if machine.cut is None or self.steady < machine.cut + STOP_AFTER + GRACE:
+                continue
+            machine.runs = {key: each for key, each in machine.runs.items() if each["template"] != "never"}
+
+    def check(self):
+        fleet = self.fleet
+        for reserved in fleet.reserved.values():
+            assert 0 <= reserved.memory <= 6 * GB, "never over capacity"
+        copies = {}
+        for machine in [*self.machines.values(), *self.ghosts]:
+            for key, data in machine.runs.items():
+                if data["template"] == "never":
+                    slot = data["deployment"], data["group"], data["index"]
+                    copies.setdefault(slot, set()).add((machine.uid, key))
+        assert all(len(each) == 1 for each in copies.values()), f"two copies: {copies}"
+        for stored in fleet.allocations.values():
+            if stored.data["template"] == "pinned":
+                assert stored.data["node"] == "b", "pins are kept"
+
+
+SHAPES = ["plain", "every", "never", "packed", "pinned", "revert"]
+node_names = st.sampled_from(NODES)
+number = st.integers(0, 3)
+steps = st.lists(
+    st.tuples(
+        st.one_of(
+            st.tuples(st.just("deploy"), st.sampled_from(SHAPES)),
+            st.tuples(st.just("stop"), number),
+            st.tuples(st.just("scale"), st.tuples(number, st.integers(0, 5))),
+            st.tuples(st.just("update"), st.tuples(number, st.integers(1, 3))),
+            st.tuples(st.just("promote"), number),
+            st.tuples(st.sampled_from(["cut", "heal", "replace", "drain", "undrain", "cordon"]), node_names),
+            st.tuples(st.just("wait"), st.sampled_from([1.0, 7.0, 25.0, 70.0])),
+            st.tuples(st.just("run"), st.just(0)),
+        ),
+        st.sampled_from([0, 1, 2, 3, 5, 99, 99, 99]),
+    ),
+    min_size=3,
+    max_size=25,
+)
+
+
+def do(world, verb, what):
+    match verb:
+        case "deploy":
+            if len(world.fleet.deployments) < 4:
+                add_deployment(world.fleet, f"d{len(world.fleet.deployments)}", template=what)
+        case "stop":
+            world.ask(f"d{what}", wanted="stopped")
+        case "scale":
+            world.ask(f"d{what[0]}", scale={"group-0": what[1]})
+        case "update":
+            stored = world.fleet.deployments.get(f"d{what[0]}")
+            if stored is not None:
+                world.ask(f"d{what[0]}", version=what[1], change=stored.data.get("change", 0) + 1)
+        case "promote":
+            stored = world.fleet.deployments.get(f"d{what}")
+            if stored is not None:
+                world.ask(f"d{what}", promote=stored.data.get("change", 0))
+        case "drain":
+            since = {"since": world.now.wall, "deadline": None}
+            world.mark(what, drain=since, cordoned={"since": world.now.wall})
+        case "undrain":
+            world.mark(what, drain=None, cordoned=None)
+        case "cordon":
+            world.mark(what, cordoned={"since": world.now.wall})
+        case "cut" | "heal" | "replace" | "obey":
+            getattr(world, verb)(what)
+        case "wait":
+            world.advance(what)
+        case "plan":
+            for action in world.actions()[:what]:
+                world.perform(action)
+        case "run":
+            for node in NODES:
+                world.obey(node)
+            for action in world.actions():
+                world.perform(action)
+
+
+def settle(world):
+    """Time passes and everybody obeys, until nothing is left to do."""
+    quiet = 0
+    for _ in range(150):
+        for node in NODES:
+            world.obey(node)
+        todo = [each for each in world.actions() if not isinstance(each, Wake)]
+        for action in todo:
+            world.perform(action)
+        world.check()
+        quiet = 0 if todo else quiet + 1
+        if quiet > 20:
+            return
+        world.advance(5.0 if quiet else 1.0)
+    pytest.fail(f"it never comes to rest: {todo}")
+
+
+@settings(max_examples=150, deadline=None)
+@given(first=st.lists(st.sampled_from(SHAPES), min_size=1, max_size=2), script=steps)
+def test_whatever_happens_it_comes_to_what_is_wanted_and_stays_there(first, script):
+    world = World()
+    for name in first:
+        do(world, "deploy", name)
+    for _ in range(3):
+        do(world, "run", 0)
+    for (verb, what), cut_at in script:
+        do(world, verb, what)
+        world.check()
+        for action in world.actions()[:cut_at]:
+            world.perform(action)
+        for node in NODES if cut_at else ():
+            world.obey(node)
+        world.check()
+    for node in NODES:
+        world.mark(node, drain=None, cordoned=None)
+        world.heal(node)
+    settle(world)
+    for key, stored in world.fleet.deployments.items():
+        status = world.fleet.status[key].data
+        live = [
+            world.fleet.allocations[each].data
+            for each in world.fleet.of_deployment.get(key, ())
+            if world.fleet.allocations[each].data["wanted"] == "running"
+        ]
+        if stored.data["wanted"] == "stopped" or status.get("refused"):
+            assert status["status"] in ("STOPPED", "FAILED")
+            assert not live
+            continue
+        slots = {(each["index"], each["part"]) for each in live if not each.get("canary")}
+        ordinary = [each for each in live if not each.get("canary")]
+        assert len(slots) == len(ordinary), "one for each slot"
+        wanted = status["groups"]["group-0"]["wanted"]
+        assert len(ordinary) + len(status.get("missing", ())) == wanted
+        rollout = status.get("rollout", {}).get("state", "done")
+        assert rollout in ("done", "promotion", "failed", "reverted")
+        if rollout == "done" and not status.get("missing"):
+            assert {each["version"] for each in live} <= {stored.data["version"]}
+            assert status["status"] == "RUNNING", status
