@@ -187,8 +187,11 @@ class Heartbeats:
 def _marks(entry: Json, rev: int, known: dict[tuple[object, ...], Json]) -> Json:
     """What planning must know of an entry that was written; `known` are others, perhaps the very same."""
     generation, wanted, adjusted = entry["generation"], entry["wanted"], entry.get("adjusted", 0)
-    key = (rev, generation, wanted, adjusted)
+    change = entry.get("change", 0)
+    key = (rev, generation, wanted, adjusted, change)
     marks = known.get(key)
     if marks is None:
-        marks = known[key] = {"rev": rev, "generation": generation, "wanted": wanted, "adjusted": adjusted}
+        marks = known[key] = {
+            "rev": rev, "generation": generation, "wanted": wanted, "adjusted": adjusted, "change": change,
+        }  # fmt: skip
     return {**marks, "peers": entry["peers"]} if entry.get("peers") else marks
