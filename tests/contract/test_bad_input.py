@@ -194,6 +194,18 @@ FULL = a_template(
            restart={"condition": "always", "delay": "1s", "factor": 2, "max_delay": "5s", "max_attempts": 3, "window": "1m"},
            stop={"signal": "SIGINT", "timeout": "1s"}),
     a_task("b", depends_on={"a": "started"}), count=2)  # fmt: skip
+FLEET = {
+    "name": "fleet", "ttl": "8h", "priority": 60, "preempt": True,
+    "parameters": {"x": {"required": True, "pattern": "[a-z]+", "enum": ["a", "b"], "description": "d"}, "n": {"type": "int", "min": 1, "max": 5, "default": 2}},
+    "task_groups": [
+        {"name": "db", "count": 3, "tasks": [a_task("server", "x ${port.sql}", ports={"sql": 0}, healthcheck={"tcp": "${port.sql}"})],
+         "placement": {"node": None, "group": "g", "labels": {"zone": "${param.x}", "rack": ["a", "b"]}, "spread": "rack", "strategy": "binpack", "max_replicas_per_node": 1},
+         "reschedule": {"after": "2m"}, "on_disconnect": {"stop_after": "30s"}, "duplicates": "never",
+         "update": {"max_parallel": 2, "min_healthy": "1s", "healthy_deadline": "1m", "canary": 1, "auto_promote": True, "auto_revert": False}},
+        {"name": "web", "count": "all", "tasks": [
+            a_task("site", "x ${param.n} ${addr.db.server.sql}", depends_on={"db.server": "2 healthy"}, ports={"http": 8080}, config={"env": {"A": "${param.x}"}}),
+            a_task("other", depends_on=["2 of db healthy", "site"])]}],
+}  # fmt: skip
 
 ODD = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
@@ -212,7 +224,7 @@ def places(value, path=()):
 @st.composite
 def mutated(draw):
     """A valid template with one to three places replaced, removed, doubled or added to."""
-    body = copy.deepcopy(FULL)
+    body = copy.deepcopy(draw(st.sampled_from([FULL, FLEET])))
     for _ in range(draw(st.integers(1, 3))):
         path = draw(st.sampled_from([path for path in places(body) if path] or [("name",)]))
         parent = body
@@ -247,6 +259,13 @@ def test_mutations_of_valid_templates_never_break_anything(manager, body, path):
     elif path == POSTS[0]:
         found = manager.post("/api/task/query", {"name": body["name"]})
         assert found.status_code == 200
+        again = manager.post("/api/task/task_group", found.json)
+        assert again.json.get("version") == found.json["version"], "canonical already"
+
+
+@pytest.mark.parametrize("body", [FULL, FLEET])
+def test_what_is_mutated_is_valid_itself(manager, body):
+    assert manager.post("/api/task/task_group", body).status_code == 200
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

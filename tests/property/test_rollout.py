@@ -173,6 +173,47 @@ def test_one_that_never_gets_healthy_fails_it_and_then_nothing_moves(world, data
 
 @settings(deadline=None)
 @given(worlds(), st.data())
+def test_whatever_happens_on_the_way_no_more_is_risked_than_may_be(world, data):
+    """Units crash, fail, go away and come back between steps that are cut anywhere."""
+    for _ in range(40):
+        said = step(world.group())
+        ordered = len(said.update) + said.canaries
+        gone = [unit for unit in world.unhealthy() if unit.away and unit.ordered_for >= DEADLINE]
+        assert not ordered or ordered + len(world.unhealthy()) - len(gone) <= world.update.max_parallel
+        assert not {each for each in said.update if world.units[each].away}
+        lost = [each for each in said.stop if world.units[each].current and each not in said.promote]
+        assert all(world.units[each].canary for each in lost), "nothing that is updated is stopped"
+        assert (
+            len([each for each in said.stop if not world.units[each].canary]) == len(said.promote)
+            or not said.stop
+        )
+        if said.state == "failed":
+            assert ordered == 0
+            break
+        world.carry_out(said, data.draw(st.integers(0, 4)))
+        world.promoted = world.promoted or said.state == "promotion"
+        for name in list(world.units):
+            unit = world.units[name]
+            event = data.draw(st.sampled_from([""] * 12 + ["crash", "fail", "away", "back"]))
+            if event == "crash":
+                world.put(replace(unit, up_for=None))
+            elif event == "fail" and not unit.current:
+                world.put(replace(unit, up_for=None, failed=True))
+            elif event == "away":
+                world.put(replace(unit, up_for=None, away=True))
+            elif event == "back":
+                world.put(replace(unit, away=False))
+        world.pass_time(data.draw(st.sampled_from([1.0, 11.0, 40.0])), up=set(world.units))
+    else:
+        for unit in list(world.units.values()):
+            world.put(replace(unit, away=False, ordered_for=0.0))
+        settle(world)
+        assert_over(world)
+        assert all(unit.current for unit in world.units.values())
+
+
+@settings(deadline=None)
+@given(worlds(), st.data())
 def test_it_is_looked_at_again_when_something_is_due(world, data):
     """Waking when told, and never else, comes as far as looking all the time."""
     for _ in range(200):
