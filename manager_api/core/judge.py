@@ -1,5 +1,6 @@
 """Whether one node can take an allocation, and how good it would be."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from manager_api.core import eligible as meant
@@ -17,6 +18,7 @@ class Want:
 
     need: Need
     ports: ports.Wanted
+    kind: Hashable
     able: set[str]
     """Nodes that nothing speaks against but what is taken of them: that alone changes in a round."""
 
@@ -26,7 +28,7 @@ class Want:
         placement, need = request.group.policy.placement, Need.of(request.part)
         labels = tuple(sorted(placement.labels.items()))
         kind = placement.node, placement.group, labels, need.features, bool(need.memory)
-        return cls(need, ports.Wanted.of(request.part), taken.able(kind))
+        return cls(need, ports.Wanted.of(request.part), kind, taken.able(kind))
 
 
 class Judge:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from manager_api.core.capacity import Host, Need
 from manager_api.core.eligible import labels_of
 from manager_api.core.fleet import Fleet, Json, Reserved
+from manager_api.core.requests import Refused
 
 GroupKey = tuple[str, str]
 """Deployment, group name."""
@@ -52,6 +53,8 @@ class Taken(Takings):
 
     def __init__(self) -> None:
         super().__init__()
+        self.refused: dict[Hashable, tuple[int, Refused]] = {}
+        """What nobody could take before anything was taken for it; by how much had given way then."""
         self._able: dict[Hashable, set[str]] = {}
         self._hosts: dict[str, Host] = {}
         self._order: list[str] | None = None

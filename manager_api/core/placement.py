@@ -4,7 +4,7 @@
 `candidates.py` knows the best, `preemption.py` who makes room, `ledger.py` what is taken already.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
@@ -66,6 +66,9 @@ class Placer:
             return pool.hopeless
         if request.node is not None:
             return self._only(request, pool, request.node)
+        refused = self._refused_before(request, pool)
+        if refused is not None:
+            return refused
         candidates = pool.candidates or self._candidates(request, pool)
         node = candidates.best(request.avoid)
         for each in self._judge.freed_nodes(request):  # these have more room than the candidates know of
@@ -267,7 +270,27 @@ class Placer:
             return known[2]
         found = _refused(dict(sorted(candidates.refusals.items())))
         pool.refused = at, request.avoid, found
+        alike = self._alike(request, pool)
+        if alike is not None:
+            self._ledger.round.refused[alike] = len(self._ledger.round.gone), found
         return found
+
+    def _refused_before(self, request: Request, pool: _Pool) -> Refused | None:
+        """The refusal of one that wants the same: many may wait for room, and looking at all nodes is long.
+
+        In a round less and less is free, unless something gives way.
+        """
+        alike = self._alike(request, pool)
+        gone, refused = self._ledger.round.refused.get(alike, (-1, None)) if alike is not None else (-1, None)
+        return refused if gone == len(self._ledger.round.gone) else None
+
+    def _alike(self, request: Request, pool: _Pool) -> Hashable | None:
+        """What others must want to be refused like it; None: that is not for it alone to say."""
+        special = request.avoid or request.free or request.preempt or pool.pinned is not None
+        of_its_own = pool.want.ports or request.group.policy.placement.max_replicas_per_node is not None
+        if special or of_its_own or self._ledger.log:  # what it took may yet be given back
+            return None
+        return pool.want.kind, pool.want.need
 
 
 def _refused(refusals: Mapping[str, str]) -> Refused:

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 from manager_api.core.fleet import Fleet
 from manager_api.core.ledger import Ledger
+from manager_api.core.requests import DEFAULT_PRIORITY
 from store.keys import ALLOCATIONS, version_field
-
-DEFAULT_PRIORITY = 50
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from manager_api.core.layout import Part
-from manager_api.core.preemption import DEFAULT_PRIORITY
 from store.model.spec import GroupSpec
+
+DEFAULT_PRIORITY = 50
+"""Of 1 to 100."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

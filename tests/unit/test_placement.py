@@ -614,3 +614,31 @@ def test_the_order_in_which_nodes_became_known_decides_nothing():
     for deployment in ("d1", "d2", "d3"):
         first, second = (place(each, a_group(), 3, deployment=deployment) for each in (fleet, other))
         assert first == second
+
+
+def test_those_who_wait_for_the_same_room_are_refused_at_one_look(monkeypatch):
+    fleet, taken = nodes(a_fleet(), "a", "b"), Taken()
+    looks = looks_of(monkeypatch)
+    (first,) = place(fleet, a_group(reserving("9G")), taken=taken)
+    assert sorted(looks) == ["a", "b"]
+    assert place(fleet, a_group(reserving("9G")), taken=taken, deployment="another") == [first]
+    assert sorted(looks) == ["a", "b"]
+    assert isinstance(place(fleet, a_group(reserving("5G")), taken=taken)[0], Chosen)
+
+
+def test_what_was_refused_is_not_once_something_gave_way():
+    fleet, taken = a_crowd(), Taken()
+    for node in "ab":
+        put(fleet, f"low-{node}.0", node, memory=6 * GB, template="low")
+    group = a_group(reserving("3G"))
+    assert isinstance(place(fleet, group, taken=taken)[0], Refused)
+    placer = Placer(fleet, taken)
+    assert placer.place(asked(a_group(reserving("2G")), preempt=True, priority=60)).victims
+    placer.keep()
+    assert isinstance(place(fleet, group, taken=taken, deployment="another")[0], Chosen)
+
+
+def test_a_refusal_after_taking_says_nothing_of_others():
+    fleet, taken = nodes(a_fleet(), "a"), Taken()
+    assert isinstance(place(fleet, a_group(reserving("5G")), 2, taken=taken)[1], Refused)
+    assert isinstance(place(fleet, a_group(reserving("5G")), taken=taken, deployment="another")[0], Chosen)
