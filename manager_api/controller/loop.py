@@ -109,6 +109,8 @@ class Controller:
         assert token is not None
         self._presence.grace()
         self._regrant()
+        with contextlib.suppress(AttributeError):
+            del self._caretaker  # whose references go round: with it the fleet of last time would stay
         before, mirror = self.mirror, self._reflect()
         with _many_objects():
             rev = mirror.load()
@@ -214,7 +216,7 @@ def _many_objects() -> Iterator[None]:
     A quarter of the time in which it is read, and, while we lead, pauses of half a second and more.
     """
     gc.unfreeze()
-    gc.collect()  # what we knew when we led last
+    gc.collect()
     gc.disable()
     try:
         yield
