@@ -38,6 +38,8 @@ SLICES = 4
 """Every heartbeat is looked at once in so many ticks."""
 PLAN_FOR = 0.1
 """Seconds of planning after which we look who else wants something."""
+STEPS_FOR = 0.02
+"""Seconds of checking memory against the store after which the next tick goes on with it."""
 NOTED_EVERY = 5.0
 """Seconds between notes of how far history has gone."""
 HOUSEKEEPING = 15.0
@@ -147,7 +149,7 @@ class Controller:
         planner = Planner(mirror, executor, self._clock, self._election.campaign)
         now = self._clock.now()
         next_look, next_note, next_housekeeping = now + TICK, now + NOTED_EVERY, now
-        verifying: Iterator[None] = iter(())
+        verifying: Iterator[None] | None = None
         while not self._stop.is_set():
             self._election.campaign()
             planner.work(PLAN_FOR)
@@ -162,14 +164,22 @@ class Controller:
                 self._caretaker.glance()
                 self._history.check(mirror)
                 planner.routine()
-                next(verifying, None)
+                verifying = self._some_of(verifying)
             if now >= next_note:
                 next_note = now + NOTED_EVERY
                 self._history.remember()
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING
                 self._housekeeping(mirror)
-                verifying = mirror.verifying()
+                verifying = verifying or mirror.verifying()
+
+    def _some_of(self, steps: Iterator[None] | None) -> Iterator[None] | None:
+        """Go on with what takes long, for a little; None when it is done."""
+        until = self._clock.now() + STEPS_FOR
+        for _ in steps or ():
+            if self._clock.now() >= until:
+                return steps
+        return None
 
     def _read(self, mirror: Mirror, mail: Mail) -> None:
         if mail.trouble is not None:

@@ -178,7 +178,7 @@ class One:
             if record is None:
                 raise _unknown(deployment)
             pairs = {deployment: (record.value, status.value if status else None)}
-            return views.deployments(Projection(store), pairs)[0]
+            return views.deployments(Projection(store), pairs, rows=views.ROWS_OF_ONE)[0]
 
         resp.data = orjson.dumps(self._services.call(look))
 

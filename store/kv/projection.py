@@ -64,6 +64,11 @@ class Projection:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @property
+    def store(self) -> Store:
+        """Whose nodes these are."""
+        return self._store
+
     def project(
         self, node_id: str, uid: str, puts: Mapping[str, bytes], deletes: Sequence[str], *, token: int
     ) -> int:
