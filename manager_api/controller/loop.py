@@ -114,13 +114,18 @@ class Controller:
         with contextlib.suppress(AttributeError):
             del self._caretaker  # whose references go round: with it the fleet of last time would stay
         before, mirror = self.mirror, self._reflect()
+        began = self._clock.now()
         with _many_objects():
             rev = mirror.load()
             if self._history.settle(mirror, before.fleet if before is not None else None, token):
                 mirror = self._reflect()
                 rev = mirror.load()
             self.mirror, before = mirror, None
-        log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
+        log.info(
+            "leading with token %d, epoch %s, revision %d; %d nodes and %d allocations read in %.2f s",
+            token, self._store.epoch, rev, len(mirror.fleet.nodes), len(mirror.fleet.allocations),
+            self._clock.now() - began,
+        )  # fmt: skip
         executor = Executor(self._store, mirror, token)
         self._caretaker = Caretaker(self._store, mirror, executor, self._clock, self._election.campaign)
         self._server_changed(mirror)
