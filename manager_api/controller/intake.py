@@ -138,7 +138,7 @@ class Intake:
         fleet, agenda = self._fleet, self._agenda
         old = fleet.allocations.get(alloc_id)
         if stored is not None:
-            data = stored.data
+            data, alloc_id = stored.data, intern(alloc_id)
             for name in SHARED:
                 text = data.get(name)
                 if type(text) is str:
@@ -148,6 +148,8 @@ class Intake:
         else:
             fleet.drop_allocation(alloc_id)
             fleet.ordered.pop(alloc_id, None)
+        if agenda.all_moves:
+            return
         for each in (old, stored):
             if each is not None:
                 deployment = each.data["deployment"]
