@@ -218,10 +218,10 @@ def deploys(asked, row):
     """(c) From the API's write to the order read by its agent, with the largest fleet present."""
     nodes, allocations = asked.large_nodes, asked.large_allocations
     with Stage() as stage, contextlib.ExitStack() as stack:
+        fleet, names = live(stage, asked)  # first: a full store takes no node more
+        stack.callback(fleet.end)
         Census(stage.store, nodes=nodes, allocations=allocations, ttl=TTL).fill()
         stack.enter_context(beating(stage, nodes))
-        fleet, names = live(stage, asked)
-        stack.callback(fleet.end)
         stage.lead()
         templates = [template_on(stage.store, name) for name in names]
         time.sleep(asked.settle)
