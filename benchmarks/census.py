@@ -9,6 +9,8 @@ from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, VERSIONS, versio
 from store.version import VERSION
 
 AT_ONCE = 2000
+PULSES = 20
+"""Parts in which a fleet's heartbeats come."""
 TEMPLATE = "service"
 BODY = {
     "v": 1, "name": TEMPLATE, "version": 1, "task_groups": [{
@@ -21,15 +23,16 @@ BODY = {
 class Census:
     """Writes past the scripts, which would take minutes; what it leaves is what they would have left."""
 
-    def __init__(self, store, *, nodes, allocations, per_deployment=10, ttl=3600.0):
+    def __init__(self, store, *, nodes, allocations, per_deployment=10, ttl=60.0):
         self._store, self._ttl = store, ttl
-        self._rev = store.seen + 1
+        self._rev = store.seen
         self.nodes = [f"sim-{number}" for number in range(nodes)]
         self._per = per_deployment
         self.allocations = allocations
 
     def fill(self):
         """All of it; some seconds."""
+        self._rev += 1
         self._records(VERSIONS, {version_field(TEMPLATE, 1): {"v": 1, "body": BODY}})
         self._records(NODES, {node: self._node(node) for node in self.nodes})
         of_deployment, on_node = {}, {}
@@ -50,6 +53,13 @@ class Census:
         self._store.client.set(self._store.keys.rev, self._rev)
         self._store.attach()
         self._nodes_keys(on_node, allocations)
+
+    def pulse(self, number):
+        """The heartbeats of every so manieth node, as they would be now."""
+        pipe = self._store.client.pipeline(transaction=False)
+        for node in self.nodes[number % PULSES :: PULSES]:
+            pipe.set(self._store.keys.node(node).beat, dumps(self._beat(node, 1)), px=int(self._ttl * 1000))
+        pipe.execute()
 
     def _records(self, name, records):
         keys = self._store.keys

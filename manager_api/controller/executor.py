@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from manager_api.controller.mirror import Mirror
@@ -23,11 +23,11 @@ from manager_api.core.actions import (
 )
 from store.batches import batches
 from store.codec import dumps, loads
-from store.errors import Conflict, TooLarge
+from store.errors import Conflict, StoreError, TooLarge
 from store.faults import fault
 from store.keys import ALLOCATIONS, CLAIMS, CONTROLS_STATUS, DEPLOYMENTS, NODES_STATUS, STATUS
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare
-from store.kv.projection import Projection
+from store.kv.projection import Order, Projection
 from store.kv.store import Store
 from store.model.lifecycle import Deployment
 
@@ -36,6 +36,9 @@ log = logging.getLogger("controller")
 Write = tuple[str, str, Json | None]
 TASKS_KEPT = 500
 """Rows of an ended deployment that is too large to keep whole: failed ones first."""
+ORDERS_AT_ONCE = 100
+"""Nodes whose desired hashes are written in one round trip."""
+MOST_SENT = 4 * MOST_BYTES
 HALTED_AT_ONCE = MOST_FIELDS // 2 - 1
 
 
@@ -56,10 +59,16 @@ class Executor:
     def perform(self, actions: Sequence[Action]) -> None:
         """Do all of them; what conflicts is planned again from what is there then.
 
+        What goes to nodes' desired hashes goes last, many at a time: what it follows from comes first.
+
         Raises:
             Fenced, Unavailable, EpochChanged, StoreEmpty: stop leading.
         """
+        orders: list[Project] = []
         for action in actions:
+            if isinstance(action, Project):
+                orders.append(action)
+                continue
             try:
                 self._perform(action)
             except Conflict as error:
@@ -70,6 +79,7 @@ class Executor:
                     self._perform_shorter(action, error)
             except (KeyError, TypeError, ValueError) as error:  # nonsense that came this far
                 log.error("%s: it cannot be carried out: %r", action.reason, error)
+        self._project(orders)
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -84,7 +94,7 @@ class Executor:
             case Adopt():
                 self._adopt(action)
             case Project():
-                self._project(action)
+                self._project([action])
             case Advance():
                 self._advance(action)
             case Wake():
@@ -173,25 +183,56 @@ class Executor:
         for collection, field, data in writes:
             self._mirror.wrote(collection, field, data, rev)
 
-    def _project(self, action: Project) -> None:
-        log.debug("node %s: %s", action.node, action.reason)
-        batch: dict[str, Json] = {}
+    def _project(self, actions: Iterable[Project]) -> None:
+        batch: list[tuple[Order, dict[str, Json]]] = []
         size = 0
-        for alloc_id, entry in action.puts.items():
-            length = len(dumps(entry))
-            if batch and (size + length > MOST_BYTES or len(batch) >= MOST_FIELDS):
-                self._project_batch(action, batch, ())
-                batch, size = {}, 0
-            batch[alloc_id] = entry
+        for order, entries in self._orders(actions):
+            length = sum(map(len, order.puts.values()))
+            if batch and (size + length > MOST_SENT or len(batch) >= ORDERS_AT_ONCE):
+                self._send(batch)
+                batch, size = [], 0
+            batch.append((order, entries))
             size += length
-        self._project_batch(action, batch, action.deletes)
+        if batch:
+            self._send(batch)
 
-    def _project_batch(self, action: Project, batch: dict[str, Json], deletes: Sequence[str]) -> None:
-        puts = {alloc_id: dumps(entry) for alloc_id, entry in batch.items()}
+    def _orders(self, actions: Iterable[Project]) -> Iterator[tuple[Order, dict[str, Json]]]:
+        """What is sent, beside what it says: in parts that fit a transaction each."""
+        for action in actions:
+            log.debug("node %s: %s", action.node, action.reason)
+            try:
+                raws = {alloc_id: dumps(entry) for alloc_id, entry in action.puts.items()}
+            except (TypeError, ValueError) as error:
+                log.error("node %s: %s: it cannot be carried out: %r", action.node, action.reason, error)
+                continue
+            batch: dict[str, bytes] = {}
+            size = 0
+            for alloc_id, raw in raws.items():
+                if batch and (size + len(raw) > MOST_BYTES or len(batch) >= MOST_FIELDS):
+                    yield Order(action.node, action.uid, batch, ()), {key: action.puts[key] for key in batch}
+                    batch, size = {}, 0
+                batch[alloc_id] = raw
+                size += len(raw)
+            yield (
+                Order(action.node, action.uid, batch, action.deletes),
+                {key: action.puts[key] for key in batch},
+            )
+
+    def _send(self, batch: Sequence[tuple[Order, dict[str, Json]]]) -> None:
+        """One round trip for many nodes; what fails fails for one of them, unless we lead no more."""
         fault("controller.project.before")
-        rev = self._nodes.project(action.node, action.uid, puts, deletes, token=self._token)
-        fault("controller.project.after")
-        self._mirror.projected(action.node, action.uid, rev, batch, deletes)
+        outcomes = self._nodes.project_many([order for order, _ in batch], token=self._token)
+        lasting: StoreError | None = None
+        for (order, entries), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, int):
+                fault("controller.project.after")
+                self._mirror.projected(order.node, order.uid, outcome, entries, order.deletes)
+            elif type(outcome) is StoreError:  # of this node's keys: one of another type, say
+                log.error("node %s: its desired state cannot be written: %s", order.node, outcome)
+            else:
+                lasting = lasting or outcome
+        if lasting is not None:
+            raise lasting
 
     def _perform_shorter(self, action: Action, error: TooLarge) -> None:
         """What does not fit a transaction is refused, or kept in part: it must not hold up the rest."""

@@ -20,6 +20,8 @@ from store.recipes.presence import Presence
 log = logging.getLogger("controller")
 
 DEFAULT_TTL = 15.0
+NAMED = 100
+"""Nodes of a fleet that are named one by one when a new leader finds them online."""
 
 
 class Heartbeats:
@@ -63,6 +65,7 @@ class Heartbeats:
         fresh = [node for node, raw in zip(nodes, sight.raws, strict=True) if self._is_news(node, raw)]
         left = dict(zip(fresh, self._nodes.remaining(fresh), strict=True))
         moved: list[str] = []
+        named = not report or len(fleet.nodes) <= NAMED
         for node, raw in zip(nodes, sight.raws, strict=True):
             state = fleet.states[node]
             beat = self._beat(node, raw) if raw is not None and node in left else None
@@ -71,7 +74,7 @@ class Heartbeats:
             ttl = float(state.beat.get("ttl", DEFAULT_TTL))
             if raw is None and sight.blind:
                 presence.unknown(node, ttl)
-            elif presence.observe(node, raw, ttl, left.get(node)):
+            elif presence.observe(node, raw, ttl, left.get(node)) and named:
                 log.info("node %s is %s", node, "online" if presence.online(node) else "offline")
             turned = self._turn(node, state) or turned
             if beat is not None and self._has_reported(node, state, beat):
@@ -167,7 +170,7 @@ class Heartbeats:
         for alloc_id, raw in desired.entries.items():
             try:
                 entry = loads(raw, f"desired of {node}/{alloc_id}")
-                state.desired[alloc_id] = _marks(entry, int(entry["rev"]), known)
+                state.desired[intern(alloc_id)] = _marks(entry, int(entry["rev"]), known)
             except (BadRecord, KeyError, TypeError, ValueError) as error:
                 log.error("desired of %s/%s cannot be read: %r", node, alloc_id, error)
 
@@ -186,7 +189,7 @@ class Heartbeats:
 
 def _marks(entry: Json, rev: int, known: dict[tuple[object, ...], Json]) -> Json:
     """What planning must know of an entry that was written; `known` are others, perhaps the very same."""
-    generation, wanted, adjusted = entry["generation"], entry["wanted"], entry.get("adjusted", 0)
+    generation, wanted, adjusted = entry["generation"], intern(entry["wanted"]), entry.get("adjusted", 0)
     change = entry.get("change", 0)
     key = (rev, generation, wanted, adjusted, change)
     marks = known.get(key)

@@ -1,8 +1,9 @@
 """Takes records into a fleet, and puts on the agenda what they move."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from sys import intern
+from typing import ClassVar
 
 from manager_api.controller.agenda import Agenda
 from manager_api.core.fleet import Fleet, Stored
@@ -41,12 +42,6 @@ class Intake:
         self._clock = clock
         self._now: tuple[int, float] = (0, 0.0)
         self._unreadable: set[tuple[str, str, int]] = set()
-        self._puts = {
-            DEPLOYMENTS: self._put_deployment, STATUS: self._put_status, VERSIONS: self._put_version,
-            ALLOCATIONS: self._put_allocation, NODES: self._put_node, CLAIMS: self._put_claim,
-            NODES_STATUS: self._put_node_status, CONTROLS: self._put_control,
-            CONTROLS_STATUS: self._put_controls_status,
-        }  # fmt: skip
         self.collections = {
             DEPLOYMENTS: fleet.deployments, STATUS: fleet.status, VERSIONS: fleet.versions,
             ALLOCATIONS: fleet.allocations, NODES: fleet.nodes, CLAIMS: fleet.claims,
@@ -81,7 +76,7 @@ class Intake:
 
     def put(self, collection: str, field: str, stored: Stored | None) -> None:
         """A record that was read, or written by ourselves."""
-        self._puts[collection](field, stored)
+        self._PUTS[collection](self, field, stored)
 
     # -- one for each collection
 
@@ -119,7 +114,7 @@ class Intake:
         fleet, agenda = self._fleet, self._agenda
         old = fleet.allocations.get(alloc_id)
         if stored is not None:
-            data = stored.data
+            data, alloc_id = stored.data, intern(alloc_id)
             for name in SHARED:
                 text = data.get(name)
                 if type(text) is str:
@@ -129,6 +124,8 @@ class Intake:
         else:
             fleet.drop_allocation(alloc_id)
             fleet.ordered.pop(alloc_id, None)
+        if agenda.all_moves:
+            return
         for each in (old, stored):
             if each is not None:
                 deployment = each.data["deployment"]
@@ -176,6 +173,12 @@ class Intake:
 
     def _put_controls_status(self, name: str, stored: Stored | None) -> None:
         _set(self._fleet.controls_status, name, stored)
+
+    _PUTS: ClassVar[Mapping[str, Callable[["Intake", str, Stored | None], None]]] = {
+        DEPLOYMENTS: _put_deployment, STATUS: _put_status, VERSIONS: _put_version,
+        ALLOCATIONS: _put_allocation, NODES: _put_node, CLAIMS: _put_claim, NODES_STATUS: _put_node_status,
+        CONTROLS: _put_control, CONTROLS_STATUS: _put_controls_status,
+    }  # fmt: skip
 
 
 def _set(records: dict[str, Stored], field: str, stored: Stored | None) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from math import inf
+from sys import intern
 
 from manager_api.core.fleet import Fleet, Json
 from store.clock import Clock
@@ -17,6 +18,7 @@ from store.recipes.presence import Presence
 log = logging.getLogger("controller")
 
 MOST_DOUBT = 120.0
+ENTRY_TEXTS, TASK_TEXTS = ("uid", "epoch", "wanted"), ("name", "state", "health")
 
 
 class Lookout:
@@ -68,7 +70,20 @@ def understood(node: str, entries: Mapping[str, bytes]) -> tuple[dict[str, Json]
     trouble: list[BadRecord] = []
     for alloc_id, raw in entries.items():
         try:
-            actual[alloc_id] = read_actual(loads(raw, f"actual of {node}/{alloc_id[:100]}"))
+            said = read_actual(loads(raw, f"actual of {node}/{alloc_id[:100]}"))
         except BadRecord as error:
             trouble.append(error)
+            continue
+        _share(said, ENTRY_TEXTS)
+        for task in said["tasks"]:
+            _share(task, TASK_TEXTS)
+        actual[intern(alloc_id)] = said
     return actual, trouble
+
+
+def _share(said: Json, names: tuple[str, ...]) -> None:
+    """Keep texts that many entries have in common once only."""
+    for name in names:
+        text = said.get(name)
+        if type(text) is str:
+            said[name] = intern(text)

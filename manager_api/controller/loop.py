@@ -38,6 +38,8 @@ SLICES = 4
 """Every heartbeat is looked at once in so many ticks."""
 PLAN_FOR = 0.1
 """Seconds of planning after which we look who else wants something."""
+STEPS_FOR = 0.02
+"""Seconds of checking memory against the store after which the next tick goes on with it."""
 NOTED_EVERY = 5.0
 """Seconds between notes of how far history has gone."""
 HOUSEKEEPING = 15.0
@@ -109,14 +111,21 @@ class Controller:
         assert token is not None
         self._presence.grace()
         self._regrant()
+        with contextlib.suppress(AttributeError):
+            del self._caretaker  # whose references go round: with it the fleet of last time would stay
         before, mirror = self.mirror, self._reflect()
+        began = self._clock.now()
         with _many_objects():
             rev = mirror.load()
             if self._history.settle(mirror, before.fleet if before is not None else None, token):
                 mirror = self._reflect()
                 rev = mirror.load()
             self.mirror, before = mirror, None
-        log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
+        log.info(
+            "leading with token %d, epoch %s, revision %d; %d nodes and %d allocations read in %.2f s",
+            token, self._store.epoch, rev, len(mirror.fleet.nodes), len(mirror.fleet.allocations),
+            self._clock.now() - began,
+        )  # fmt: skip
         executor = Executor(self._store, mirror, token)
         self._caretaker = Caretaker(self._store, mirror, executor, self._clock, self._election.campaign)
         self._server_changed(mirror)
@@ -145,7 +154,7 @@ class Controller:
         planner = Planner(mirror, executor, self._clock, self._election.campaign)
         now = self._clock.now()
         next_look, next_note, next_housekeeping = now + TICK, now + NOTED_EVERY, now
-        verifying: Iterator[None] = iter(())
+        verifying: Iterator[None] | None = None
         while not self._stop.is_set():
             self._election.campaign()
             planner.work(PLAN_FOR)
@@ -160,14 +169,22 @@ class Controller:
                 self._caretaker.glance()
                 self._history.check(mirror)
                 planner.routine()
-                next(verifying, None)
+                verifying = self._some_of(verifying)
             if now >= next_note:
                 next_note = now + NOTED_EVERY
                 self._history.remember()
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING
                 self._housekeeping(mirror)
-                verifying = mirror.verifying()
+                verifying = verifying or mirror.verifying()
+
+    def _some_of(self, steps: Iterator[None] | None) -> Iterator[None] | None:
+        """Go on with what takes long, for a little; None when it is done."""
+        until = self._clock.now() + STEPS_FOR
+        for _ in steps or ():
+            if self._clock.now() >= until:
+                return steps
+        return None
 
     def _read(self, mirror: Mirror, mail: Mail) -> None:
         if mail.trouble is not None:
@@ -214,7 +231,7 @@ def _many_objects() -> Iterator[None]:
     A quarter of the time in which it is read, and, while we lead, pauses of half a second and more.
     """
     gc.unfreeze()
-    gc.collect()  # what we knew when we led last
+    gc.collect()
     gc.disable()
     try:
         yield

@@ -97,6 +97,8 @@ class Mirror:
             self._beats.read_desired(nodes)
             self._beats.look(nodes, report=True)
         self.agenda.all_moves = False
+        online = sum(state.online for state in self.fleet.states.values())
+        log.info("%d of %d nodes are online", online, len(self.fleet.nodes))
         self.everything_moved()
         return snapshot.rev
 

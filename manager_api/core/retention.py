@@ -111,7 +111,7 @@ def _superseded(fleet: Fleet) -> set[str]:
         if len(numbers) > MOST_VERSIONS
         for number in sorted(numbers)[:-MOST_VERSIONS]
     }
-    for records in (fleet.deployments, fleet.allocations):
+    for records in (fleet.deployments, fleet.allocations) if old else ():
         old -= {f"{each.data.get('version')}:{each.data.get('template')}" for each in records.values()}
     return old - set(_ways_back(fleet))
 

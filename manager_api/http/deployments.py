@@ -250,6 +250,6 @@ class One:
             if record is None:
                 raise unknown(deployment)
             pairs = {deployment: (record.value, status.value if status else None)}
-            return instance_view.rows(Projection(store), pairs)[0]
+            return instance_view.rows(Projection(store), pairs, rows=views.ROWS_OF_ONE)[0]
 
         resp.data = orjson.dumps(self._services.call(look))

@@ -8,9 +8,10 @@ _OF_RECORD = ("name", "parameters", "ttl", "wait", "scale", "paused", "change")
 _OF_STATUS = ("stable", "rollout", "groups", "missing", "expired")
 
 
-def rows(projection: Projection, pairs: views.Pairs) -> list[Json]:
-    """The deployments as answered by the API, whole."""
-    return [{**view, **more(*_parsed(pairs[view["id"]]))} for view in views.deployments(projection, pairs)]
+def rows(projection: Projection, pairs: views.Pairs, *, rows: int = 0) -> list[Json]:
+    """The deployments as answered by the API, whole; of a large one, the first `rows` tasks."""
+    found = views.deployments(projection, pairs, rows=rows)
+    return [{**view, **more(*_parsed(pairs[view["id"]]))} for view in found]
 
 
 def _parsed(pair: tuple[bytes, bytes | None]) -> tuple[Json, Json]:

@@ -4,12 +4,13 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic
 
 import falcon
 
 from manager_api.http import views
+from manager_api.http.briefs import briefs
 from manager_api.http.errors import NO_DEPLOYMENT, ApiError, invalid
 from manager_api.http.log_lines import JsonLines, Source, Text
 from manager_api.http.log_query import Query, query
@@ -30,19 +31,20 @@ STUCK_FOR = 300
 """Seconds after which a reader that takes nothing is let go; by its cursor it can go on."""
 
 
-def sources(deployment: str, record: Json, status: Json | None, asked: Query) -> list[Source]:
-    """The logs that are meant.
+def sources(
+    deployment: str, record: Json, status: Json | None, placed: Sequence[Json], asked: Query
+) -> list[Source]:
+    """The logs that are meant, of a deployment's allocations.
 
     Raises:
         ApiError: 404 for an unknown task, 409 when nothing was placed, 400 when it would be too many.
     """
-    if status is None or not status.get("allocations"):
+    if not placed:
         reason = (status or {}).get("reason") or "no controller has decided yet"
         raise ApiError(409, "No logs", f"nothing of deployment {deployment} was placed: {reason}")
-    briefs = status["allocations"]
     again = int(views.restarting(record, status))
-    names = dict.fromkeys(name for brief in briefs for name in brief["tasks"])
-    nodes = dict.fromkeys(brief["node"] for brief in briefs)
+    names = dict.fromkeys(name for brief in placed for name in brief["tasks"])
+    nodes = dict.fromkeys(brief["node"] for brief in placed)
     for word, wanted, known in (("task", asked.task, names), ("node", asked.node, nodes)):
         if wanted is not None and wanted not in known:
             raise ApiError(
@@ -51,7 +53,7 @@ def sources(deployment: str, record: Json, status: Json | None, asked: Query) ->
             )  # fmt: skip
     found = [
         Source(name, position, brief["node"], brief["id"], stream, brief.get("generation", 1) + again)
-        for brief in briefs
+        for brief in placed
         if asked.node in (None, brief["node"])
         for position, name in enumerate(brief["tasks"])
         if asked.task in (None, name)
@@ -115,7 +117,9 @@ class Logs:
         record, status = store.get_many([(DEPLOYMENTS, deployment), (STATUS, deployment)])
         if record is None:
             raise ApiError(404, NO_DEPLOYMENT, f"there is no deployment with id {deployment!r}")
-        return sources(deployment, loads(record.value), loads(status.value) if status else None, asked)
+        known = loads(status.value) if status else None
+        there = briefs(store, deployment, known) if known is not None else ()
+        return sources(deployment, loads(record.value), known, there, asked)
 
     def _stream(self, deployment: str, wanted: list[Source], asked: Query) -> LogStream:
         services = self._services

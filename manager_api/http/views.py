@@ -1,13 +1,16 @@
 """How deployments look to people: the controller's status joined with what the nodes say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from manager_api.http import briefs
 from store.codec import Json, loads
 from store.errors import BadRecord
 from store.kv.projection import Projection
 from store.model.beat import actual as actual_entry
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment, Task
+from store.model.placed import MOST_BRIEFS
 from store.model.status import DETAILS
 
 Figures = Mapping[tuple[str, ...], Json]
@@ -30,28 +33,50 @@ def restarting(record: Json, status: Json | None) -> bool:
     return int(status.get("restarted", 0)) < int(record.get("restart", 0))
 
 
-def deployments(projection: Projection, pairs: Pairs) -> list[Json]:
-    """The deployments as answered by the API: two round trips, however many they are."""
+ROWS_OF_ONE = 1000
+"""Rows of a large deployment that are shown where it is asked for by itself."""
+_EXTRAS = ("group", "index", "version", "canary")
+
+
+def deployments(projection: Projection, pairs: Pairs, *, rows: int = 0) -> list[Json]:
+    """The deployments as answered by the API: two round trips, however many they are.
+
+    Of a deployment of more than 400 allocations there are no rows, only `tasks_left_out`; which counts
+    one for each allocation whose record was not read. With `rows`, there are so many rows of each at
+    most, and their allocations are read for what the status does not say: two round trips more.
+    """
     parsed = {key: (loads(raw), loads(status) if status else None) for key, (raw, status) in pairs.items()}
-    wanted = [
-        (each["node"], each["id"])
-        for record, status in parsed.values()
+    living = {
+        key: status
+        for key, (record, status) in parsed.items()
         if status and ("tasks" not in status or restarting(record, status))
-        for each in status.get("allocations", ())
-    ]
+    }
+    if rows:
+        shown = briefs.detailed(projection.store, living, rows)
+    else:
+        shown = {key: briefs.named(status) for key, status in living.items()}
+    wanted = [(each["node"], each["id"]) for some in shown.values() for each in some.briefs]
     nodes = sorted({node for node, _ in wanted})
     beats = dict(zip(nodes, projection.beats(nodes), strict=True))
-    actual = dict(zip(wanted, projection.actual_entries(wanted), strict=True))
-    figures = {node: _figures(raw) for node, raw in beats.items()}
-    return [_view(key, record, status, actual, figures) for key, (record, status) in parsed.items()]
+    known = Known(
+        dict(zip(wanted, projection.actual_entries(wanted), strict=True)),
+        {node: _figures(raw) for node, raw in beats.items()},
+    )
+    return [
+        _view(key, record, status, known, shown.get(key), rows) for key, (record, status) in parsed.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What nodes say: `actual` by node and allocation, figures by node."""
+
+    actual: Mapping[tuple[str, str], bytes | None]
+    figures: Mapping[str, Figures | None]
 
 
 def _view(
-    key: str,
-    record: Json,
-    status: Json | None,
-    actual: Mapping[tuple[str, str], bytes | None],
-    figures: Mapping[str, Figures | None],
+    key: str, record: Json, status: Json | None, known: Known, shown: briefs.Shown | None, most: int
 ) -> Json:
     view: Json = {
         "id": key,
@@ -67,19 +92,32 @@ def _view(
     view["reason"] = status.get("reason", "")
     if "nodes" in status:
         view["nodes"] = status["nodes"]
-    if "tasks" in status and not restarting(record, status):
+    if "groups" in status:
+        view["groups"] = status["groups"]
+    if shown is None:
         # It has ended: what the nodes last said is kept here.
-        view["tasks"] = status["tasks"]
-        return view
-    for allocation in status.get("allocations", ()):
-        entry = actual.get((allocation["node"], allocation["id"]))
-        used = figures.get(allocation["node"])
-        said = _said(entry)
-        replaced = restarting(record, status) or said.get("generation", 0) < allocation.get("generation", 1)
-        if replaced:
-            said = {"note": said.get("note")}  # the rest tells of what is being replaced
-        view["tasks"] += task_rows(allocation, said, used)
+        there, left_out = status["tasks"], int(status.get("tasks_left_out", 0))
+        if not most and briefs.size(status) > MOST_BRIEFS:
+            there, left_out = [], left_out + len(there)
+    else:
+        again = restarting(record, status)
+        there, left_out = _rows(shown.briefs, known, restarts=again), shown.left_out
+    if most and len(there) > most:
+        there, left_out = there[:most], left_out + len(there) - most
+    view["tasks"] = there
+    if left_out:
+        view["tasks_left_out"] = left_out
     return view
+
+
+def _rows(shown: Sequence[Json], known: Known, *, restarts: bool) -> list[Json]:
+    rows: list[Json] = []
+    for allocation in shown:
+        said = _said(known.actual.get((allocation["node"], allocation["id"])))
+        if restarts or said.get("generation", 0) < allocation.get("generation", 1):
+            said = {"note": said.get("note")}  # the rest tells of what is being replaced
+        rows += task_rows(allocation, said, known.figures.get(allocation["node"]))
+    return rows
 
 
 def _said(entry: bytes | None) -> Json:
@@ -111,7 +149,12 @@ def task_rows(allocation: Mapping[str, Any], actual: Json, used: Figures | None)
     rows = [
         _task_row(name, node, said.get(name, unsaid), offline=used is None) for name in allocation["tasks"]
     ]
+    extras = {key: allocation[key] for key in _EXTRAS if key in allocation}
+    ports = allocation.get("ports") or {}
     for row in rows:
+        row |= {"allocation": allocation["id"], **extras}
+        if row["name"] in ports:
+            row["ports"] = ports[row["name"]]
         figures = (used or {}).get((allocation["id"], row["name"]))
         if figures is not None and row["pid"] is not None:
             row["usage"] = figures

@@ -6,7 +6,7 @@ from importlib.resources import files
 from time import monotonic
 from typing import Any
 
-from store.errors import EpochChanged, Fenced, HistoryLost, StoreEmpty
+from store.errors import EpochChanged, Fenced, HistoryLost, StoreEmpty, StoreError
 from store.kv.connection import Client, translated
 from store.kv.durability import asked, run_and_wait
 from store.kv.sentinel import doubt
@@ -37,11 +37,34 @@ class Scripts:
         self._client = client
         self._registered: dict[str, Any] = {}
 
-    def run(self, name: str, keys: Sequence[str | bytes], args: list[str | bytes | int]) -> Any:
-        """Run one script as one transaction, as durably as `store.kv.durability` is asked to."""
+    def run_many(
+        self, name: str, calls: Sequence[tuple[Sequence[str | bytes], list[str | bytes | int]]]
+    ) -> list[Any]:
+        """Run one script many times, each time a transaction of its own, in one round trip.
+
+        Returns:
+            The answers in their order; an error of the server in the place of its answer.
+        """
+        if not calls:
+            return []
+        script, began = self._script(name), monotonic()
+        with translated():
+            pipe = self._client.pipeline(transaction=False)
+            for keys, args in calls:
+                script(keys=keys, args=args, client=pipe)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+            doubt(self._client, began)
+        return [_error(each) if isinstance(each, Exception) else each for each in answers]
+
+    def _script(self, name: str) -> Any:
         script = self._registered.get(name)
         if script is None:
             script = self._registered[name] = self._client.register_script(source(name))
+        return script
+
+    def run(self, name: str, keys: Sequence[str | bytes], args: list[str | bytes | int]) -> Any:
+        """Run one script as one transaction, as durably as `store.kv.durability` is asked to."""
+        script = self._script(name)
         durable, began = asked(), monotonic()
         with translated():
             if durable is None:
@@ -50,6 +73,15 @@ class Scripts:
                 answer = run_and_wait(self._client, durable, script, keys, args)
             doubt(self._client, began)
         return answer
+
+
+def _error(error: Exception) -> Exception:
+    """The same error, in our words."""
+    try:
+        with translated():
+            raise error
+    except StoreError as ours:
+        return ours
 
 
 def verdict(answer: list[Any], epoch: str) -> None:

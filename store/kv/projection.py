@@ -1,10 +1,11 @@
 """The leader's side of a node's keys: write desired, read beats and actual."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from store.batches import batches
-from store.errors import BadRecord
+from store.errors import BadRecord, StoreError
 from store.kv import presence
 from store.kv.connection import translated
 from store.kv.lua import verdict
@@ -25,6 +26,16 @@ class Desired:
         self.entries = {
             field.decode(errors="replace"): value for field, value in raw.items() if field not in MARKS
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be written into one node's desired hash."""
+
+    node: str
+    uid: str
+    puts: Mapping[str, bytes]
+    deletes: Sequence[str]
 
 
 def revision(raw: bytes | None) -> int:
@@ -53,6 +64,11 @@ class Projection:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    @property
+    def store(self) -> Store:
+        """Whose nodes these are."""
+        return self._store
+
     def project(
         self, node_id: str, uid: str, puts: Mapping[str, bytes], deletes: Sequence[str], *, token: int
     ) -> int:
@@ -61,15 +77,41 @@ class Projection:
         Raises:
             Fenced, EpochChanged, HistoryLost, StoreEmpty: nothing was written.
         """
-        keys = self._store.keys
-        node = keys.node(node_id)
-        args: list[str | bytes | int] = [self._store.epoch, self._store.seen, token, uid, len(puts)]
-        for alloc_id, entry in puts.items():
-            args += [alloc_id, entry]
-        args += deletes
-        names = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader"), node.desired, node.wake]
+        names, args = self._call(Order(node_id, uid, puts, deletes), token)
         answer = self._store.scripts.run("project", names, args)
         verdict(answer, self._store.epoch)
+        return self._store.saw(answer[2])
+
+    def project_many(self, orders: Sequence[Order], *, token: int) -> list[int | StoreError]:
+        """The same for many nodes, in one round trip: each is written, or not, for itself.
+
+        Returns:
+            For each the new `@rev`, or why nothing was written: what `project` raises.
+
+        Raises:
+            Unavailable: unanswered; any of them may have happened.
+        """
+        answers = self._store.scripts.run_many("project", [self._call(each, token) for each in orders])
+        return [self._outcome(answer) for answer in answers]
+
+    def _call(self, order: Order, token: int) -> tuple[list[str | bytes], list[str | bytes | int]]:
+        keys = self._store.keys
+        node = keys.node(order.node)
+        args: list[str | bytes | int] = [self._store.epoch, self._store.seen, token, order.uid]
+        args.append(len(order.puts))
+        for alloc_id, entry in order.puts.items():
+            args += [alloc_id, entry]
+        args += order.deletes
+        leader = keys.lease("leader"), keys.fence("leader")
+        return [keys.meta, keys.rev, *leader, node.desired, node.wake], args
+
+    def _outcome(self, answer: Any) -> int | StoreError:
+        if isinstance(answer, StoreError):
+            return answer
+        try:
+            verdict(answer, self._store.epoch)
+        except StoreError as error:
+            return error
         return self._store.saw(answer[2])
 
     def desired(self, node_ids: Sequence[str]) -> dict[str, Desired]:

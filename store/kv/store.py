@@ -120,6 +120,13 @@ class Store:
         _, answers = self._read(lambda pipe: pipe.hgetall(self.keys.collection(collection)))
         return {field.decode(): value for field, value in answers[0].items()}
 
+    def values_of(self, collection: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Some fields of a collection without their revisions, None for those that are not there."""
+        if not fields:
+            return []
+        _, answers = self._read(lambda pipe: pipe.hmget(self.keys.collection(collection), list(fields)))
+        return list(answers[0])
+
     def revisions(self, collection: str) -> dict[str, int]:
         """The mod revisions of a collection."""
         _, answers = self._read(lambda pipe: pipe.hgetall(self.keys.revisions(collection)))

@@ -7,6 +7,7 @@ who has seen it bears witness, and who saw more than the store remembers has see
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 MOST_AHEAD = 10**9
 """Revisions; a node that claims to be further ahead is not believed. 100 writes a second for 115 days."""
@@ -18,6 +19,7 @@ _EPOCH = re.compile(r"([0-9]{1,15})(?:-[A-Za-z0-9]{0,40})?")
 """Nodes choose what they claim: it is read as a number and shown, so it is short and plain."""
 
 
+@lru_cache(maxsize=256)
 def epoch_number(epoch: str) -> int:
     """The counter in an epoch; -1 for what is none."""
     found = _EPOCH.fullmatch(epoch)

@@ -1,5 +1,6 @@
 """The loops of brain and controller when something they do not expect happens."""
 
+import gc
 import threading
 from dataclasses import replace
 
@@ -22,7 +23,7 @@ from manager_api.core.actions import SetStatus
 from store.codec import dumps
 from store.errors import Unavailable
 from store.home import Files
-from store.keys import NODES, STATUS
+from store.keys import NODES, NODES_STATUS, STATUS
 from store.recipes.election import Election
 from tests.builders import an_alloc
 
@@ -157,3 +158,48 @@ def test_what_cannot_be_written_holds_up_no_other_action(fake_store, clock, capl
     Executor(fake_store, mirror, election.token).perform([replace(bad, status={**record, "n": 2**65}), good])
     assert set(fake_store.values(STATUS)) == {"good"}
     assert "bad: it cannot be carried out" in caplog.text
+
+
+def test_only_what_is_barred_is_kept_out_when_another_server_is_told_of_all_nodes(
+    fake_store, clock, monkeypatch
+):
+    """A node that is drained has a status, too."""
+    for node in ("plain", "drained", "barred"):
+        fake_store.put(NODES, node, dumps({"v": 1, "uid": "u", "secret_sha256": node}))
+    bar = {"since": 1.0, "reason": "too much", "secret_sha256": "barred"}
+    fake_store.put(NODES_STATUS, "drained", dumps({"v": 1, "drain": {"state": "draining"}}))
+    fake_store.put(NODES_STATUS, "barred", dumps({"v": 1, "barred": bar}))
+    monkeypatch.setattr(loop.Server, "run_id", lambda _: "another")
+    controller = Controller(fake_store, fake_store.client, "me", clock)
+    granted = {}
+    monkeypatch.setattr(controller, "_push", granted.update)
+    controller._regrant()
+    assert granted == {"plain": "plain", "drained": "drained"}
+
+
+def test_checking_memory_against_the_store_goes_on_where_it_stopped(fake_store, clock):
+    """However many steps it has, a tick does not wait for all of them."""
+    controller = Controller(fake_store, fake_store.client, "me", clock)
+    done = []
+
+    def steps():
+        for number in range(5):
+            done.append(number)
+            clock.advance(loop.STEPS_FOR / 2)
+            yield
+
+    left = controller._some_of(steps())
+    assert done == [0, 1]
+    left = controller._some_of(left)
+    assert done == [0, 1, 2, 3]
+    assert controller._some_of(left) is None
+    assert done == [0, 1, 2, 3, 4]
+    assert controller._some_of(None) is None
+
+
+def test_a_fleet_in_memory_is_no_garbage_but_what_comes_later_may_be():
+    with loop._many_objects():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()

@@ -581,3 +581,17 @@ def test_under_sentinel_every_other_server_may_have_been_promoted(leader, lineag
     assert not leader.lead(), "it is the same server"
     lineage["ids"] = ("r2", "")
     assert leader.lead()
+
+
+def test_judging_a_large_fleet_compares_no_node_with_every_other(leader, monkeypatch):
+    """With 10,000 nodes that took a new leader half a minute, in which nothing was planned."""
+    for number in range(60):
+        leader.add(f"n{number}")
+    assert not leader.lead()
+    for number in range(60):
+        leader.beat(f"n{number}", leader.store.epoch, 1)
+    compared = []
+    equal = Seen.__eq__
+    monkeypatch.setattr(Seen, "__eq__", lambda one, other: (compared.append(one), equal(one, other))[1])
+    assert not leader.lead()
+    assert len(compared) < 60
