@@ -7,6 +7,7 @@ from store.model import spec
 
 GB = 1024**3
 BOOT = "this boot"
+FEATURES = ["process", "depends_on", "disconnect", "literal", "peers", "ports", "ulimits", "user"]
 
 
 def a_task(name="main", command="/bin/true", **more):
@@ -49,7 +50,7 @@ def a_fleet(epoch="1-aa"):
 def add_node(fleet, node="web-1", *, online=True, memory=8 * GB, cpus=4, percent=10.0, cpu=5.0, **more):
     record = {
         "uid": f"uid-{node}", "hostname": f"host-{node}", "ip": "10.0.0.1", "addresses": ["10.0.0.1"],
-        "version": "0.1.0", "features": ["process", "depends_on", "ulimits", "user"], "secret_sha256": "0" * 64,
+        "version": "0.1.0", "features": [*FEATURES], "secret_sha256": "0" * 64,
         **more,
     }  # fmt: skip
     fleet.nodes[node] = Stored(record, 1)

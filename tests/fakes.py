@@ -12,6 +12,7 @@ from manager_api.settings import StoreAccess
 from store.clock import SystemClock
 from store.codec import dumps, loads
 from store.kv.node import RedisNodeLink
+from tests.builders import FEATURES
 
 ACCESS = StoreAccess(url="redis://127.0.0.1:1/0", advertised_port=None, password_file=None, holder="test")
 
@@ -64,7 +65,7 @@ class Puppet:
         return {
             "id": self.node, "uid": self.uid, "hostname": f"host-{self.node}", "addresses": [ip],
             "secret_sha256": hashlib.sha256(b"x").hexdigest(), "version": "0.1.0",
-            "features": ["process", "depends_on", "user", "ulimits"], **more,
+            "features": [*FEATURES], **more,
         }  # fmt: skip
 
     def beat(self, ttl_ms=600_000, **more):

@@ -13,7 +13,8 @@ from store.model.spec import SIGNALS
 _USER = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 _MOUNT = re.compile(r"(/[^:\x00]*|\$\{alloc\.dir\}[^:\x00]*):(/[^:\x00]*)(:ro|:rw)?")
-_PORT = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]+\]|[0-9.]+):)?(\d{1,5}):(\d{1,5})(?:/tcp|/udp)?")
+_NUMBER = r"(\d{1,5}|\$\{port\.[A-Za-z0-9_-]+\})"
+_PORT = re.compile(rf"(?:(?:\[[0-9A-Fa-f:.]+\]|[0-9.]+):)?{_NUMBER}:{_NUMBER}(?:/tcp|/udp)?", re.ASCII)
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _UMASK = re.compile(r"0?[0-7]{3}")
 MOST_ID = 2**32 - 2
@@ -84,10 +85,12 @@ def mount(value: Any) -> str:
 
 
 def published_port(value: Any) -> str:
-    """`8080:80`, perhaps with an address before it or a protocol after it."""
+    """`8080:80`, perhaps with an address before it or a protocol after it; `${port.http}:80`."""
+    if is_open(value):
+        return text(value)
     match = _PORT.fullmatch(value) if isinstance(value, str) else None
-    if match is None or not all(0 < int(port) < 65536 for port in match.groups()):
-        raise ValueError("not a port such as 8080:80 or 127.0.0.1:8080:80/tcp")
+    if match is None or not all(port[0] == "$" or 0 < int(port) < 65536 for port in match.groups()):
+        raise ValueError("not a port such as 8080:80, 127.0.0.1:8080:80/tcp or ${port.http}:80")
     return str(value)
 
 

@@ -7,6 +7,7 @@ from marshmallow import ValidationError, fields, post_load, pre_load, validate, 
 
 from manager_api.core.layout import parts
 from manager_api.http import readers, template_checks
+from manager_api.http.bodies import sentence
 from manager_api.http.fields import Bool, Int, Name, Parsed, StrictSchema
 from manager_api.http.group_schema import GroupSchema
 from manager_api.http.parameter_schema import Parameters
@@ -107,7 +108,7 @@ def parameters_of(body: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
         try:
             _FILLED.load(filled)
         except ValidationError as error:
-            raise ValidationError(error.messages) from None
+            raise ValidationError({"parameters": [f"filled in: {sentence(error.messages)}"]}) from None
     return values
 
 

@@ -51,6 +51,8 @@ class TaskSpec:
     """The keys of `depends_on` that mean other groups."""
     literal: bool = False
     """Whether a text of it says `${text.dollar}`, which older agents would leave as it is."""
+    disconnect: bool = False
+    """Whether its node must stop it when it is cut off from the store for long."""
 
     @property
     def features(self) -> frozenset[str]:
@@ -70,6 +72,7 @@ class TaskSpec:
             "ports": bool(self.ports),
             "peers": bool(self.abroad),
             "literal": self.literal,
+            "disconnect": self.disconnect,
         }
         return frozenset(name for name, needed in asked.items() if needed)
 
@@ -166,27 +169,29 @@ def groups(template: Mapping[str, Any]) -> tuple[GroupSpec, ...]:
         BadRecord: they cannot be read.
     """
     try:
-        return tuple(
-            GroupSpec(
-                name=group.get("name", default_group_name(position)),
-                count=0 if group.get("count") == ALL else int(group.get("count", 1)),
-                tasks=_tasks(group["tasks"]),
-                everywhere=group.get("count") == ALL,
-                policy=placing.policy(group),
-            )
-            for position, group in enumerate(template["task_groups"])
-        )
+        return tuple(_group(group, position) for position, group in enumerate(template["task_groups"]))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadRecord(f"template cannot be read: {error!r}") from error
 
 
-def _tasks(raw: Sequence[Mapping[str, Any]]) -> tuple[TaskSpec, ...]:
+def _group(raw: Mapping[str, Any], position: int) -> GroupSpec:
+    policy = placing.policy(raw)
+    return GroupSpec(
+        name=raw.get("name", default_group_name(position)),
+        count=0 if raw.get("count") == ALL else int(raw.get("count", 1)),
+        tasks=_tasks(raw["tasks"], disconnect=policy.stop_after is not None),
+        everywhere=raw.get("count") == ALL,
+        policy=policy,
+    )
+
+
+def _tasks(raw: Sequence[Mapping[str, Any]], *, disconnect: bool) -> tuple[TaskSpec, ...]:
     """The tasks of one group: what they depend on and is not among them lies in other groups."""
     found = tuple(task(each) for each in raw)
     names = {each.name for each in found}
     return tuple(
-        replace(each, abroad=frozenset(each.depends_on) - names)
-        if not names.issuperset(each.depends_on)
+        replace(each, abroad=frozenset(each.depends_on) - names, disconnect=disconnect)
+        if disconnect or not names.issuperset(each.depends_on)
         else each
         for each in found
     )

@@ -41,7 +41,8 @@ def _task(task: Mapping[str, Any], path: Path, change: Change) -> Json:
     readers = {
         "config": {
             "command": there.command, "args": there.words, "env": there.values, "cwd": there.text,
-            "mounts": there.words, "user": here.text, "image": here.text, "node": here.text,
+            "mounts": there.words, "ports": there.words, "user": here.text, "image": here.text,
+            "node": here.text,
         },
         "healthcheck": {
             "http": there.text, "tcp": there.text, "body": there.text, "exec": there.command,

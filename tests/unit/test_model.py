@@ -6,10 +6,10 @@ import pytest
 
 from manager_api.core.bar import Bar, bar_of
 from store.codec import dumps
-from store.model import command, lifecycle, quantity, spec
+from store.model import command, lifecycle, peers, placing, quantity, spec
 from store.model.lifecycle import Deployment, IllegalTransition, Task, TaskEvent
 from store.model.status import deployment_state
-from tests.builders import a_task
+from tests.builders import a_task, a_template
 
 pytestmark = pytest.mark.unit
 
@@ -86,6 +86,113 @@ def test_defaults_live_in_one_place():
     assert (task.restart.condition, task.restart.delay, task.restart.max_attempts) == ("on-failure", 0.1, 5)
     assert (task.stop.signal, task.stop.timeout) == ("SIGTERM", 10.0)
     assert task.features == {"process"}
+
+
+def test_what_an_agent_must_claim_to_be_sent_a_task():
+    def features(*tasks, **group):
+        return [task.features - {"process"} for task in spec.groups(a_template(*tasks, **group))[0].tasks]
+
+    assert features(a_task("a", depends_on={"b": "started"}), a_task("b")) == [{"depends_on"}, set()]
+    assert features(a_task(depends_on={"db": "2 healthy"})) == [{"depends_on", "peers"}]
+    assert features(a_task(ports={"http": 0})) == [{"ports"}]
+    assert features(a_task(command="x ${text.dollar}{node.id}")) == [{"literal"}]
+    assert features(a_task(), on_disconnect={"stop_after": "5s"}) == [{"disconnect"}]
+    assert features(a_task(), on_disconnect="keep") == [set()]
+
+
+def test_a_group_of_an_older_release_has_all_defaults():
+    (group,) = spec.groups(a_template(a_task()))
+    assert (group.count, group.everywhere, group.policy) == (1, False, placing.Policy())
+    policy = group.policy
+    assert (policy.reschedule_after, policy.stop_after, policy.duplicates) == (30.0, None, "allow")
+    assert (policy.placement.strategy, policy.placement.labels, policy.update.max_parallel) == (
+        "spread",
+        {},
+        1,
+    )
+
+
+def test_a_group_s_policy():
+    placement = {
+        "node": "n",
+        "labels": {"zone": "a", "gpu": ["x", "y"]},
+        "spread": "rack",
+        "strategy": "binpack",
+    }
+    raw = {
+        "count": "all", "placement": placement, "reschedule": "never", "on_disconnect": {"stop_after": "1m"},
+        "duplicates": "never", "update": {"max_parallel": 3, "min_healthy": "0s", "healthy_deadline": "1m"},
+    }  # fmt: skip
+    (group,) = spec.groups(a_template(a_task(), **raw))
+    assert (group.count, group.everywhere) == (0, True)
+    policy = group.policy
+    assert policy.placement.labels == {"zone": ("a",), "gpu": ("x", "y")}
+    assert (policy.placement.spread, policy.placement.strategy) == ("rack", "binpack")
+    assert (policy.reschedule_after, policy.stop_after, policy.duplicates) == (None, 60.0, "never")
+    assert (policy.update.max_parallel, policy.update.min_healthy, policy.update.healthy_deadline) == (
+        3,
+        0.0,
+        60.0,
+    )
+
+
+GROUPS = {"db": ["server", "copy"], "a.b": ["c"], "a": ["b.c", "x"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [
+        ("db", "healthy", ("db", None, None, "healthy")),
+        ("db.server", "2 healthy", ("db", "server", 2, "healthy")),
+        ("a.b.c", "started", ("a.b", "c", None, "started")),
+        ("a.b", "started", ("a.b", None, None, "started")),
+        ("a.x", "completed", ("a", "x", None, "completed")),
+        ("db.nobody", "healthy", None),
+        ("server", "healthy", None),
+    ],
+)
+def test_whom_a_dependency_means(key, value, meant):
+    peer = peers.resolve(key, value, GROUPS)
+    assert (peer and (peer.group, peer.task, peer.quorum, peer.condition)) == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "key", "value"),
+    [
+        ("db", "db", "started"),
+        ("db healthy", "db", "healthy"),
+        ("2 of db.server healthy", "db.server", "2 healthy"),
+        ("02 of db", "db", "2 started"),
+        ("my task completed", "my task", "completed"),
+        ("of healthy", "of", "healthy"),
+    ],
+)
+def test_sentences_of_dependencies(said, key, value):
+    assert peers.sentence(said) == (key, value)
+    assert peers.condition(value) == value, "canonical already"
+
+
+@pytest.mark.parametrize("bad", ["", " db", "0 of db", "1000000 of db", "100001 of db healthy"])
+def test_what_is_no_sentence(bad):
+    with pytest.raises(ValueError, match="not a dependency such as"):
+        peers.sentence(bad)
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "well", "2", "-1 healthy", "0 healthy", "٣ healthy", "2  healthy", None, 2, ["healthy"]]
+)
+def test_what_is_no_condition(bad):
+    with pytest.raises(ValueError, match="not one of"):
+        peers.condition(bad)
+
+
+def test_what_an_address_means():
+    keys = ["db", "db.server", "a.b"]
+    assert peers.address("db", keys) == ("db", "")
+    assert peers.address("db.sql", keys) == ("db", "sql")
+    assert peers.address("db.server", keys) == ("db.server", "")
+    assert peers.address("db.server.sql", keys) == ("db.server", "sql")
+    assert peers.address("a.sql", keys) is None
 
 
 def test_every_task_event_in_every_state_is_a_step_or_raises():
