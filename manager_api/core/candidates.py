@@ -7,12 +7,13 @@ left with room have all been looked at.
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from manager_api.core.ledger import GroupKey, Ledger
 
 ALL_BELOW = 500
 """Candidates up to which all are looked at."""
-SAMPLE = 100
+SAMPLE = 40
 """Nodes with room, of more candidates than that, of which the best is taken."""
 
 Key = tuple[float, float]
@@ -20,6 +21,14 @@ Key = tuple[float, float]
 Judge = Callable[[str], Key | str]
 """A node's key, or why it cannot take it."""
 _Rank = tuple[bool, int, Key, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What is spread, and over which values of nodes."""
+
+    key: GroupKey
+    value_of: Callable[[str], str | None]
 
 
 class _Lane:
@@ -55,16 +64,17 @@ class Candidates:
         start: int,
         judge: Judge,
         ledger: Ledger,
-        spread: GroupKey | None,
+        spread: Spread | None,
     ) -> None:
-        """Take the candidates by the value they are spread over (`spread`: the group; None: all are one)."""
+        """Take the candidates by the value they are spread over; with no `spread`, all are one."""
         self._judge, self._ledger, self._spread = judge, ledger, spread
         self._seen = len(ledger.log)
         self._lanes = [_Lane(value, nodes, start) for value, nodes in values.items()]
         self._lane_of: dict[str, int] = {}
-        self._value_of: dict[str, int] = {}
+        self._number_of = {lane.value: number for number, lane in enumerate(self._lanes)}
         if spread is not None:
-            self._count(ledger, spread)
+            for node, number in ledger.spread(spread.key).items():
+                self._count(spread, node, number)
         total = sum(len(lane.nodes) for lane in self._lanes)
         self._sample = total if total <= ALL_BELOW else max(1, SAMPLE // max(len(self._lanes), 1))
         self._keys: dict[str, Key] = {}
@@ -75,11 +85,12 @@ class Candidates:
         for lane in range(len(self._lanes)):
             self._top_up(lane)
 
-    def _count(self, ledger: Ledger, spread: GroupKey) -> None:
-        self._value_of = {node: number for number, lane in enumerate(self._lanes) for node in lane.nodes}
-        for node, number in ledger.spread(spread).items():
-            if node in self._value_of:
-                self._lanes[self._value_of[node]].count += number
+    def _count(self, spread: Spread, node: str, number: int) -> int | None:
+        """Note allocations of the group on a node; the lane that it belongs to."""
+        lane = self._number_of.get(spread.value_of(node))
+        if lane is not None:
+            self._lanes[lane].count += number
+        return lane
 
     @property
     def feasible(self) -> int:
@@ -106,8 +117,11 @@ class Candidates:
 
     def rank(self, node: str, key: Key) -> tuple[bool, int, Key, str]:
         """How a node with a key compares with others; less is better."""
-        lane = self._lanes[self._value_of[node]] if node in self._value_of else None
-        return (lane.value is None, lane.count, key, node) if lane else (False, 0, key, node)
+        if self._spread is None:
+            return False, 0, key, node
+        value = self._spread.value_of(node)
+        number = self._number_of.get(value)
+        return value is None, self._lanes[number].count if number is not None else 0, key, node
 
     def best_rank(self, node: str) -> tuple[bool, int, Key, str]:
         """How a node that `best` gave compares with others."""
@@ -118,11 +132,11 @@ class Candidates:
         log = self._ledger.log
         if self._seen == len(log):
             return
-        moved, lanes = dict.fromkeys(node for node, _, _ in log[self._seen :]), set()
+        moved, lanes = dict.fromkeys(node for node, _, _ in log[self._seen :]), set[int]()
         for node, key, number in log[self._seen :]:
-            if key == self._spread and node in self._value_of:
-                self._lanes[self._value_of[node]].count += number
-                lanes.add(self._value_of[node])
+            if self._spread is not None and key == self._spread.key:
+                lane = self._count(self._spread, node, number)
+                lanes.update(() if lane is None else (lane,))
         self._seen = len(log)
         for node in moved:
             if node in self._lane_of:

@@ -49,6 +49,8 @@ class Host:
     cpus: float
     others: int
     """Bytes in use that none of our tasks uses."""
+    capacity: int
+    """Bytes that allocations can reserve."""
     memory_share: float
     cpu_share: float
     disk_share: float
@@ -56,20 +58,17 @@ class Host:
     @classmethod
     def of(cls, beat: Mapping[str, Any]) -> "Host":
         """What a heartbeat says; a number that is missing or nonsense counts as 0."""
-        used = int(_number(beat.get("memory_used")))
+        total, used = int(_number(beat.get("memory_total"))), int(_number(beat.get("memory_used")))
+        others = max(0, used - _own(beat)) if used else 0
         return cls(
-            int(_number(beat.get("memory_total"))),
+            total,
             _number(beat.get("cpus")),
-            max(0, used - _own(beat)) if used else 0,
+            others,
+            max(0, total - max(host_reserve(total), others)),
             _number(beat.get("memory_percent")) / 100,
             _number(beat.get("cpu_percent")) / 100,
             _number(beat.get("disk_percent")) / 100,
         )
-
-    @property
-    def capacity(self) -> int:
-        """Bytes that allocations can reserve."""
-        return max(0, self.memory - max(host_reserve(self.memory), self.others))
 
     def full(self, need: Need) -> str | None:
         """Why it takes no more of what has reserved no place, or None."""
@@ -79,15 +78,16 @@ class Host:
             return f"is full: {self.disk_share:.0%} of its disk is in use".replace("%", " %")
         return None
 
-    def lack(self, reserved: Reserved, memory: int, cpus: float) -> str | None:
-        """What it has too little of for so many bytes and processors more, or None."""
-        if memory and reserved.memory + memory > self.capacity:
+    def lack(self, reserved: tuple[int, float], memory: int, cpus: float) -> str | None:
+        """What it has too little of for so many bytes and processors beside those reserved, or None."""
+        bytes_reserved, cpus_reserved = reserved
+        if memory and bytes_reserved + memory > self.capacity:
             return (
-                f"has {gigabytes(self.memory)} of memory, {gigabytes(reserved.memory)} of it reserved"
-                f"{self._kept(reserved.memory + memory)}; {gigabytes(memory)} are wanted"
+                f"has {gigabytes(self.memory)} of memory, {gigabytes(bytes_reserved)} of it reserved"
+                f"{self._kept(bytes_reserved + memory)}; {gigabytes(memory)} are wanted"
             )
-        if cpus and reserved.cpus + cpus > self.cpus + TOLERANCE:
-            return f"has {self.cpus:g} cpus, {reserved.cpus:g} of them reserved; {cpus:g} are wanted"
+        if cpus and cpus_reserved + cpus > self.cpus + TOLERANCE:
+            return f"has {self.cpus:g} cpus, {max(cpus_reserved, 0):g} of them reserved; {cpus:g} are wanted"
         return None
 
     def _kept(self, asked: int) -> str:
@@ -105,13 +105,12 @@ class Host:
         What was taken in this round (`now`) cannot be in the measured load yet, and is added to it.
         """
         memory, cpus = max(self.memory, 1), max(self.cpus, 0.01)
-        fresh = (now.memory + now.unsized * NOMINAL) / memory
-        kept = (before.memory + before.unsized * NOMINAL) / memory + fresh
-        kept_cpus = (before.cpus + now.cpus) / cpus
+        unsized = (before.unsized + now.unsized) * NOMINAL / memory
+        kept, kept_cpus = (before.memory + now.memory) / memory, (before.cpus + now.cpus) / cpus
         return (
-            max(kept, self.memory_share + fresh),
+            max(kept, self.memory_share + now.memory / memory) + unsized,
             max(kept_cpus, self.cpu_share + now.cpus / cpus),
-            kept,
+            kept + unsized,
             kept_cpus,
         )
 

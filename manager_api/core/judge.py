@@ -1,13 +1,13 @@
 """Whether one node can take an allocation, and how good it would be."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from manager_api.core import eligible as meant
 from manager_api.core import ports
 from manager_api.core.candidates import Key
-from manager_api.core.capacity import Need
-from manager_api.core.fleet import Fleet, Reserved
-from manager_api.core.ledger import Ledger, is_live
+from manager_api.core.capacity import TOLERANCE, Need
+from manager_api.core.fleet import Fleet
+from manager_api.core.ledger import Ledger, Taken, is_live
 from manager_api.core.requests import Request
 
 
@@ -17,8 +17,16 @@ class Want:
 
     need: Need
     ports: ports.Wanted
-    able: set[str] = field(default_factory=set)
-    """Nodes that nothing speaks against but what is taken of them: that alone changes while placing."""
+    able: set[str]
+    """Nodes that nothing speaks against but what is taken of them: that alone changes in a round."""
+
+    @classmethod
+    def of(cls, request: Request, taken: Taken) -> "Want":
+        """What a request wants. Those of one kind share what is known of nodes."""
+        placement, need = request.group.policy.placement, Need.of(request.part)
+        labels = tuple(sorted(placement.labels.items()))
+        kind = placement.node, placement.group, labels, need.features, bool(need.memory)
+        return cls(need, ports.Wanted.of(request.part), taken.able(kind))
 
 
 class Judge:
@@ -30,29 +38,32 @@ class Judge:
 
     def look(self, request: Request, want: Want, node: str) -> Key | str:
         """How good a node is, or why it cannot take it."""
-        stays = request.node == node and any(self.on(each, node) for each in request.free)
-        if node not in want.able:
-            why = self._unable(request, want, node, stays=stays)
-            if why is not None:
-                return why
-            if not stays:
-                want.able.add(node)
-        return self._no_room(request, want, node) or self._key(request, node)
+        why = self.unable(request, want, node)
+        if why is not None:
+            return why
+        why = self.crowded(request, node) or self.taken_port(request, want, node)
+        return why or self._lack(request, want.need, node) or self._key(request, node)
 
-    def _unable(self, request: Request, want: Want, node: str, *, stays: bool) -> str | None:
-        """What speaks against a node however little is taken of it.
+    def unable(self, request: Request, want: Want, node: str) -> str | None:
+        """What speaks against a node however little is taken of it, or None.
 
-        Cordoned or full, a node keeps what it has: that may be replaced in its place (`stays`).
+        Cordoned or full, a node keeps what it has: that may be replaced in its place.
         """
+        if node in want.able:
+            return None
+        stays = request.node == node and any(self.on(each, node) for each in request.free)
         record = self._fleet.nodes[node].data
         why = None if stays else meant.closed(record)
-        return (
+        why = (
             why
             or meant.unmeant(self._fleet, node, request.group.policy.placement)
             or self._absent(node)
             or meant.unable(record, want.need.features)
             or (None if stays else self._ledger.host(node).full(want.need))
         )
+        if why is None and not stays:
+            want.able.add(node)
+        return why
 
     def _absent(self, node: str) -> str | None:
         state = self._fleet.states[node]
@@ -62,24 +73,31 @@ class Judge:
             return "is offline"
         return f"is frozen: {state.beat['frozen']}" if state.beat.get("frozen") else None
 
-    def _no_room(self, request: Request, want: Want, node: str) -> str | None:
-        """What a node has too little of, by now, or None."""
-        return (
-            self.crowded(request, node)
-            or self.taken_port(request, want, node)
-            or self._lack(request, want.need, node)
-        )
-
     def _lack(self, request: Request, need: Need, node: str) -> str | None:
         if not need.memory and not need.cpus:
             return None
-        memory, cpus = self._freed(request, node)
-        reserved = self._ledger.reserved(node)
-        left = Reserved(reserved.memory - memory, reserved.cpus - cpus)
-        # What takes no more than it had is not refused for what others use by now.
-        return self._ledger.host(node).lack(
-            left, need.memory if need.memory > memory else 0, need.cpus if need.cpus > cpus else 0.0
+        reserved, memory, cpus = self._asked(request, need, node)
+        return self._ledger.host(node).lack(reserved, memory, cpus)
+
+    def missing(self, request: Request, need: Need, node: str) -> tuple[int, float]:
+        """Memory and cpus that a node has too little; not above 0: it has enough."""
+        host, (reserved, memory, cpus) = self._ledger.host(node), self._asked(request, need, node)
+        return (
+            reserved[0] + memory - host.capacity if memory else 0,
+            reserved[1] + cpus - host.cpus - TOLERANCE if cpus else 0.0,
         )
+
+    def _asked(self, request: Request, need: Need, node: str) -> tuple[tuple[int, float], int, float]:
+        """What others reserve on a node, and the memory and cpus wanted beside it.
+
+        What takes no more than it had is not refused for what others use by now.
+        """
+        reserved = self._ledger.reserved(node)
+        if not request.free:
+            return reserved, need.memory, need.cpus
+        memory, cpus = self._freed(request, node)
+        left = reserved[0] - memory, reserved[1] - cpus
+        return left, need.memory if need.memory > memory else 0, need.cpus if need.cpus > cpus else 0.0
 
     def crowded(self, request: Request, node: str) -> str | None:
         """Why a node has enough of a group, or None."""

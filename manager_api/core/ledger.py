@@ -1,7 +1,7 @@
 """What is taken of each node: by the fleet, by this round's decisions, by the decision being made."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from manager_api.core.capacity import Host, Need
@@ -52,10 +52,15 @@ class Taken(Takings):
 
     def __init__(self) -> None:
         super().__init__()
+        self._able: dict[Hashable, set[str]] = {}
         self._hosts: dict[str, Host] = {}
         self._order: list[str] | None = None
         self._values: dict[str, dict[str | None, list[str]]] = {}
         self._living: dict[str, dict[str, dict[str, int]]] = {}
+
+    def able(self, kind: Hashable) -> set[str]:
+        """Nodes known to pass all that cannot change in a round, for one kind of request."""
+        return self._able.setdefault(kind, set())
 
     def host(self, fleet: Fleet, node: str) -> Host:
         """A node by its last heartbeat."""
@@ -99,6 +104,12 @@ def by_value(fleet: Fleet, nodes: Iterable[str], label: str) -> dict[str | None,
     return {value: found[value] for value in sorted(found, key=lambda each: (each is None, each or ""))}
 
 
+def value_of(fleet: Fleet, node: str, label: str) -> str | None:
+    """A node's value of a label; a node that is gone has none."""
+    record = fleet.nodes.get(node)
+    return labels_of(record.data).get(label) if record is not None else None
+
+
 def is_live(allocation: Json) -> bool:
     """Whether it counts among the instances of its group that run."""
     return bool(allocation["wanted"] == "running" and not allocation.get("done"))
@@ -136,10 +147,10 @@ class Ledger:
             earlier.memory + mine.memory, earlier.cpus + mine.cpus, earlier.unsized + mine.unsized
         )
 
-    def reserved(self, node: str) -> Reserved:
-        """All that is reserved on a node."""
+    def reserved(self, node: str) -> tuple[int, float]:
+        """Memory and cpus that are reserved on a node, by all."""
         before, now = self.before(node), self.now(node)
-        return Reserved(before.memory + now.memory, before.cpus + now.cpus)
+        return before.memory + now.memory, before.cpus + now.cpus
 
     def replicas(self, key: GroupKey, node: str) -> int:
         """How many allocations of a group are on a node."""

@@ -11,12 +11,12 @@ from zlib import crc32
 
 from manager_api.core import eligible as meant
 from manager_api.core import ports, preemption
-from manager_api.core.candidates import Candidates
+from manager_api.core.candidates import Candidates, Spread
 from manager_api.core.capacity import Need, gigabytes
 from manager_api.core.eligible import eligible, matching
 from manager_api.core.fleet import Fleet, numbers_of
 from manager_api.core.judge import Judge, Want
-from manager_api.core.ledger import Ledger, Taken, by_value
+from manager_api.core.ledger import Ledger, Taken, by_value, value_of
 from manager_api.core.requests import Chosen, Refused, Request
 from store.model.spec import GroupSpec
 
@@ -30,8 +30,10 @@ class _Pool:
     group: GroupSpec
     """Held, since the pool is found by its id."""
     want: Want
-    pinned: list[str] | Refused | None
-    """The nodes that its pins leave; None: all."""
+    pinned: list[str] | None
+    """The node that its pins leave; None: all."""
+    hopeless: Refused | None
+    """What is wrong with its pins."""
     candidates: Candidates | None = None
     refused: tuple[int, frozenset[str], Refused] | None = None
     """The last refusal, by how much was taken then, and what was to be avoided."""
@@ -60,11 +62,11 @@ class Placer:
     def place(self, request: Request) -> Chosen | Refused:
         """The node for an allocation, or why there is none."""
         pool = self._pool(request)
-        if isinstance(pool.pinned, Refused):
-            return pool.pinned
+        if pool.hopeless is not None:
+            return pool.hopeless
         if request.node is not None:
             return self._only(request, pool, request.node)
-        candidates = pool.candidates or self._candidates(request, pool, pool.pinned)
+        candidates = pool.candidates or self._candidates(request, pool)
         node = candidates.best(request.avoid)
         for each in self._judge.freed_nodes(request):  # these have more room than the candidates know of
             key = self._judge.look(request, pool.want, each) if self._may(request, pool, each) else ""
@@ -79,8 +81,8 @@ class Placer:
     def refusal(self, node: str, request: Request) -> str | None:
         """Why a node cannot take it, as a predicate ("is offline"), or None. Takes nothing."""
         pool = self._pool(request)
-        if isinstance(pool.pinned, Refused):
-            return pool.pinned.nodes.get(node, f"is not meant: {pool.pinned.reason}")
+        if pool.hopeless is not None:
+            return pool.hopeless.nodes.get(node, f"is not meant: {pool.hopeless.reason}")
         if pool.pinned is not None and node not in pool.pinned:
             return f"is not {request.part.pin or request.group.policy.placement.node}"
         if request.node is not None and node != request.node:
@@ -112,8 +114,11 @@ class Placer:
         key = request.deployment, id(request.group), request.part.pin
         found = self._pools.get(key)
         if found is None:
-            want = Want(Need.of(request.part), ports.Wanted.of(request.part))
-            found = self._pools[key] = _Pool(request.group, want, self._pinned(request))
+            want = Want.of(request, self._ledger.round)
+            pinned = self._pinned(request)
+            hopeless = pinned if isinstance(pinned, Refused) else None
+            left = None if isinstance(pinned, Refused) else pinned
+            found = self._pools[key] = _Pool(request.group, want, left, hopeless)
         return found
 
     def _pinned(self, request: Request) -> list[str] | Refused | None:
@@ -135,26 +140,28 @@ class Placer:
         return left
 
     def _may(self, request: Request, pool: _Pool, node: str) -> bool:
-        meant_here = not isinstance(pool.pinned, list) or node in pool.pinned
-        return meant_here and node not in request.avoid
+        return (pool.pinned is None or node in pool.pinned) and node not in request.avoid
 
-    def _candidates(self, request: Request, pool: _Pool, pinned: list[str] | None) -> Candidates:
+    def _candidates(self, request: Request, pool: _Pool) -> Candidates:
         placement, taken = request.group.policy.placement, self._ledger.round
         plain = replace(request, avoid=frozenset(), free=frozenset(), node=None)
         values: Mapping[str | None, list[str]]
-        if pinned is not None:
-            values = by_value(self._fleet, pinned, placement.spread or "")
+        if pool.pinned is not None:
+            values = by_value(self._fleet, pool.pinned, placement.spread or "")
         elif placement.spread is not None:
             values = taken.values(self._fleet, placement.spread)
         else:
             values = {None: taken.order(self._fleet)}
+        label, spread = placement.spread, None
+        if label is not None:
+            spread = Spread(request.key, lambda node: value_of(self._fleet, node, label))
         packed = placement.strategy == "binpack"  # in one order for all, so that they meet on the same nodes
         pool.candidates = Candidates(
             values,
             0 if packed else crc32(request.identity.encode()),
             lambda node: self._judge.look(plain, pool.want, node),
             self._ledger,
-            request.key if placement.spread is not None else None,
+            spread,
         )
         return pool.candidates
 
@@ -164,8 +171,13 @@ class Placer:
         """The node that gives up least for it, if there is one and it may be asked to."""
         if not request.preempt:
             return None
-        possible = self._sacrifices(request, pool)
-        best = min((each for node, each in possible.items() if node not in request.avoid), default=None)
+        possible = dict(self._sacrifices(request, pool))
+        for node in self._judge.freed_nodes(request):  # these need not give up as much
+            possible.pop(node, None)
+            found = self._sacrifice(request, pool, node)
+            if found is not None:
+                possible[node] = found
+        best = min((each for node, each in possible.items() if self._may(request, pool, node)), default=None)
         return None if best is None else self._instead(request, pool, best)
 
     def _sacrifices(self, request: Request, pool: _Pool) -> dict[str, preemption.Sacrifice]:
@@ -185,9 +197,15 @@ class Placer:
         return pool.sacrifices
 
     def _sacrifice(self, request: Request, pool: _Pool, node: str) -> preemption.Sacrifice | None:
-        if self._judge.crowded(request, node) or self._judge.taken_port(request, pool.want, node):
+        judge, want = self._judge, pool.want
+        if (
+            judge.unable(request, want, node)
+            or judge.crowded(request, node)
+            or judge.taken_port(request, want, node)
+        ):
             return None
-        return preemption.sacrifice(self._ledger, node, pool.want.need, request.priority, request.deployment)
+        missing = judge.missing(request, want.need, node)
+        return preemption.sacrifice(self._ledger, node, missing, request.priority, request.deployment)
 
     def _instead(self, request: Request, pool: _Pool, found: preemption.Sacrifice) -> Chosen:
         self._ledger.release(found.victims)
@@ -203,7 +221,7 @@ class Placer:
         why = self.refusal(node, request)
         if why is None:
             return self._take(request, pool, node, "it is meant for this node")
-        if request.preempt and node in pool.want.able and self._may(request, pool, node):
+        if request.preempt and self._may(request, pool, node):
             found = self._sacrifice(request, pool, node)
             if found is not None:
                 return self._instead(request, pool, found)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from manager_api.core.capacity import TOLERANCE, Need
 from manager_api.core.fleet import Fleet
 from manager_api.core.ledger import Ledger
 from store.keys import ALLOCATIONS, version_field
@@ -42,14 +41,14 @@ def standing(fleet: Fleet, version: str) -> tuple[int, bool]:
     return (priority if known else DEFAULT_PRIORITY), body.get("preempt") is True
 
 
-def sacrifice(ledger: Ledger, node: str, need: Need, priority: int, deployment: str) -> Sacrifice | None:
-    """The fewest, least important allocations below a priority that make room; None: there are not enough.
+def sacrifice(
+    ledger: Ledger, node: str, missing: tuple[int, float], priority: int, deployment: str
+) -> Sacrifice | None:
+    """The fewest, least important allocations below a priority that have the memory and cpus missing.
 
-    None of the deployment that asks is among them.
+    None of the deployment that asks is among them. None: there are not enough.
     """
-    host, reserved = ledger.host(node), ledger.reserved(node)
-    memory = reserved.memory + need.memory - host.capacity if need.memory else 0
-    cpus = reserved.cpus + need.cpus - host.cpus - TOLERANCE if need.cpus else 0.0
+    memory, cpus = missing
     chosen: list[_Victim] = []
     for each in _lower(ledger, node, priority, deployment):
         if memory <= 0 and cpus <= 0:
