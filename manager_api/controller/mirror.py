@@ -201,7 +201,7 @@ class Mirror:
         self.fleet.catching_up = self._clock.now() < self._catch_up_until and some_lag(self.fleet)
         if turned:
             self.dirty_deployments |= self.fleet.deployments.keys() - self.fleet.status.keys()
-            self.dirty_deployments |= self.fleet.memory.everywhere | self.fleet.memory.short
+            self.dirty_deployments |= self.fleet.everywhere | self.fleet.hungry
 
     def _compare(self, node: str, state: NodeState, beat: Json) -> None:
         if is_ahead(self.fleet, self._store.seen, beat):
@@ -246,7 +246,7 @@ class Mirror:
         for alloc_id in self.fleet.on_node.get(node, ()):
             deployment = self.fleet.allocations[alloc_id].data["deployment"]
             self.dirty_deployments.add(deployment)
-            if deployment in self.fleet.memory.peered:  # what depends on it is told
+            if deployment in self.fleet.peered:  # what depends on it is told
                 there = self.fleet.of_deployment[deployment]
                 self.dirty_nodes.update(self.fleet.allocations[each].data["node"] for each in there)
 
@@ -304,7 +304,7 @@ class Mirror:
                 self._complaints.forget(field)
                 self._seq.pop(field, None)
             self._node_moved(field)
-            self.dirty_deployments |= fleet.memory.everywhere | fleet.memory.short
+            self.dirty_deployments |= fleet.everywhere | fleet.hungry
 
     def _put_allocation(self, alloc_id: str, stored: Stored | None) -> None:
         old = self.fleet.allocations.get(alloc_id)

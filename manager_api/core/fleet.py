@@ -95,6 +95,12 @@ class Fleet:
         """Ports that are taken, by node: number to the allocations that have it, stopped ones included."""
         self.due: dict[str, float] = {}
         """When (steady seconds) deployments are to be planned again, whatever happens until then."""
+        self.hungry: set[str] = set()
+        """Deployments that miss allocations, or wait for room: more of it is news for them."""
+        self.everywhere: set[str] = set()
+        """Deployments that want one on each node: every node is news for them."""
+        self.peered: set[str] = set()
+        """Deployments whose tasks depend on other groups: where these are is news for their nodes."""
         self.controls: dict[str, Stored] = {}
         self.controls_status: dict[str, Stored] = {}
         self.memory = Memory()
@@ -155,6 +161,8 @@ class Fleet:
     def prune(self) -> None:
         """Forget the empty places that records leave in the indexes."""
         self.doubtful &= self.deployments.keys()
+        for names in (self.hungry, self.everywhere, self.peered):
+            names.intersection_update(self.deployments)
         for name in self.due.keys() - self.deployments.keys():
             del self.due[name]
         for claims in (self.claims_of, self.claims_on):

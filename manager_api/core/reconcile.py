@@ -153,9 +153,9 @@ def finish(draft: Draft) -> list[Action]:
     """The step, with the status that it leads to."""
     old, new = draft.status.data, judge(draft)
     if draft.missing or draft.unmoved:
-        draft.fleet.memory.short.add(draft.deployment)
+        draft.fleet.hungry.add(draft.deployment)
     else:
-        draft.fleet.memory.short.discard(draft.deployment)
+        draft.fleet.hungry.discard(draft.deployment)
     if draft.puts:
         reason = f"{len(draft.puts)} allocations: {next(iter(draft.why.values()))}"
         return [

@@ -84,10 +84,10 @@ def known_slots(fleet: Fleet, deployment: str, release: Release, *, keep: bool =
     if not keep:
         return found
     if any(group.everywhere for group in groups(fleet, record["template"], release)):
-        fleet.memory.everywhere.add(deployment)
+        fleet.everywhere.add(deployment)
         fleet.memory.slots.pop(deployment, None)
     else:
-        fleet.memory.everywhere.discard(deployment)
+        fleet.everywhere.discard(deployment)
         fleet.memory.slots[deployment] = asked, found
     return found
 

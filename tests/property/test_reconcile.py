@@ -29,7 +29,7 @@ NODES = ("a", "b", "c", "d")
 EPOCH = 1e9
 STOP_AFTER = 20.0
 GRACE = 10.0  # the default stop timeout
-FEATURES = ["process", "ports"]
+FEATURES = ["process", "ports", "disconnect"]
 
 
 def templates():
