@@ -169,7 +169,10 @@ def next_status(fleet: Fleet, deployment: str, now: float) -> Json | None:
     """The status of a deployment that is to stop, or None when it is as it should be."""
     old = fleet.status[deployment].data
     state, sight = Deployment(old["status"]), Sight()
-    live = {each: fleet.allocations[each].data for each in fleet.of_deployment.get(deployment, ())}
+    live = {
+        each: fleet.allocations[each].data
+        for each in fleet.plannable(fleet.of_deployment.get(deployment, ()))
+    }
     members = _members(fleet, deployment, live)
     for alloc_id in members:
         data = live[alloc_id]
@@ -198,7 +201,9 @@ def _members(fleet: Fleet, deployment: str, live: Mapping[str, Json]) -> list[st
     found += [
         each
         for each in fleet.of_deployment.get(deployment, ())
-        if each not in live and _halted(fleet.allocations[each].data)
+        if each not in live
+        and (ALLOCATIONS, each) not in fleet.unreadable
+        and _halted(fleet.allocations[each].data)
     ]
     return sorted(found, key=_order) if len(found) <= MOST_BRIEFS else found
 
@@ -235,12 +240,12 @@ def _names(fleet: Fleet, alloc_id: str, data: Json) -> list[str]:
 
 
 def unlisted(fleet: Fleet, deployment: str) -> list[Json]:
-    """Briefs of live allocations whose records the store has lost, and that their nodes may still run."""
+    """Briefs of live allocations whose records are lost or unreadable, and that may still run."""
     status = fleet.status[deployment].data
     found = [
         brief
         for brief in status["allocations"]
-        if brief["id"] not in fleet.allocations and (ALLOCATIONS, brief["id"]) not in fleet.unreadable
+        if brief["id"] not in fleet.allocations or (ALLOCATIONS, brief["id"]) in fleet.unreadable
     ]
     if status.get("placed"):
         known = fleet.of_deployment.get(deployment, set())

@@ -126,7 +126,9 @@ def _held(draft: Draft) -> str:
     """Why nothing missing is placed just now, or nothing."""
     lost = unlisted(draft.fleet, draft.deployment)
     if lost:
-        return f"the records of {len(lost)} allocations are lost: what runs of them is unclaimed"
+        return (
+            f"the records of {len(lost)} allocations are lost, or cannot be read: what runs of them may run"
+        )
     if draft.fleet.obscured(draft.deployment) and not draft.blind:
         return "an allocation of it cannot be read"
     record = draft.record.data
