@@ -8,6 +8,7 @@ from store.model.status import is_up
 from tests.builders import a_fleet, a_task, a_template, add_deployment, add_node, add_template
 
 WALL = 1e9
+FEATURES = ("process", "ports", "depends_on", "limits", "disconnect", "peers", "health")
 
 
 class Case:
@@ -18,7 +19,7 @@ class Case:
         *tasks,
         nodes=("a", "b", "c"),
         versions=(),
-        features=("process", "ports", "depends_on", "limits"),
+        features=FEATURES,
         **group,
     ):
         self.fleet, self.rev, self.steady = a_fleet(), 10, 1000.0

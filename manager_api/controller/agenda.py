@@ -49,7 +49,7 @@ class Agenda:
         pause = size / ALLOCATIONS_PER_SECOND
         if size < PROMPT or self._reports.ask(deployment, self._clock.now(), pause):
             self.deployments.add(deployment)
-        if deployment in self._fleet.memory.peered:
+        if deployment in self._fleet.peered:
             self.peers_moved(deployment)
 
     def peers_moved(self, deployment: str) -> None:
@@ -66,13 +66,13 @@ class Agenda:
 
     def room(self) -> None:
         """There may be room where there was none."""
-        if self._fleet.memory.short and self._room.ask("room", self._clock.now(), ROOM_EVERY):
-            self.deployments |= self._fleet.memory.short
+        if self._fleet.hungry and self._room.ask("room", self._clock.now(), ROOM_EVERY):
+            self.deployments |= self._fleet.hungry
 
     def another_fleet(self) -> None:
         """A node is new, or may take other work than before."""
         if self._room.ask("fleet", self._clock.now(), ROOM_EVERY):
-            self.deployments |= self._fleet.memory.everywhere
+            self.deployments |= self._fleet.everywhere
         self.room()
 
     def wake(self, deployment: str, at: float) -> None:
@@ -94,7 +94,7 @@ class Agenda:
         for deployment in self._peers.take(now):
             self._tell(deployment)
         for what in self._room.take(now):
-            self.deployments |= fleet.memory.everywhere if what == "fleet" else fleet.memory.short
+            self.deployments |= fleet.everywhere if what == "fleet" else fleet.hungry
 
     def next(self) -> float:
         """When something comes due next (steady seconds)."""

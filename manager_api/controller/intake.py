@@ -131,7 +131,7 @@ class Intake:
                 deployment = each.data["deployment"]
                 agenda.deployments.add(deployment)
                 agenda.nodes.add(each.data["node"])
-                if deployment in fleet.memory.peered:
+                if deployment in fleet.peered:
                     agenda.peers_moved(deployment)
         if old is not None and (stored is None or stored.data["wanted"] != "running"):
             agenda.room()

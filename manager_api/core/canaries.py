@@ -1,9 +1,9 @@
 """Canaries: allocations of a new release beside the old ones, until somebody promotes it."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from manager_api.core.draft import AGAIN, Draft
-from manager_api.core.handover import settled_for
 from manager_api.core.placement import Refused
 from manager_api.core.slots import Key
 from store.model.spec import GroupSpec
@@ -16,55 +16,45 @@ def drop_stale(draft: Draft) -> None:
             draft.stop(alloc_id, "a canary of a change that is not meant any more")
 
 
-def promote(draft: Draft) -> None:
-    """A canary that is well takes its slot, once the change is promoted: what was there is stopped."""
-    _promote_by_itself(draft)
-    if not draft.promoted or draft.record.data.get("paused"):
-        return
-    for key, alloc_id in sorted(draft.canaries.items(), key=str):
-        group = draft.slots[key].group
-        up_for = settled_for(draft, alloc_id)
-        if draft.full or up_for is None or up_for < group.policy.update.min_healthy:
+def promote(draft: Draft, canaries: Iterable[str], stop: Iterable[str]) -> None:
+    """Canaries become ordinary: each takes the place of one that is stopped for it, or an empty one."""
+    olds = {draft.key(draft.live[each]): each for each in stop if each in draft.live}
+    for alloc_id in canaries:
+        if draft.full or alloc_id not in draft.live:
+            return
+        key = _place_for(draft, alloc_id, olds)
+        if key is None:
             continue
-        olds = [each for each in draft.by_slot.get(key, ()) if draft.is_old(draft.live[each])]
-        if draft.by_slot.get(key) and not olds:
-            draft.stop(alloc_id, "a canary whose slot is filled already")
-            continue
-        for each in olds:
-            draft.stop(each, f"canary {alloc_id} was promoted")
+        if key in olds:
+            draft.stop(olds.pop(key), f"canary {alloc_id} was promoted")
         _take_slot(draft, key, alloc_id)
 
 
+def _place_for(draft: Draft, alloc_id: str, olds: Mapping[Key, str]) -> Key | None:
+    """Its own slot, if it is among those to be had; else the first of the same part."""
+    mine = draft.key(draft.live[alloc_id])
+    free = [
+        key for key in draft.slots if key[0] == mine[0] and key[2] == mine[2] and not draft.by_slot.get(key)
+    ]
+    possible = [*sorted(olds, key=str), *free]
+    same = [key for key in possible if key[2] == mine[2]]
+    return mine if mine in possible else next(iter(same), None)
+
+
 def _take_slot(draft: Draft, key: Key, alloc_id: str) -> None:
-    del draft.canaries[key]
+    del draft.canaries[draft.key(draft.live[alloc_id])]
     data = {name: value for name, value in draft.live[alloc_id].items() if name != "canary"}
+    data["index"] = key[1]
     draft.write(alloc_id, data, "it was promoted")
     draft.summaries[alloc_id] = replace(draft.summaries[alloc_id], data=data)
     draft.by_slot.setdefault(key, []).append(alloc_id)
-
-
-def _promote_by_itself(draft: Draft) -> None:
-    """`auto_promote`: all canaries of every group have been well for long enough."""
-    trying = [group for group in draft.groups.values() if needed_for(draft, group)]
-    if draft.rollout is None or not trying or not all(group.policy.update.auto_promote for group in trying):
-        return
-    for group in trying:
-        there = [each for key, each in draft.canaries.items() if key[0] == group.name]
-        needed = min(group.policy.update.canary, sum(1 for key in draft.slots if key[0] == group.name))
-        if len(there) < needed:
-            return
-        for each in there:
-            up_for = settled_for(draft, each)
-            if up_for is None or up_for < group.policy.update.min_healthy:
-                return
-    draft.rollout = {**draft.rollout, "promoted": True}
 
 
 def needed_for(draft: Draft, group: GroupSpec) -> bool:
     """Copies beside the old ones are not for groups that may not have any, or have one for each node."""
     if not group.policy.update.canary or group.everywhere or group.policy.duplicates == "never":
         return False
-    return not draft.promoted and any(
+    return any(
         draft.is_old(draft.live[each])
         for key, ids in draft.by_slot.items()
         if key[0] == group.name

@@ -43,7 +43,7 @@ def decide(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Act
     placer = Placer(fleet, taken)
     known = groups(fleet, stored.data["template"], release)
     if any(group.everywhere for group in known):
-        fleet.memory.everywhere.add(deployment)
+        fleet.everywhere.add(deployment)
     plan = _Plan()
     refused = _nowhere(fleet, wanted, known)
     if refused is None:
@@ -217,7 +217,7 @@ def _not_now(fleet: Fleet, deployment: str, now: Moment, refused: tuple[str, Ref
         record: Json = {"v": 1, "status": Deployment.FAILED, "refused": True, "reason": reason}
         record |= {"nodes": nodes, "allocations": [], "tasks": []}
         return [Refuse(deployment, stored.rev, record, reason)]
-    fleet.memory.short.add(deployment)
+    fleet.hungry.add(deployment)
     record = {"v": 1, **restarted(stored.data), "status": Deployment.PENDING, "waiting": True}
     record |= {"reason": f"waits for capacity: {reason}", "nodes": nodes[:20], "allocations": [], "next": 0}
     at = now.steady + AGAIN

@@ -104,6 +104,12 @@ class Fleet:
         """Allocations: their generation, and since when (steady seconds) this leader knows it wanted."""
         self.undecided: set[str] = set()
         """Deployments that have no status."""
+        self.hungry: set[str] = set()
+        """Deployments that miss allocations, or wait for room: more of it is news for them."""
+        self.everywhere: set[str] = set()
+        """Deployments that want one on each node: every node is news for them."""
+        self.peered: set[str] = set()
+        """Deployments whose tasks depend on other groups: where these are is news for their nodes."""
         self.memory = Memory()
         self.brake = Brake()
         self.retiring: set[str] = set()
@@ -161,6 +167,8 @@ class Fleet:
     def prune(self) -> None:
         """Forget the empty places that records leave in the indexes."""
         self.doubtful &= self.deployments.keys()
+        for names in (self.hungry, self.everywhere, self.peered):
+            names.intersection_update(self.deployments)
         for name in self.due.keys() - self.deployments.keys():
             del self.due[name]
         for claims in (self.claims_of, self.claims_on):

@@ -30,12 +30,6 @@ class Memory:
     """What was written last of each node's drain."""
     stuck: dict[str, dict[str, str]] = field(default_factory=dict)
     """Of nodes being drained: allocations that cannot leave, and why."""
-    everywhere: set[str] = field(default_factory=set)
-    """Deployments with a group on every node: a new node concerns them."""
-    short: set[str] = field(default_factory=set)
-    """Deployments that lack something a moved node might give them."""
-    peered: set[str] = field(default_factory=set)
-    """Deployments in which groups depend on each other: what moves in one concerns all nodes of it."""
 
     def prune(
         self,
@@ -46,8 +40,6 @@ class Memory:
     ) -> None:
         """Forget what is about records that are gone."""
         names, alloc_ids, fields, known = set(deployments), set(allocations), set(versions), set(nodes)
-        for left in (self.everywhere, self.short, self.peered):
-            left.intersection_update(names)
         for deployment in self.slots.keys() - names:
             del self.slots[deployment]
         for memory in (self.summaries, self.gone):

@@ -32,9 +32,9 @@ def note(fleet: Fleet, deployment: str, known: Iterable[GroupSpec]) -> None:
     """Remember whether groups of a deployment depend on each other."""
     every = list(known)
     if any(of_group(group, every) for group in every):
-        fleet.memory.peered.add(deployment)
+        fleet.peered.add(deployment)
     else:
-        fleet.memory.peered.discard(deployment)
+        fleet.peered.discard(deployment)
 
 
 class Peers:
@@ -58,7 +58,7 @@ class Peers:
         except (BadRecord, KeyError, TypeError, ValueError):
             return {}
         if found:
-            fleet.memory.peered.add(deployment)
+            fleet.peered.add(deployment)
         return {peer.key: self._state(deployment, peer) for peer in found}
 
     def _state(self, deployment: str, peer: Peer) -> Json:

@@ -169,7 +169,10 @@ def next_status(fleet: Fleet, deployment: str, now: float) -> Json | None:
     """The status of a deployment that is to stop, or None when it is as it should be."""
     old = fleet.status[deployment].data
     state, sight = Deployment(old["status"]), Sight()
-    live = {each: fleet.allocations[each].data for each in fleet.of_deployment.get(deployment, ())}
+    live = {
+        each: fleet.allocations[each].data
+        for each in fleet.plannable(fleet.of_deployment.get(deployment, ()))
+    }
     members = _members(fleet, deployment, live)
     for alloc_id in members:
         data = live[alloc_id]
@@ -190,14 +193,27 @@ def next_status(fleet: Fleet, deployment: str, now: float) -> Json | None:
 
 
 def _members(fleet: Fleet, deployment: str, live: Mapping[str, Json]) -> list[str]:
-    """What makes a deployment: all but those that were stopped for a reason of their own."""
-    found = set(live)
-    for alloc_id in fleet.of_deployment.get(deployment, ()):
-        if "stopped" in (live.get(alloc_id) or fleet.allocations[alloc_id].data):
-            found.discard(alloc_id)
-        elif alloc_id not in found and fleet.allocations[alloc_id].data["wanted"] == "stopped":
-            found.add(alloc_id)
-    return sorted(found, key=lambda each: (number_of(each), each))
+    """What makes a deployment: all but those that were stopped for a reason of their own.
+
+    In order, unless there are too many to be named.
+    """
+    found = [each for each, data in live.items() if "stopped" not in data]
+    found += [
+        each
+        for each in fleet.of_deployment.get(deployment, ())
+        if each not in live
+        and (ALLOCATIONS, each) not in fleet.unreadable
+        and _halted(fleet.allocations[each].data)
+    ]
+    return sorted(found, key=_order) if len(found) <= MOST_BRIEFS else found
+
+
+def _halted(data: Json) -> bool:
+    return data["wanted"] == "stopped" and "stopped" not in data
+
+
+def _order(alloc_id: str) -> tuple[int, str]:
+    return number_of(alloc_id), alloc_id
 
 
 def _close(fleet: Fleet, status: Json, members: list[str], missing: list[Json], now: float) -> None:
@@ -206,7 +222,7 @@ def _close(fleet: Fleet, status: Json, members: list[str], missing: list[Json], 
     if "tasks_left_out" in status:
         return
     found = []
-    for alloc_id in members:
+    for alloc_id in sorted(members, key=_order):
         data = fleet.allocations[alloc_id].data if alloc_id in fleet.allocations else None
         if data is not None:
             found += rows(fleet, alloc_id, data, data["node"], _names(fleet, alloc_id, data))
@@ -224,12 +240,12 @@ def _names(fleet: Fleet, alloc_id: str, data: Json) -> list[str]:
 
 
 def unlisted(fleet: Fleet, deployment: str) -> list[Json]:
-    """Briefs of live allocations whose records the store has lost, and that their nodes may still run."""
+    """Briefs of live allocations whose records are lost or unreadable, and that may still run."""
     status = fleet.status[deployment].data
     found = [
         brief
         for brief in status["allocations"]
-        if brief["id"] not in fleet.allocations and (ALLOCATIONS, brief["id"]) not in fleet.unreadable
+        if brief["id"] not in fleet.allocations or (ALLOCATIONS, brief["id"]) in fleet.unreadable
     ]
     if status.get("placed"):
         known = fleet.of_deployment.get(deployment, set())

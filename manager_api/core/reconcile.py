@@ -126,7 +126,9 @@ def _held(draft: Draft) -> str:
     """Why nothing missing is placed just now, or nothing."""
     lost = unlisted(draft.fleet, draft.deployment)
     if lost:
-        return f"the records of {len(lost)} allocations are lost: what runs of them is unclaimed"
+        return (
+            f"the records of {len(lost)} allocations are lost, or cannot be read: what runs of them may run"
+        )
     if draft.fleet.obscured(draft.deployment) and not draft.blind:
         return "an allocation of it cannot be read"
     record = draft.record.data
@@ -153,9 +155,9 @@ def finish(draft: Draft) -> list[Action]:
     """The step, with the status that it leads to."""
     old, new = draft.status.data, judge(draft)
     if draft.missing or draft.unmoved:
-        draft.fleet.memory.short.add(draft.deployment)
+        draft.fleet.hungry.add(draft.deployment)
     else:
-        draft.fleet.memory.short.discard(draft.deployment)
+        draft.fleet.hungry.discard(draft.deployment)
     if draft.puts:
         reason = f"{len(draft.puts)} allocations: {next(iter(draft.why.values()))}"
         return [

@@ -7,7 +7,7 @@ from typing import Any
 from manager_api.core.fleet import Fleet
 from manager_api.core.layout import Part, parts
 from manager_api.core.placement import Request, eligible
-from manager_api.core.preemption import DEFAULT_PRIORITY
+from manager_api.core.requests import DEFAULT_PRIORITY
 from manager_api.core.release import Release, groups
 from store.keys import version_field
 from store.model.spec import GroupSpec
@@ -84,10 +84,10 @@ def known_slots(fleet: Fleet, deployment: str, release: Release, *, keep: bool =
     if not keep:
         return found
     if any(group.everywhere for group in groups(fleet, record["template"], release)):
-        fleet.memory.everywhere.add(deployment)
+        fleet.everywhere.add(deployment)
         fleet.memory.slots.pop(deployment, None)
     else:
-        fleet.memory.everywhere.discard(deployment)
+        fleet.everywhere.discard(deployment)
         fleet.memory.slots[deployment] = asked, found
     return found
 

@@ -22,7 +22,7 @@ def update(draft: Draft) -> None:
     rollout = draft.rollout
     if not olds and (rollout is None or rollout["state"] in OVER) and not draft.canaries:
         return
-    if rollout is None or (olds and rollout["state"] == "done"):
+    if rollout is None:
         rollout = {"state": "running", "change": draft.release.change, "began": draft.now.wall, "reason": ""}
         rollout["groups"] = {}
         draft.rollout = rollout
@@ -31,7 +31,6 @@ def update(draft: Draft) -> None:
     if not draft.record.data.get("paused"):
         _relabel(draft, sorted(olds))
     canaries.drop_stale(draft)
-    canaries.promote(draft)
     groups = {name: _group(draft, group) for name, group in draft.groups.items()}
     steps = {name: step(group) for name, group in groups.items()}
     _note(draft, groups, steps)
@@ -92,8 +91,17 @@ def _group(draft: Draft, group: GroupSpec) -> Group:
         units=tuple(_unit(draft, each) for _, _, each in sorted(mine)),
         paused=bool(draft.record.data.get("paused")),
         promoted=draft.promoted,
+        state=_recorded(draft, group.name),
         needs_canary=canaries.needed_for(draft, group),
     )
+
+
+def _recorded(draft: Draft, name: str) -> str:
+    """What is on record of this change for a group."""
+    rollout = draft.rollout or {}
+    if rollout.get("state") in ("failed", "reverted", "done"):
+        return str(rollout["state"])
+    return str((rollout.get("groups") or {}).get(name, {}).get("state", ""))
 
 
 def _standing(draft: Draft, ids: list[str]) -> list[str]:
@@ -126,10 +134,13 @@ def _note(draft: Draft, groups: dict[str, Group], steps: dict[str, Step]) -> Non
     states = {each.state for each in steps.values()}
     order = ("failed", "paused", "promotion", "running")
     state = next((each for each in order if each in states), "done")
-    if state == "done" and any(draft.is_old(data) for data in draft.live.values() if _filled(draft, data)):
-        state = "running"
     said = {
-        name: {"updated": each.updated, "of": groups[name].wanted, "healthy": each.healthy}
+        name: {
+            "updated": each.updated,
+            "of": groups[name].wanted,
+            "healthy": each.healthy,
+            "state": each.state,
+        }
         for name, each in steps.items()
     }
     reasons = [each.reason for each in steps.values() if each.reason and each.state == state]
@@ -160,6 +171,7 @@ def _fail(draft: Draft, reason: str) -> None:
 
 
 def _apply(draft: Draft, group: GroupSpec, said: Step) -> None:
+    canaries.promote(draft, said.promote, said.stop)
     for alloc_id in said.stop:
         if alloc_id in draft.live and draft.live[alloc_id].get("canary"):
             draft.stop(alloc_id, "a canary that is not wanted any more")

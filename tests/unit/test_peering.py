@@ -10,7 +10,7 @@ pytestmark = pytest.mark.unit
 
 def a_case(depends_on, check=None):
     db = a_task("server", ports={"sql": 0}, **({"healthcheck": {"tcp": "127.0.0.1:1"}} if check else {}))
-    case = Case(features=("process", "ports", "depends_on", "health", "peers"))
+    case = Case()
     body = case.fleet.versions["1:etl"].data["body"]
     body["task_groups"] = [
         {"name": "db", "count": 3, "tasks": [db]},
@@ -79,4 +79,4 @@ def test_a_node_is_told_again_only_when_something_changed():
     other = next(each for each, its in case.live.items() if its["group"] == "db")
     del case.fleet.states[case.live[other]["node"]].actual[other]
     assert entry(case)["peers"] != told["peers"]
-    assert "dep" in case.fleet.memory.peered
+    assert "dep" in case.fleet.peered

@@ -199,11 +199,21 @@ def test_a_lost_record_is_not_taken_for_a_missing_instance():
     case.fleet.drop_allocation("dep.0")
     case.step()
     assert case.live.keys() == {"dep.1"}
-    assert "records of 1 allocations are lost" in case.status["reason"] or case.status["status"] == "RUNNING"
+    assert [each["id"] for each in case.status["allocations"]] == ["dep.0", "dep.1"]
     node = case.status["allocations"][0]["node"]
     del case.fleet.states[node].actual["dep.0"]  # somebody stopped it
     case.step()
     assert case.live.keys() == {"dep.1", "dep.2"}
+
+
+def test_an_allocation_that_cannot_be_read_keeps_its_place():
+    case = Case(count=2).begin()
+    case.fleet.unreadable.add(("allocations", "dep.0"))
+    case.step()
+    case.step()
+    assert len(case.fleet.allocations) == 2
+    assert [each["id"] for each in case.status["allocations"]] == ["dep.0", "dep.1"]
+    assert case.status["status"] == "RUNNING"
 
 
 def test_a_look_at_a_large_deployment_at_rest_makes_nothing_anew(monkeypatch):
