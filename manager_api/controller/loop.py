@@ -6,13 +6,16 @@ import random
 import threading
 from collections.abc import Mapping
 
+from manager_api.controller.answers import Answers
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
 from manager_api.controller.hearing import Hearing
 from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
+from manager_api.controller.replies import HANDLERS
 from manager_api.controller.tenders import tenders
+from manager_api.core.bar import bar_of
 from manager_api.core.moment import Moment
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
@@ -63,6 +66,7 @@ class Controller:
         self._users = NodeUsers(store.client, store.keys)
         self._run_id = ""
         self._caretaker: Caretaker
+        self._answers: Answers
         self._hearing = Hearing(clock)
         self._presence = Presence(clock)
         self._tenders = tenders(store, clock)
@@ -120,10 +124,13 @@ class Controller:
         self._server_changed(mirror)
         inbox = Inbox()
         listeners = Listeners(inbox, self._watcher, self._store.keys, epoch=self._store.epoch, after=rev)
+        self._answers = Answers(self._watcher, self._store.keys, self._clock, HANDLERS, inbox.poke)
+        self._answers.listen()
         try:
             self._rounds(mirror, executor, inbox)
         finally:
             listeners.stop()
+            self._answers.stop()
 
     def _regrant(self) -> None:
         """Another server knows no node users: all agents wait for them, so they come before all else."""
@@ -134,7 +141,7 @@ class Controller:
         for node, raw in self._store.values(NODES).items():
             with contextlib.suppress(BadRecord, KeyError):
                 secrets[node] = str(read_record(raw, f"node {node}")["secret_sha256"])
-        self._push({node: secret for node, secret in secrets.items() if node not in barred})
+        self._push({node: secret for node, secret in secrets.items() if bar_of(barred.get(node)) is None})
 
     def _reflect(self) -> Mirror:
         return Mirror(self._store, self._clock, self._election.campaign, self._presence)
@@ -148,6 +155,7 @@ class Controller:
             mail = inbox.take(max(0.0, next_look - self._clock.now()))
             mirror.awaken(self._clock.now())
             self._read(mirror, mail)
+            self._answers.give(mirror.fleet, self._store.client)
             now = self._clock.now()
             if now >= next_look:
                 next_look = now + TICK
