@@ -8,12 +8,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from manager_api.controller.node_status import say
 from manager_api.core.bar import Bar, bar_of
 from store.batches import batches
 from store.clock import Clock
-from store.codec import dumps
 from store.keys import NODES_STATUS
-from store.kv.api import Change
 from store.kv.server import Server
 from store.kv.store import Store
 from store.kv.usage import Size, Usage
@@ -128,8 +127,8 @@ class Police:
             "then give the node a new secret. With the old one it may come back in %d minutes",
             node, reason, COOL_DOWN // 60,
         )  # fmt: skip
-        record = dumps(Bar(self._clock.wall(), reason, secret).as_record())
-        self._store.txn([], [Change(NODES_STATUS, node, record)], token=self._token)
+        word = Bar(self._clock.wall(), reason, secret).as_word()
+        say(self._store, node, "barred", word, token=self._token)
         self.barred[node] = Barred(secret, self._clock.now() + COOL_DOWN)
 
     def enforce(self) -> None:
@@ -142,7 +141,7 @@ class Police:
                 continue
             why = "the time is over" if secret == barred.secret else "its secret is another one"
             log.warning("node %s is let in again: %s", node, why)
-            self._store.txn([], [Change(NODES_STATUS, node, None)], token=self._token)
+            say(self._store, node, "barred", None, token=self._token)
             del self.barred[node]
             if secret == barred.secret:
                 server.grant_node(self._store.keys, node, secret)
