@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from muster import backup, context, deploying, doctor, living, output
+from muster import backup, brake, context, deploying, doctor, draining, explaining, living, nodes, output
 from muster.cli import (
     NOT_FOUND,
     form_option,
@@ -50,37 +50,6 @@ def dev(data_dir: Path | None, agents: int, port: int) -> None:
     from muster.dev import Dev
 
     sys.exit(Dev(data_dir or context.dev_directory(), agents, port).run())
-
-
-@main.command()
-@url_option
-@form_option
-@speaks
-def nodes(url: str | None, form: str) -> None:
-    """List the nodes."""
-    found = Client(context.manager_url(url)).get("/v1/nodes")["data"]
-    if form == "json":
-        output.as_json(found)
-        return
-    rows = [
-        (
-            row["id"],
-            output.node_state(row),
-            row["ip"],
-            _percent(row, "cpu_percent"),
-            _percent(row, "memory_percent"),
-            _percent(row, "disk_percent"),
-            row.get("running"),
-            row["version"],
-            row["frozen"],
-        )
-        for row in found
-    ]
-    output.table(("NODE", "STATUS", "IP", "CPU", "MEMORY", "DISK", "TASKS", "AGENT", "WHY FROZEN"), rows)
-
-
-def _percent(row: dict[str, Any], key: str) -> str | None:
-    return None if row.get(key) is None else f"{row[key]:.0f}%"
 
 
 @main.command()
@@ -142,6 +111,7 @@ def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
     if form == "json":
         output.as_json(shown)
         return
+    brake.warn(client)
     lost = client.get("/v1/unclaimed")["total"]
     if lost:
         output.note(f"{lost} allocations run unclaimed: see `muster unclaimed`, then adopt or stop them")
@@ -218,6 +188,11 @@ COMMANDS = (
     doctor.doctor,
     backup.backup,
     backup.restore,
+    nodes.nodes,
+    nodes.node,
+    draining.drain,
+    brake.brake,
+    explaining.explain,
 )
 """Those that stand elsewhere; naming them keeps the import honest."""
 
