@@ -234,13 +234,15 @@ def _apply(draft: Draft, group: GroupSpec, said: Step) -> None:
 
 def _try(draft: Draft, group: GroupSpec, count: int) -> None:
     """Place canaries: beside the old allocations with the lowest indices."""
+    if count <= 0 or group.everywhere:
+        return
     free = [
         key
         for key, ids in draft.by_slot.items()
         if key[0] == group.name and key in draft.slots and key not in draft.canaries and ids
         if draft.is_old(draft.live[ids[0]])
     ]
-    for key in sorted(free, key=lambda key: (str(key[0]), int(key[1]), key[2]))[:count]:
+    for key in sorted(free, key=lambda key: (int(key[1]), key[2]))[:count]:
         if draft.full:
             return
         chosen = draft.find(draft.slots[key])

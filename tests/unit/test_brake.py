@@ -1,0 +1,104 @@
+"""The brake: too much of the fleet vanishes at once, and nothing is rescheduled."""
+
+import pytest
+
+from manager_api.core import brake
+from manager_api.core.actions import SetControl
+from manager_api.core.fleet import Fleet, Stored
+from tests.core_world import Case
+
+pytestmark = pytest.mark.unit
+NODES = tuple(f"n{number}" for number in range(10))
+
+
+def a_case():
+    return Case(
+        count=10, nodes=NODES, placement={"max_replicas_per_node": 2}, reschedule={"after": "10s"}
+    ).begin()
+
+
+def cut(case, *nodes):
+    for node in nodes:
+        case.cut(node)
+    case.steady += 11
+
+
+def test_a_few_losses_are_losses():
+    case = a_case()
+    cut(case, "n0", "n1")
+    case.step()
+    assert not {"n0", "n1"} & set(case.nodes())
+    assert case.fleet.brake.reason is None
+
+
+def test_more_than_its_share_engages_it_and_everything_says_why():
+    case = a_case()
+    before = dict(case.live)
+    cut(case, "n0", "n1", "n2")
+    said = [each for each in case.step() if isinstance(each, SetControl)]
+    assert case.live == before
+    assert "the brake is engaged: 3 of 10 nodes" in case.status["reason"]
+    (control,) = said
+    assert control.record["engaged"] == {
+        "since": case.now.wall,
+        "lost": 3,
+        "of": 10,
+        "nodes": ["n0", "n1", "n2"],
+    }
+    assert not [each for each in case.plan() if isinstance(each, SetControl)], "it is said once"
+
+
+def test_it_holds_until_enough_are_back():
+    case = a_case()
+    cut(case, "n0", "n1", "n2")
+    case.step()
+    case.steady += brake.WINDOW + 1000
+    case.step()
+    assert case.fleet.brake.reason is not None
+    case.back("n0")
+    case.steady += 1
+    said = [each for each in case.step() if isinstance(each, SetControl)]
+    assert said[0].record["engaged"] is None
+    case.steady += 1
+    case.step()
+    assert not {"n1", "n2"} & set(case.nodes())
+
+
+def test_it_is_released_by_hand():
+    case = a_case()
+    cut(case, "n0", "n1", "n2")
+    case.step()
+    case.fleet.controls["brake"] = Stored({"v": 1, "release": 1}, 50)
+    case.steady += 1
+    case.step()
+    case.steady += 1
+    case.step()
+    assert not {"n0", "n1", "n2"} & set(case.nodes())
+    assert case.fleet.brake.as_record() == {"v": 1, "engaged": None, "released": 1}
+
+
+def test_losses_far_apart_are_not_one():
+    case = a_case()
+    for node in ("n0", "n1", "n2", "n3"):
+        cut(case, node)
+        case.step()
+        case.up()
+        case.steady += brake.WINDOW
+    assert case.fleet.brake.reason is None
+
+
+def test_the_next_leader_goes_on_with_it():
+    fleet = Fleet("1-aa")
+    record = {"v": 1, "engaged": {"since": 5.0, "lost": 3, "of": 10, "nodes": []}, "released": 2}
+    fleet.controls_status["brake"] = Stored(record, 1)
+    brake.resume(fleet)
+    assert (fleet.brake.since, fleet.brake.released) == (5.0, 2)
+
+
+def test_nodes_without_work_do_not_count():
+    case = Case(count=1, nodes=NODES, reschedule={"after": "10s"}).begin()
+    (old,) = case.live
+    cut(case, *[node for node in NODES if node != "n9"])
+    case.back("n8") if case.live[old]["node"] != "n8" else None
+    case.step()
+    assert case.fleet.brake.reason is None
