@@ -24,6 +24,9 @@ log = logging.getLogger("controller")
 
 AT_ONCE, BUDGET = 20, 0.05
 """Questions of one round, and seconds after which a round answers no further one."""
+RESTS = 4.0
+"""After a round that took longer than its budget, no question is answered for so many times as long: most of
+the leader's time is for planning, whoever asks how much."""
 MOST_WAITING = 1000
 MOST_ANSWER = 8 * 1024 * 1024
 LISTEN_MS = 1000
@@ -66,6 +69,7 @@ class Answers:
         self._wake = wake
         self._waiting: deque[_Waiting] = deque(maxlen=MOST_WAITING)
         self._stop = threading.Event()
+        self._rests_until = 0.0
 
     def listen(self) -> None:
         """Begin to hear, on a thread."""
@@ -100,6 +104,8 @@ class Answers:
             Unavailable: the store does not answer.
         """
         began = self._clock.now()
+        if began < self._rests_until:
+            return
         for _ in range(AT_ONCE):
             try:
                 waiting = self._waiting.popleft()
@@ -107,8 +113,10 @@ class Answers:
                 return
             if self._clock.now() < waiting.until:
                 self._answer(fleet, waiting.question, send)
-            if self._clock.now() - began > BUDGET:
-                break
+            spent = self._clock.now() - began
+            if spent > BUDGET:
+                self._rests_until = began + spent * (1 + RESTS)
+                return  # the loop comes by again, at its next tick at the latest
         if self._waiting:
             self._wake()  # the others in the next round
 

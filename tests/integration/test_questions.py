@@ -204,14 +204,19 @@ def test_a_round_answers_a_few_and_wakes_itself_for_the_others(fake_store, clock
     assert world.wakes == 3, "nothing is left"
 
 
-def test_a_round_ends_when_its_time_is_over(fake_store, clock):
+def test_a_round_ends_when_its_time_is_over_and_most_of_the_time_is_for_planning(fake_store, clock):
     def slow(*_):
-        clock.advance(answers_module.BUDGET)
+        clock.advance(0.1)
         return {}
 
     world = World(fake_store, clock, slow)
-    world.ask(5)
-    assert [world.give() for _ in range(3)] == [2, 4, 5]
+    world.ask(3)
+    assert [world.give() for _ in range(3)] == [1, 1, 1]
+    clock.advance(0.1 * answers_module.RESTS - 0.01)
+    assert world.give() == 1
+    clock.advance(0.02)
+    assert (world.give(), world.give()) == (2, 2)
+    assert world.wakes == 1, "while it rests, it does not wake itself"
 
 
 def test_nobody_waits_any_more(fake_store, clock):
