@@ -4,30 +4,33 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from muster import backup, brake, context, deploying, doctor, draining, explaining, living, nodes, output
+from muster import (
+    backup,
+    brake,
+    context,
+    doctor,
+    draining,
+    explaining,
+    living,
+    nodes,
+    output,
+    releases,
+    showing,
+    starting,
+)
 from muster.cli import (
     NOT_FOUND,
     form_option,
     main,
-    replicated_option,
     speaks,
-    timeout_option,
     url_option,
-    wait_option,
-    warn_unconfirmed,
 )
 from muster.client import Client
 
-PS_TITLES = (
-    "ID", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "HEALTH", "PID", "EXIT", "RESTARTS", "SINCE", "CPU",
-    "MEMORY", "REASON",
-)  # fmt: skip
 PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-OVER = ("COMPLETED", "STOPPED")
 
 
 @main.command()
@@ -66,90 +69,6 @@ def templates(url: str | None, form: str) -> None:
     output.table(("TEMPLATE", "VERSION", "TASKS"), rows)
 
 
-@main.command()
-@click.argument("what", metavar="FILE-or-NAME")
-@url_option
-@form_option
-@wait_option
-@timeout_option
-@replicated_option
-@speaks
-def deploy(what: str, url: str | None, form: str, wait: bool, timeout: float, replicated: bool) -> None:  # noqa: FBT001
-    """Deploy a template file (JSON or YAML), or a template that the manager has."""
-    client = Client(context.manager_url(url), replicated=replicated)
-    path = Path(what)
-    if path.is_file():
-        template = deploying.read_template(path)
-        posted = client.post("/api/task/task_group", template)
-        name = posted["name"]
-        output.note(f"template {name}, version {posted['version']}")
-    elif path.suffix in (".json", ".yaml", ".yml") or "/" in what:
-        raise deploying.Failed(f"{what}: {'is a directory' if path.is_dir() else 'no such file'}")
-    else:
-        name = what
-    deployment = client.post("/api/task/task_group/deploy", {"name": name})["id"]
-    output.note(f"deployment {deployment}")
-    warn_unconfirmed(client)
-    if wait:
-        deploying.wait_up(client, deployment, timeout)
-    if form == "json":
-        output.as_json(client.get(f"/deployments/{deployment}"))
-    else:
-        print(deployment)
-
-
-@main.command()
-@click.option("-a", "--all", "everything", is_flag=True, help="Also those that are over.")
-@url_option
-@form_option
-@speaks
-def ps(everything: bool, url: str | None, form: str) -> None:  # noqa: FBT001
-    """List deployments with their tasks."""
-    client = Client(context.manager_url(url))
-    found = client.get("/v1/deployments")["data"]
-    shown = [row for row in found if everything or row["status"] not in OVER]
-    if form == "json":
-        output.as_json(shown)
-        return
-    brake.warn(client)
-    lost = client.get("/v1/unclaimed")["total"]
-    if lost:
-        output.note(f"{lost} allocations run unclaimed: see `muster unclaimed`, then adopt or stop them")
-    rows = [
-        (
-            row["id"][:8],
-            row["template"],
-            row["status"],
-            task.get("name"),
-            task.get("node"),
-            task.get("state"),
-            task.get("health"),
-            task.get("pid"),
-            task.get("exit_code"),
-            task.get("restarts"),
-            output.ago(task.get("started")),
-            _share(task.get("usage")),
-            _size(task.get("usage")),
-            task.get("reason") or _ill(task) or ("" if row["tasks"] else row["reason"]),
-        )
-        for row in shown
-        for task in row["tasks"] or [{}]
-    ]
-    output.table(PS_TITLES, rows)
-
-
-def _ill(task: dict[str, Any]) -> str:
-    return task.get("health_reason", "") if task.get("health") == "unhealthy" else ""
-
-
-def _share(usage: dict[str, Any] | None) -> str | None:
-    return None if usage is None else f"{usage['cpu']:.0f}%"
-
-
-def _size(usage: dict[str, Any] | None) -> str | None:
-    return None if usage is None else f"{usage['rss'] / 1024**2:.0f}M"
-
-
 @main.command("redis-cli", context_settings=PASS_ON)
 @click.option(
     "--db-path",
@@ -181,6 +100,14 @@ def redis_cli(db_path: Path | None, args: tuple[str, ...]) -> None:
 
 
 COMMANDS = (
+    starting.deploy,
+    showing.ps,
+    releases.scale,
+    releases.update,
+    releases.rollback,
+    releases.promote,
+    releases.pause,
+    releases.resume,
     living.stop,
     living.restart,
     living.limit,

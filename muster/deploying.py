@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from muster.client import Client, Refused
 from muster.output import note
@@ -12,6 +13,8 @@ from muster.output import note
 UP = ("running", "completed")
 LIMITED_WITHIN = 1.0
 LOOK_EVERY = 0.2
+WHOLE_ID = 36
+"""Characters of an id that is given whole."""
 
 
 class Failed(Exception):
@@ -48,19 +51,21 @@ def read_template(path: Path) -> Any:
         raise
 
 
-def find(client: Client, prefix: str) -> str:
-    """The full id of a deployment, given its beginning.
+def find(client: Client, given: str) -> str:
+    """The full id of a deployment, given its beginning, or its name.
 
     Raises:
         Refused: 404 when there is none.
         Failed: there are several.
     """
-    ids = [row["id"] for row in client.get("/v1/deployments")["data"] if row["id"].startswith(prefix)]
-    if len(ids) > 1:
-        raise Failed(f"{prefix} is the beginning of {len(ids)} deployments; give more of it")
-    if not ids:
-        raise Refused(404, {"error": f"there is no deployment with id {prefix}"})
-    return str(ids[0])
+    looks = [{"name": given, "over": "false"}, {"id": given}, {"name": given}]
+    for look in looks if len(given) < WHOLE_ID else [{"id": given}, *looks]:
+        answer = client.get("/v1/deployments?" + urlencode({**look, "limit": 2}))
+        if "id" in look and answer["total"] > 1:
+            raise Failed(f"{given} is the beginning of {answer['total']} deployments; give more of it")
+        if answer["data"]:
+            return str(answer["data"][0]["id"])
+    raise Refused(404, {"error": f"there is no deployment with id or name {given}"})
 
 
 def wait_up(client: Client, deployment: str, seconds: float) -> dict[str, Any]:
@@ -114,6 +119,9 @@ def _watch(
     deadline = time.monotonic() + seconds
     while True:
         row: dict[str, Any] = client.get(f"/deployments/{deployment}")
+        if not row["tasks"] and row.get("wait") and row["reason"] and said.get("") != row["reason"]:
+            said[""] = row["reason"]
+            note(f"  waiting: {row['reason']}")
         for task in row["tasks"]:
             where = f"{task['name']} on {task['node']}"
             text = task["state"] + (f" ({task['reason']})" if task["reason"] else "")

@@ -3,6 +3,7 @@
 import click
 
 from muster import context, deploying, output
+from muster.asking import meant, yes_option
 from muster.cli import (
     main,
     replicated_option,
@@ -17,8 +18,9 @@ from muster.unclaimed import claim
 
 
 @main.command()
-@click.argument("deployment", metavar="ID")
+@click.argument("deployment", metavar="ID-or-NAME")
 @click.option("--unclaimed", is_flag=True, help="Stop only what runs of it unclaimed.")
+@yes_option
 @url_option
 @wait_option
 @timeout_option
@@ -27,19 +29,20 @@ from muster.unclaimed import claim
 def stop(
     deployment: str,
     unclaimed: bool,  # noqa: FBT001
+    yes: bool,  # noqa: FBT001
     url: str | None,
     wait: bool,  # noqa: FBT001
     timeout: float,
     replicated: bool,  # noqa: FBT001
 ) -> None:
-    """Stop a deployment; the beginning of its id is enough."""
+    """Stop a deployment, given its name or the beginning of its id."""
     client = Client(context.manager_url(url), replicated=replicated)
     if unclaimed:
         claim(client, (_given(deployment),), "stop", wait=wait, timeout=timeout)
         warn_unconfirmed(client)
         return
     found = deploying.find(client, _given(deployment))
-    client.post("/api/task/task_group/stop", {"id": found})
+    meant(client, found, "stop", {}, yes=yes)
     warn_unconfirmed(client)
     if wait:
         deploying.wait_stopped(client, found, timeout)
@@ -47,17 +50,25 @@ def stop(
 
 
 @main.command()
-@click.argument("deployment", metavar="ID")
+@click.argument("deployment", metavar="ID-or-NAME")
+@yes_option
 @url_option
 @wait_option
 @timeout_option
 @replicated_option
 @speaks
-def restart(deployment: str, url: str | None, wait: bool, timeout: float, replicated: bool) -> None:  # noqa: FBT001
+def restart(
+    deployment: str,
+    yes: bool,  # noqa: FBT001
+    url: str | None,
+    wait: bool,  # noqa: FBT001
+    timeout: float,
+    replicated: bool,  # noqa: FBT001
+) -> None:
     """Start all tasks of a deployment anew, those that failed and stayed down, too."""
     client = Client(context.manager_url(url), replicated=replicated)
     found = deploying.find(client, _given(deployment))
-    client.post(f"/v1/deployments/{found}/restart", {})
+    meant(client, found, "restart", {}, yes=yes)
     warn_unconfirmed(client)
     if wait:
         deploying.wait_up(client, found, timeout)
@@ -65,7 +76,7 @@ def restart(deployment: str, url: str | None, wait: bool, timeout: float, replic
 
 
 @main.command()
-@click.argument("deployment", metavar="ID")
+@click.argument("deployment", metavar="ID-or-NAME")
 @click.argument("task")
 @click.option("--memory", help="Such as 512M; none takes the limit away.")
 @click.option("--cpus", help="Such as 0.5, or none.")
@@ -101,7 +112,7 @@ def _given(deployment: str) -> str:
 
 
 @main.command()
-@click.argument("deployment", metavar="ID")
+@click.argument("deployment", metavar="ID-or-NAME")
 @click.option("-f", "--follow", is_flag=True, help="Go on as more is written, until the tasks are over.")
 @click.option("--task", help="Only this task.")
 @click.option("--node", help="Only on this node.")
@@ -115,7 +126,7 @@ def _given(deployment: str) -> str:
 @url_option
 @speaks
 def logs(deployment: str, url: str | None, follow: bool, **asked: str | None) -> None:  # noqa: FBT001
-    """Print what the tasks of a deployment wrote; the beginning of its id is enough."""
+    """Print what the tasks of a deployment wrote, given its name or the beginning of its id."""
     from muster.logs import show
 
     client = Client(context.manager_url(url))

@@ -15,6 +15,9 @@ CONTROLS = "controls"
 CONTROLS_STATUS = "controls:status"
 """What the leader says of the fleet as a whole, by the same fields."""
 
+NAMES = "deployments:names"
+"""Names that people gave to deployments: the living one of each, or the last that had it."""
+
 CLAIMS = "claims"
 """What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""
 

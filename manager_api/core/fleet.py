@@ -83,6 +83,8 @@ class Fleet:
         self.allocations: dict[str, Stored] = {}
         self.nodes: dict[str, Stored] = {}
         self.claims: dict[str, Stored] = {}
+        self.names: dict[str, Stored] = {}
+        """Names of deployments, each with the one that has it, or had it last."""
         self.unreadable: set[tuple[str, str]] = set()
         """Records (collection, field) that are there and cannot be read: not to be taken for absent."""
         self.states: dict[str, NodeState] = defaultdict(NodeState)

@@ -1,12 +1,12 @@
-"""What is kept for a while only: ended deployments, old versions of templates."""
+"""What is kept for a while only: ended deployments, their names, old versions of templates."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from manager_api.core.actions import Action, Collect
-from manager_api.core.fleet import Fleet
+from manager_api.core.fleet import Fleet, Stored
 from store.batches import batches
-from store.keys import VERSIONS
+from store.keys import DEPLOYMENTS, NAMES, VERSIONS
 from store.model.lifecycle import DEPLOYMENT_ENDED
 
 KEPT = 24 * 3600.0
@@ -18,7 +18,7 @@ RETIRED_AT_ONCE = 500
 MOST_VERSIONS = 20
 """Newest versions of a template that stay, whoever uses them."""
 SUPERSEDED_FOR = 600.0
-"""Seconds that nothing must have named an older version: a deploy may just be on its way."""
+"""Seconds that nothing must have named an older version, or had a name: a deploy may just be on its way."""
 COLLECTED_AT_ONCE = 200
 
 
@@ -32,6 +32,7 @@ class Retention:
     def __init__(self) -> None:
         self._ended: dict[str, float] = {}
         self._superseded: dict[str, float] = {}
+        self._nameless: dict[str, float] = {}
 
     def retire(self, fleet: Fleet, wall: float, now: float) -> set[str]:
         """The ended deployments that shall go: those of earlier rounds that are not gone yet, and more.
@@ -51,18 +52,42 @@ class Retention:
         return going | set(due[:RETIRED_AT_ONCE])
 
     def collect(self, fleet: Fleet, now: float) -> list[Action]:
-        """Versions of templates that are neither among the newest nor used, by fields in parts."""
-        old = _superseded(fleet)
-        self._superseded = {field: self._superseded.get(field, now) for field in old}
-        due = [field for field in sorted(old) if now - self._superseded[field] > SUPERSEDED_FOR]
+        """What nothing uses any more, in parts: versions of templates, names whose deployment is gone."""
+        self._superseded = _since(_superseded(fleet), self._superseded, now)
+        self._nameless = _since(_nameless(fleet), self._nameless, now)
+        why = f"nothing uses them, and each template has {MOST_VERSIONS} newer ones"
         return [
-            Collect(
-                f"{len(part)} versions of templates",
-                tuple((VERSIONS, field, fleet.versions[field].rev) for field in part),
-                f"nothing uses them, and each template has {MOST_VERSIONS} newer ones",
-            )
-            for part in batches(due, COLLECTED_AT_ONCE)
+            *_collect(VERSIONS, fleet.versions, _due(self._superseded, now), "versions of templates", why),
+            *_collect(NAMES, fleet.names, _due(self._nameless, now), "names", "their deployments are gone"),
         ]
+
+
+def _since(found: set[str], known: dict[str, float], now: float) -> dict[str, float]:
+    """Since when each of them could go."""
+    return {field: known.get(field, now) for field in found}
+
+
+def _due(since: dict[str, float], now: float) -> list[str]:
+    return [field for field in sorted(since) if now - since[field] > SUPERSEDED_FOR]
+
+
+def _collect(
+    collection: str, records: Mapping[str, Stored], due: Sequence[str], what: str, why: str
+) -> list[Action]:
+    return [
+        Collect(f"{len(part)} {what}", tuple((collection, field, records[field].rev) for field in part), why)
+        for part in batches(due, COLLECTED_AT_ONCE)
+    ]
+
+
+def _nameless(fleet: Fleet) -> set[str]:
+    """Names whose deployment is gone; one that cannot be read is not gone."""
+    gone = {
+        name: each.data.get("deployment")
+        for name, each in fleet.names.items()
+        if each.data.get("deployment") not in fleet.deployments
+    }
+    return {name for name, deployment in gone.items() if (DEPLOYMENTS, deployment) not in fleet.unreadable}
 
 
 def _ended(fleet: Fleet) -> Iterator[tuple[str, float]]:
@@ -88,4 +113,13 @@ def _superseded(fleet: Fleet) -> set[str]:
     }
     for records in (fleet.deployments, fleet.allocations):
         old -= {f"{each.data.get('version')}:{each.data.get('template')}" for each in records.values()}
-    return old
+    return old - set(_ways_back(fleet))
+
+
+def _ways_back(fleet: Fleet) -> Iterator[str]:
+    """The versions that a deployment may be reverted to, or is being brought to."""
+    for name, stored in fleet.deployments.items():
+        status = fleet.status[name].data if name in fleet.status else {}
+        for release in (stored.data.get("before"), status.get("stable"), status.get("release")):
+            if isinstance(release, dict):
+                yield f"{release.get('version')}:{stored.data.get('template')}"

@@ -10,10 +10,13 @@ from manager_api.http import (
     doctor,
     explain,
     health,
+    instances,
     logs,
     node_changes,
     nodes,
     recover,
+    releases,
+    scaling,
     templates,
     unclaimed,
 )
@@ -71,7 +74,14 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/v1/deployments/{deployment}/limits", changes.Limits(services))
     app.add_route("/v1/deployments/{deployment}/explain", explain.Explain(services))
     app.add_route("/v1/deployments/{deployment}/logs", logs.Logs(services))
-    app.add_route("/v1/deployments", deployments.Listing(services))
+    app.add_route("/v1/deployments/{deployment}/stop", changes.Stop(services))
+    app.add_route("/v1/deployments/{deployment}/scale", scaling.Scale(services))
+    app.add_route("/v1/deployments/{deployment}/update", releases.Update(services))
+    app.add_route("/v1/deployments/{deployment}/rollback", releases.Rollback(services))
+    app.add_route("/v1/deployments/{deployment}/promote", releases.Promote(services))
+    app.add_route("/v1/deployments/{deployment}/pause", releases.Pause(services, paused=True))
+    app.add_route("/v1/deployments/{deployment}/resume", releases.Pause(services, paused=False))
+    app.add_route("/v1/deployments", instances.Instances(services))
     app.add_route("/v1/recover", recover.Recover(services))
     app.add_route("/v1/unclaimed", unclaimed.Listing(services))
     app.add_route("/v1/unclaimed/{deployment}/adopt", unclaimed.Claim(services, "adopt"))

@@ -1,4 +1,4 @@
-"""What is asked of a deployment that lives: restart it, limit a task of it otherwise."""
+"""What is asked of a deployment that lives: stop it, restart it, limit a task of it otherwise."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,30 +6,41 @@ from typing import Any
 import falcon
 import orjson
 
-from manager_api.http import bodies
-from manager_api.http.deployments import update
+from manager_api.http import bodies, confirm, naming, views
+from manager_api.http.deployments import Edit, state, update
 from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
-from manager_api.http.schemas import EmptySchema, LimitSchema
+from manager_api.http.instance_schema import ConfirmSchema
+from manager_api.http.schemas import LimitSchema
 from manager_api.http.services import Services
 from store.codec import Json, loads, read_record
 from store.keys import NODES, STATUS, VERSIONS, version_field
 from store.kv.store import Store
 from store.model import policies, spec
+from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 CANNOT = "This deployment cannot be changed"
 
-_NOTHING = EmptySchema()
+_CONFIRM = ConfirmSchema()
 _LIMIT = LimitSchema()
 
 
-def restart(store: Store, deployment: str) -> None:
+def restart(store: Store, deployment: str, *, confirmed: bool = False) -> None:
     """Have every task of a deployment started anew, whatever became of it: `failed` ends here.
 
     Raises:
-        ApiError: 404; 409 when it was stopped or refused.
+        ApiError: 404; 409 when it was stopped or refused, when much of it lives and that was not
+            confirmed, or when its name is another one's by now.
     """
-    _change(store, deployment, lambda data: {**data, "restart": int(data.get("restart", 0)) + 1})
+
+    def again(data: Json, status: Json | None) -> Edit:
+        alive = confirm.living(store, data, status)
+        confirm.check("restarts", alive, alive, confirmed=confirmed)
+        new = {**data, "restart": int(data.get("restart", 0)) + 1}
+        ended = views.state(data, status) in DEPLOYMENT_ENDED
+        return Edit(new, *naming.retake(store, deployment, data)) if ended else Edit(new)
+
+    change(store, deployment, again)
 
 
 def limit(store: Store, deployment: str, task: str, limits: Json) -> Json:
@@ -40,26 +51,77 @@ def limit(store: Store, deployment: str, task: str, limits: Json) -> Json:
     """
     whole: Json = {}
 
-    def changed(data: Json) -> Json:
+    def changed(data: Json, _status: Json | None) -> Edit:
         whole.clear()
         whole.update(_check_limits(store, deployment, data, task, limits))
         known = {**data.get("limits", {}), task: dict(whole)}
-        return {**data, "limits": known, "adjusted": int(data.get("adjusted", 0)) + 1}
+        return Edit({**data, "limits": known, "adjusted": int(data.get("adjusted", 0)) + 1})
 
-    _change(store, deployment, changed)
+    change(store, deployment, changed)
     return whole
 
 
-def _change(store: Store, deployment: str, change: Callable[[Json], Json]) -> None:
-    def checked(data: Json) -> Json:
+def stop(store: Store, deployment: str, *, confirmed: bool) -> Deployment:
+    """Order a deployment to stop; again is the same. What it is then.
+
+    Raises:
+        ApiError: 404; 409 when much of it lives and that was not confirmed.
+    """
+
+    def stopped(data: Json) -> Edit | None:
+        if data["wanted"] == "stopped":
+            return None
+        status = status_of(store, deployment)
+        alive = confirm.living(store, data, status)
+        confirm.check("stops", alive, alive, confirmed=confirmed)
+        return Edit({**data, "wanted": "stopped"})
+
+    update(store, deployment, stopped)
+    return state(store, deployment)
+
+
+def change(store: Store, deployment: str, how: Callable[[Json, Json | None], Edit | None]) -> None:
+    """Change what is wanted of a deployment that may still live; `how` is given its record and status.
+
+    Raises:
+        ApiError: 404; 409 when it was stopped or refused, or its time is over; and what `how` raises.
+    """
+
+    def checked(data: Json) -> Edit | None:
         if data["wanted"] == "stopped":
             raise ApiError(409, CANNOT, "it was stopped, and that is for ever: deploy its template again")
-        status = store.get(STATUS, deployment)
-        if status is not None and loads(status.value).get("refused"):
+        status = status_of(store, deployment)
+        if status is not None and status.get("refused"):
             raise ApiError(409, CANNOT, "it was refused: no node could take it")
-        return change(data)
+        if status is not None and status.get("expired"):
+            raise ApiError(409, CANNOT, "its ttl is over, and that is for ever: deploy its template again")
+        return how(data, status)
 
     update(store, deployment, checked)
+
+
+def change_living(store: Store, deployment: str, how: Callable[[Json, Json | None], Edit | None]) -> None:
+    """The same, for what has no meaning for a deployment that has ended.
+
+    Raises:
+        ApiError: 404; 409 also when it has ended.
+    """
+
+    def checked(data: Json, status: Json | None) -> Edit | None:
+        found = views.state(data, status)
+        if found in DEPLOYMENT_ENDED:
+            raise ApiError(
+                409, CANNOT, f"it has ended ({found}): restart it first, or deploy its template again"
+            )
+        return how(data, status)
+
+    change(store, deployment, checked)
+
+
+def status_of(store: Store, deployment: str) -> Json | None:
+    """What the controller says of a deployment; None: it has not decided yet."""
+    status = store.get(STATUS, deployment)
+    return loads(status.value) if status else None
 
 
 def _check_limits(store: Store, deployment: str, data: Json, name: str, limits: Json) -> Json:
@@ -102,9 +164,23 @@ class Restart:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, deployment: str) -> None:
         """Start it again."""
-        bodies.read(req, _NOTHING, optional=True)
-        self._services.call(lambda store: restart(store, deployment))
-        _answer(resp, deployment)
+        confirmed = bool(bodies.read(req, _CONFIRM, optional=True).get("confirm"))
+        self._services.call(lambda store: restart(store, deployment, confirmed=confirmed))
+        resp.data = orjson.dumps({"id": deployment})
+
+
+@writes
+class Stop:
+    """`POST /v1/deployments/{id}/stop`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, deployment: str) -> None:
+        """End it, for ever."""
+        confirmed = bool(bodies.read(req, _CONFIRM, optional=True).get("confirm"))
+        found = self._services.call(lambda store: stop(store, deployment, confirmed=confirmed))
+        resp.data = orjson.dumps({"id": deployment, "status": found})
 
 
 @writes
@@ -119,7 +195,3 @@ class Limits:
         body: dict[str, Any] = bodies.read(req, _LIMIT)
         whole = self._services.call(lambda store: limit(store, deployment, body["task"], body["limits"]))
         resp.data = orjson.dumps({"id": deployment, "task": body["task"], "limits": whole})
-
-
-def _answer(resp: falcon.Response, deployment: str) -> None:
-    resp.data = orjson.dumps({"id": deployment})

@@ -25,7 +25,8 @@ class Decisions:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiters: dict[str, threading.Event] = {}
+        self._waiters: dict[str, set[threading.Event]] = {}
+        """By deployment: a name that several ask for at once has several who wait."""
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -33,11 +34,16 @@ class Decisions:
     def expecting(self, deployment: str) -> Iterator["Waiter"]:
         """Begin to listen before the deployment is written, so that no answer is missed."""
         self._ensure_thread()
-        event = self._waiters[deployment] = threading.Event()
+        event = threading.Event()
+        with self._lock:
+            self._waiters.setdefault(deployment, set()).add(event)
         try:
             yield Waiter(event)
         finally:
-            del self._waiters[deployment]
+            with self._lock:
+                self._waiters[deployment].discard(event)
+                if not self._waiters[deployment]:
+                    del self._waiters[deployment]
 
     def _ensure_thread(self) -> None:
         with self._lock:
@@ -66,8 +72,9 @@ class Decisions:
                     self._wake(deployment)
 
     def _wake(self, deployment: str) -> None:
-        event = self._waiters.get(deployment)
-        if event is not None:
+        with self._lock:
+            events = list(self._waiters.get(deployment, ()))
+        for event in events:
             event.set()
 
 

@@ -2,19 +2,21 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import falcon
 import orjson
 
-from manager_api.http import bodies, templates, views
+from manager_api.http import bodies, instance_view, naming, views
+from manager_api.http.composing import Draft, Wish, compose
 from manager_api.http.durability import writes
-from manager_api.http.errors import NO_DEPLOYMENT, ApiError
+from manager_api.http.errors import NO_DEPLOYMENT, ApiError, invalid
 from manager_api.http.schemas import IdSchema, NameSchema
 from manager_api.http.services import Services
 from store.codec import Json, dumps, loads, read_record
-from store.errors import Conflict, Unavailable
+from store.errors import Conflict, TooLarge, Unavailable
 from store.faults import fault
-from store.keys import DEPLOYMENTS, STATUS
+from store.keys import DEPLOYMENTS, NAMES, STATUS
 from store.kv.api import Change, Compare
 from store.kv.projection import Projection
 from store.kv.store import Store
@@ -28,30 +30,77 @@ _NAME = NameSchema()
 _ID = IdSchema()
 
 
-def create(services: Services, store: Store, name: str) -> str:
-    """Ask for a deployment of a template and wait for the decision; its id.
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A deployment that was asked for."""
+
+    id: str
+    status: Deployment
+    created: bool
+    """False: it was there already, under the name asked for."""
+
+
+def create(services: Services, store: Store, wish: Wish) -> Created:
+    """Ask for a deployment and wait for the decision.
 
     Raises:
-        ApiError: 404 without such a template, 409 with a reason for every node.
+        ApiError: 404 without such a template, 400 for what it does not take, 409 with a reason for every
+            node, or when the name is taken by something else.
     """
-    template = templates.find(store, name)
-    deployment = str(uuid.uuid4())
-    record = {
-        "v": 1,
-        "template": name,
-        "version": template["version"],
-        "wanted": "running",
-        "created": services.clock.wall(),
-    }
+    while True:
+        draft = compose(store, wish, services.clock.wall())
+        place = naming.look(store, wish.name) if wish.name else naming.Place(None, ())
+        if place.holder is not None:
+            naming.check_same(place.holder, draft.record)
+            joined = _join(services, store, place.holder)
+            if joined is not None:
+                return joined
+            continue
+        try:
+            return _begin(services, store, draft, place)
+        except Conflict:
+            continue  # somebody took the name, or the template's version went, at the same moment
+        except TooLarge as error:
+            raise invalid(f"body: {error}") from None
+
+
+def _begin(services: Services, store: Store, draft: Draft, place: naming.Place) -> Created:
+    """Write it, and wait for the decision.
+
+    Raises:
+        ApiError: 409. Conflict: what it was composed from has changed.
+    """
+    deployment, name = str(uuid.uuid4()), draft.record.get("name")
+    changes = [Change(DEPLOYMENTS, deployment, dumps(draft.record))]
+    changes += [naming.entry(name, deployment)] if name else []
+    compares = [Compare(DEPLOYMENTS, deployment, 0), *place.compares, *draft.compares]
     with services.decisions.expecting(deployment) as waiter:
         fault("api.deploy.before")
-        rev = store.put(DEPLOYMENTS, deployment, dumps(record), rev=0)
+        rev = store.txn(compares, changes)
         fault("api.deploy.after")
         status = waiter.until(lambda: _decided(store, deployment), DECIDED_WITHIN)
     if status is not None and status.get("refused"):
-        _withdraw(store, deployment, rev)
+        _withdraw(store, deployment, rev, name)
         raise ApiError(409, NO_NODE, status.get("reason"), nodes=status.get("nodes", []))
-    return deployment
+    return Created(deployment, views.state(draft.record, status), created=True)
+
+
+def _join(services: Services, store: Store, holder: naming.Holder) -> Created | None:
+    """Answer a deployment that somebody else asked for; None: it is not what it was, look again."""
+    status = holder.status
+    if status is None:
+        with services.decisions.expecting(holder.id) as waiter:
+            status = waiter.until(lambda: _decided(store, holder.id), DECIDED_WITHIN)
+        if status is not None and status.get("refused"):
+            return None
+    if status is None:
+        # Whoever asked for it first may still withdraw it, but not once its record has moved: an id
+        # that was answered stays.
+        try:
+            store.put(DEPLOYMENTS, holder.id, holder.stored.value, rev=holder.stored.rev)
+        except Conflict:
+            return None
+    return Created(holder.id, views.state(holder.record, status), created=False)
 
 
 def _decided(store: Store, deployment: str) -> Json | None:
@@ -62,14 +111,31 @@ def _decided(store: Store, deployment: str) -> Json | None:
     return loads(record.value) if record else None
 
 
-def _withdraw(store: Store, deployment: str, rev: int) -> None:
+def _withdraw(store: Store, deployment: str, rev: int, name: str | None) -> None:
     """Keep nothing of what was refused; its id was never answered. The leader drops the status."""
     fault("api.withdraw.before")
-    try:
-        store.txn([Compare(DEPLOYMENTS, deployment, rev)], [Change(DEPLOYMENTS, deployment, None)])
-    except (Conflict, Unavailable):
-        return  # somebody was quicker to stop it, or it stays, as FAILED: refused all the same
-    fault("api.withdraw.after")
+    record = Compare(DEPLOYMENTS, deployment, rev), Change(DEPLOYMENTS, deployment, None)
+    named = (Compare(NAMES, name, rev), Change(NAMES, name, None)) if name else None
+    # What is refused leaves its name free: the next one may have taken it already.
+    for pairs in ([record, named], [record]) if named else ([record],):
+        try:
+            store.txn([pair[0] for pair in pairs if pair], [pair[1] for pair in pairs if pair])
+        except Conflict:
+            continue
+        except Unavailable:
+            return  # it stays, as FAILED: refused all the same
+        fault("api.withdraw.after")
+        return
+    # Somebody was quicker to stop it, or to be answered its id: it stays, as FAILED.
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A deployment's new record, with what else is to hold and to be written in the same transaction."""
+
+    record: Json
+    compares: tuple[Compare, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 def halt(store: Store, deployment: str) -> None:
@@ -79,13 +145,13 @@ def halt(store: Store, deployment: str) -> None:
         ApiError: 404.
     """
 
-    def stopped(wanted: Json) -> Json | None:
-        return None if wanted["wanted"] == "stopped" else {**wanted, "wanted": "stopped"}
+    def stopped(wanted: Json) -> Edit | None:
+        return None if wanted["wanted"] == "stopped" else Edit({**wanted, "wanted": "stopped"})
 
     update(store, deployment, stopped)
 
 
-def update(store: Store, deployment: str, change: Callable[[Json], Json | None]) -> None:
+def update(store: Store, deployment: str, change: Callable[[Json], Edit | None]) -> None:
     """Change a deployment's record, by compare and swap; None changes nothing.
 
     Raises:
@@ -94,15 +160,20 @@ def update(store: Store, deployment: str, change: Callable[[Json], Json | None])
     while True:
         record = store.get(DEPLOYMENTS, deployment)
         if record is None:
-            raise _unknown(deployment)
-        new = change(read_record(record.value, f"deployment {deployment}"))
-        if new is None:
+            raise unknown(deployment)
+        edit = change(read_record(record.value, f"deployment {deployment}"))
+        if edit is None:
             return
         fault("api.change.before")
         try:
-            store.put(DEPLOYMENTS, deployment, dumps(new), rev=record.rev)
+            store.txn(
+                [Compare(DEPLOYMENTS, deployment, record.rev), *edit.compares],
+                [Change(DEPLOYMENTS, deployment, dumps(edit.record)), *edit.changes],
+            )
         except Conflict:
             continue
+        except TooLarge as error:
+            raise invalid(f"body: {error}") from None
         fault("api.change.after")
         return
 
@@ -115,11 +186,12 @@ def state(store: Store, deployment: str) -> Deployment:
     """
     record, status = store.get_many([(DEPLOYMENTS, deployment), (STATUS, deployment)])
     if record is None:
-        raise _unknown(deployment)
+        raise unknown(deployment)
     return views.state(loads(record.value), loads(status.value) if status else None)
 
 
-def _unknown(deployment: str) -> ApiError:
+def unknown(deployment: str) -> ApiError:
+    """404: nobody knows that id."""
     return ApiError(404, NO_DEPLOYMENT, f"there is no deployment with id {deployment!r}")
 
 
@@ -132,9 +204,9 @@ class Deploy:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Deploy the newest version of a template."""
-        name = bodies.read(req, _NAME)["name"]
-        deployment = self._services.call(lambda store: create(self._services, store, name))
-        resp.data = orjson.dumps({"id": deployment})
+        wish = Wish(template=bodies.read(req, _NAME)["name"])
+        found = self._services.call(lambda store: create(self._services, store, wish))
+        resp.data = orjson.dumps({"id": found.id})
 
 
 class Query:
@@ -176,30 +248,8 @@ class One:
         def look(store: Store) -> Json:
             record, status = store.get_many([(DEPLOYMENTS, deployment), (STATUS, deployment)])
             if record is None:
-                raise _unknown(deployment)
+                raise unknown(deployment)
             pairs = {deployment: (record.value, status.value if status else None)}
-            return views.deployments(Projection(store), pairs)[0]
+            return instance_view.rows(Projection(store), pairs)[0]
 
         resp.data = orjson.dumps(self._services.call(look))
-
-
-class Listing:
-    """`GET /v1/deployments`."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """List the deployments with their tasks, newest first."""
-
-        def look(store: Store) -> list[Json]:
-            found = store.snapshot([DEPLOYMENTS, STATUS]).collections
-            status = found[STATUS]
-            pairs = {
-                field: (record.value, status[field].value if field in status else None)
-                for field, record in found[DEPLOYMENTS].items()
-            }
-            return views.deployments(Projection(store), pairs)
-
-        rows = sorted(self._services.call(look), key=lambda row: (-row["created"], row["id"]))
-        resp.data = orjson.dumps({"data": rows, "total": len(rows), "next": None})

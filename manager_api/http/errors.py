@@ -12,6 +12,7 @@ log = logging.getLogger("api")
 
 INVALID = "Invalid request format"
 NO_TEMPLATE = "Business template not found"
+NO_VERSION = "There is no such version of the template"
 NO_DEPLOYMENT = "Business instance not found"
 
 

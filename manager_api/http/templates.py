@@ -7,14 +7,14 @@ import orjson
 
 from manager_api.http import bodies
 from manager_api.http.durability import writes
-from manager_api.http.errors import NO_TEMPLATE, ApiError, invalid
+from manager_api.http.errors import NO_TEMPLATE, NO_VERSION, ApiError, invalid
 from manager_api.http.schemas import NameSchema, TemplateSchema
 from manager_api.http.services import Services
 from store.codec import Json, dumps, loads, read_record
 from store.errors import Conflict, TooLarge
 from store.faults import fault
 from store.keys import TEMPLATES, VERSIONS, version_field
-from store.kv.api import Change, Compare
+from store.kv.api import Change, Compare, Record
 from store.kv.store import Store
 
 _TEMPLATE = TemplateSchema()
@@ -55,6 +55,30 @@ def find(store: Store, name: str) -> Json:
     if record is None:
         raise ApiError(404, NO_TEMPLATE, f"there is no template named {name!r}")
     return read_record(record.value, f"template {name}")
+
+
+def version(store: Store, name: str, number: int) -> Record:
+    """One version of a template, as it is stored: `version`, `body`.
+
+    Raises:
+        ApiError: 404, with the versions that are kept.
+    """
+    record = store.get(VERSIONS, version_field(name, number))
+    if record is None:
+        find(store, name)
+        raise ApiError(404, NO_VERSION, f"there is no version {number} of {name!r}; {kept_text(store, name)}")
+    return record
+
+
+def kept(store: Store, name: str) -> list[int]:
+    """The versions of a template that are kept, oldest first."""
+    parts = (field.partition(":") for field in store.revisions(VERSIONS))
+    return sorted(int(number) for number, _, of in parts if of == name)
+
+
+def kept_text(store: Store, name: str) -> str:
+    """The kept versions of a template as half a sentence."""
+    return f"kept are {', '.join(str(each) for each in kept(store, name)) or 'none'}"
 
 
 @writes

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.contract
 
 POSTS = (
     "/api/task/task_group", "/api/task/query", "/api/task/task_group/deploy", "/api/task/task_group/query",
-    "/api/task/task_group/stop", "/v1/nodes/join",
+    "/api/task/task_group/stop", "/v1/nodes/join", "/v1/deployments", "/v1/deployments/x/scale",
 )  # fmt: skip
 
 
@@ -263,4 +263,89 @@ def test_paths_of_any_text_are_answered_and_change_nothing(manager, text, path):
     if answer.status_code != 200:
         assert answer.json["error"]
         assert answer.json["detail"]
+    assert manager.store.meta().rev == before
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "template: Missing data"),
+        ({"template": "etl", "color": 1}, "color: Unknown field"),
+        ({"template": "etl", "version": 0}, "version: not a whole number from 1"),
+        ({"template": "etl", "version": "1"}, "version: not a whole number"),
+        ({"template": "etl", "name": "a b"}, "name: not a name: 1 to 63 of"),
+        ({"template": "etl", "name": "x" * 64}, "name: not a name"),
+        ({"template": "etl", "name": "web\n"}, "name: not a name"),
+        ({"template": "etl", "name": ""}, "name: not a name"),
+        ({"template": "etl", "parameters": []}, "parameters: not an object"),
+        ({"template": "etl", "parameters": {"a": None}}, "parameters.a: not a text"),
+        ({"template": "etl", "parameters": {"a": ["x"]}}, "parameters.a: not a text"),
+        ({"template": "etl", "parameters": {str(n): "x" for n in range(201)}}, "parameters: 201 of them, at most 200"),
+        ({"template": "etl", "parameters": {"a": "x"}}, "parameters: parameter 'a' is not known"),
+        ({"template": "etl", "ttl": 5}, "ttl: not a duration"),
+        ({"template": "etl", "ttl": "10ms"}, "ttl: shorter than 1s"),
+        ({"template": "etl", "ttl": "99999d"}, "ttl: longer than ten years"),
+        ({"template": "etl", "wait": 1}, "wait: not true or false"),
+        ({"template": "etl", "scale": {}}, "scale: not an object of groups and numbers"),
+        ({"template": "etl", "scale": {"group-0": -1}}, "scale.group-0: not a whole number from 0"),
+        ({"template": "etl", "scale": {"web": 1}}, "groups.web: there is no such group; there are group-0"),
+    ],
+)  # fmt: skip
+def test_deployments_that_are_none(manager, body, says):
+    manager.post("/api/task/task_group", a_template())
+    refused(manager, body, says, "/v1/deployments")
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "says"),
+    [
+        ("scale", {}, "groups: Missing data"),
+        ("scale", {"groups": {}}, "groups: not an object of groups"),
+        ("scale", {"groups": {"web": 1.5}}, "groups.web: not a whole number"),
+        ("scale", {"groups": {str(n): 1 for n in range(201)}}, "groups: 201 groups, at most 200"),
+        ("scale", {"web": 5}, "web: Unknown field"),
+        ("scale", {"groups": {"web": 1}, "confirm": "yes"}, "confirm: not true or false"),
+        ("stop", {"confirm": 1}, "confirm: not true or false"),
+        ("restart", {"force": True}, "force: Unknown field"),
+        ("update", {"version": 0}, "version: not a whole number"),
+        ("update", {"template": "x"}, "template: Unknown field"),
+        ("update", {"parameters": {"a": {}}}, "parameters.a: not a text"),
+        ("rollback", {"version": "last"}, "version: not a whole number"),
+        ("promote", {"confirm": True}, "confirm: Unknown field"),
+        ("pause", {"for": "5m"}, "for: Unknown field"),
+        ("resume", {"x": 1}, "x: Unknown field"),
+    ],
+)
+def test_changes_that_are_none(manager, call, body, says):
+    manager.post("/api/task/task_group", a_template())
+    found = manager.post("/v1/deployments", {"template": "etl"}).json["id"]
+    refused(manager, body, says, f"/v1/deployments/{found}/{call}")
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        ("dry_run=yes", "dry_run: not 1 or 0"),
+        ("dryrun=1", "dryrun: unknown; there is dry_run"),
+        ("dry_run=1&dry_run=0", "dry_run: not 1 or 0"),
+    ],
+)
+def test_dry_runs_that_are_none(manager, question, says):
+    manager.post("/api/task/task_group", a_template())
+    before = manager.store.meta().rev
+    answer = manager.http.simulate_post("/v1/deployments", query_string=question, json={"template": "etl"})
+    assert answer.status_code == 400
+    assert says in answer.json["detail"]
+    assert manager.store.meta().rev == before
+
+
+def test_parameters_beyond_what_one_record_holds_are_refused(manager):
+    from manager_api.http import templates
+
+    body = {**a_template(), "parameters": {f"p{n}": {} for n in range(20)}}
+    templates.save(manager.store, body)
+    huge = {"template": "etl", "parameters": {f"p{n}": "x" * 100_000 for n in range(20)}}
+    before = manager.store.meta().rev
+    answer = manager.post("/v1/deployments", huge)
+    assert answer.status_code == 400, answer.text
     assert manager.store.meta().rev == before

@@ -154,3 +154,30 @@ def test_a_fleet_forgets_empty_places():
     fleet.prune()
     assert (dict(fleet.of_deployment), fleet._groups) == ({}, {})
     assert (fleet.states.keys(), fleet.on_node.keys()) == ({"web-1"}, {"web-1"})
+
+
+def test_names_go_once_their_deployment_is_gone_and_nobody_takes_them_anew():
+    fleet, keeper = a_fleet(), Retention()
+    add_deployment(fleet, "there")
+    fleet.unreadable.add(("deployments", "dark"))
+    for name, deployment in {"kept": "there", "old": "gone", "unread": "dark"}.items():
+        fleet.names[name] = Stored({"v": 1, "deployment": deployment}, 3)
+    assert keeper.collect(fleet, 0.0) == []
+    (collect,) = keeper.collect(fleet, SUPERSEDED_FOR + 1)
+    assert collect.records == (("deployments:names", "old", 3),)
+    fleet.names["old"] = Stored({"v": 1, "deployment": "there"}, 9)
+    assert keeper.collect(fleet, SUPERSEDED_FOR + 2) == []
+
+
+def test_versions_to_go_back_to_stay():
+    fleet, keeper = a_fleet(), Retention()
+    for number in range(1, MOST_VERSIONS + 6):
+        add_template(fleet, a_template(), version=number)
+    add_deployment(fleet, "dep")
+    fleet.deployments["dep"].data.update(version=MOST_VERSIONS + 5, before={"version": 1})
+    fleet.status["dep"] = Stored(
+        {"status": "RUNNING", "stable": {"version": 2}, "release": {"version": 3}, "allocations": []}, 4
+    )
+    keeper.collect(fleet, 0.0)
+    (collect,) = keeper.collect(fleet, SUPERSEDED_FOR + 1)
+    assert {field for _, field, _ in collect.records} == {"4:etl", "5:etl"}
