@@ -3,7 +3,7 @@
 import pytest
 
 from store.codec import loads
-from store.keys import ALLOCATIONS, NODES, STATUS
+from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS
 from tests.builders import a_template
 from tests.conftest import eventually
 from tests.fakes import Manager, Puppet
@@ -72,9 +72,14 @@ def test_a_drain_of_most_of_a_group_is_noticed_by_the_leader(manager):
     nodes = [Puppet(manager, "web-1")]
     deploy(manager, *nodes, count=6)
     refused = manager.post("/v1/nodes/web-1/drain", {})
-    assert (refused.status_code, "6 of 6 of group group-0" in refused.json["detail"]) == (409, True), refused.text
+    assert (refused.status_code, "6 of 6 of group group-0" in refused.json["detail"]) == (409, True), (
+        refused.text
+    )
     assert manager.post("/v1/nodes/web-1/drain", {"confirm": True}).status_code == 200
-    found = until(nodes, lambda: row(manager, "web-1").get("drain", {}).get("state") == "stuck" and row(manager, "web-1"))
+    found = until(
+        nodes,
+        lambda: row(manager, "web-1").get("drain", {}).get("state") == "stuck" and row(manager, "web-1"),
+    )
     assert found["drain"]["left"] == 6
     assert len(on(manager, "web-1")) == 6, "nothing is stopped before its replacement is up"
 
@@ -104,3 +109,52 @@ def test_a_cordoned_node_gets_nothing_new_and_explain_says_so(manager):
     assert len(on(manager, "web-1")) == 1, "what runs there runs on"
     (group,) = manager.get(f"/v1/deployments/{deployment}/explain").json["groups"]
     assert (group["up"], group["missing"]) == (1, [])
+
+
+def test_a_dry_run_of_a_deployment_asks_who_leads_and_changes_nothing(manager):
+    Puppet(manager, "web-1")
+    body = a_template(count=3)
+    assert manager.post("/api/task/task_group", body).status_code == 200
+
+    def planned():
+        said = manager.http.simulate_post(
+            "/v1/deployments", query_string="dry_run=1", json={"template": "etl"}
+        )
+        assert said.status_code == 200, said.text
+        return said.json["would"] == "place" and said.json
+
+    said = eventually(planned)
+    assert [row["node"] for row in said["allocations"]] == ["web-1"] * 3
+    assert said["counts"]["place"] == 3
+    assert not any(manager.store.values(name) for name in (DEPLOYMENTS, STATUS, ALLOCATIONS))
+    manager.post("/v1/nodes/web-1/cordon", {})
+
+    def refused():
+        answer = manager.http.simulate_post(
+            "/v1/deployments", query_string="dry_run=1", json={"template": "etl"}
+        )
+        return answer.json["would"] == "refuse" and answer.json
+
+    assert eventually(refused)["nodes"] == [{"node": "web-1", "reason": "is cordoned"}]
+
+
+def test_when_much_vanishes_nothing_is_rescheduled_until_people_say_so(manager):
+    nodes = [Puppet(manager, f"web-{number}", ttl=1.0) for number in range(6)]
+    group = {"count": 6, "reschedule": {"after": "0s"}, "placement": {"max_replicas_per_node": 3}}
+    deployment = deploy(manager, *nodes, **group)
+    gone = [node for node in nodes if on(manager, node.node)][:3]
+    stay = [node for node in nodes if node not in gone]
+    assert len(gone) == 3
+    for node in gone:
+        node.link.leave()
+    engaged = until(stay, lambda: manager.get("/v1/brake").json["engaged"])
+    assert (engaged["lost"], engaged["of"]) == (3, 6)
+    assert all(on(manager, node.node) for node in gone), "nothing is rescheduled"
+    said = manager.get(f"/v1/deployments/{deployment}/explain").json
+    assert any("brake is engaged" in text for text in said["waits"])
+    (finding,) = (each for each in manager.get("/v1/doctor").json["findings"] if each["name"] == "brake")
+    assert "3 of 6 nodes vanished" in finding["text"]
+
+    assert manager.post("/v1/brake/release", {}).json["asked"] is True
+    until(stay, lambda: sum(len(on(manager, node.node)) for node in stay) == 6)
+    until(stay, lambda: manager.get("/v1/brake").json["engaged"] is None)
