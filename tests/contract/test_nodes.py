@@ -39,10 +39,26 @@ def listed(manager, query=""):
 
 
 def test_a_node_with_all_that_is_known_of_it(manager, node):
-    entry = {"deployment": "d", "template": "etl", "group": "g", "index": 0, "wanted": "running", "generation": 1, "rev": 4}
-    manager.store.client.hset(manager.store.keys.node("web-1").desired, mapping={"d.0": dumps(entry), "d.1": b"nonsense"})
+    entry = {
+        "deployment": "d",
+        "template": "etl",
+        "group": "g",
+        "index": 0,
+        "wanted": "running",
+        "generation": 1,
+        "rev": 4,
+    }
+    manager.store.client.hset(
+        manager.store.keys.node("web-1").desired, mapping={"d.0": dumps(entry), "d.1": b"nonsense"}
+    )
     found = row(manager)
-    assert (found["id"], found["status"], found["scheduling"], found["labels"], found["groups"]) == ("web-1", 0, "ready", {}, [])
+    assert (found["id"], found["status"], found["scheduling"], found["labels"], found["groups"]) == (
+        "web-1",
+        0,
+        "ready",
+        {},
+        [],
+    )
     assert found["beat"]["cpus"] == 4
     assert [each["id"] for each in found["allocations"]] == ["d.0", "d.1"]
     assert found["allocations"][0]["template"] == "etl"
@@ -52,9 +68,18 @@ def test_a_node_with_all_that_is_known_of_it(manager, node):
 
 def test_contract_1_keeps_its_rows(manager, node):
     (found,) = manager.get("/api/task/node").json["nodes"]
-    wanted = {"id": "web-1", "ip": "192.168.10.100", "hostname": "host-web-1", "status": 0, "resources": "cpu_usage_percent:50,memory_usage_percent:30"}
+    wanted = {
+        "id": "web-1",
+        "ip": "192.168.10.100",
+        "hostname": "host-web-1",
+        "status": 0,
+        "resources": "cpu_usage_percent:50,memory_usage_percent:30",
+    }
     assert wanted.items() <= found.items()
-    assert [each["id"] for each in manager.http.simulate_get("/api/task/node", query_string="label=zone").json["nodes"]] == ["web-1"]
+    assert [
+        each["id"]
+        for each in manager.http.simulate_get("/api/task/node", query_string="label=zone").json["nodes"]
+    ] == ["web-1"]
 
 
 def test_cordon_and_uncordon(manager, node):
@@ -88,7 +113,11 @@ def test_drain_and_its_end(manager, node):
 def test_progress_and_a_bar_stand_beside_each_other(manager, node):
     manager.post("/v1/nodes/web-1/drain", {})
     word = {"since": 1.0, "reason": "its hb takes too much", "secret_sha256": "0" * 64}
-    manager.store.put(NODES_STATUS, "web-1", dumps({"v": 1, "barred": word, "drain": {"state": "stuck", "left": 1, "of": 1}}))
+    manager.store.put(
+        NODES_STATUS,
+        "web-1",
+        dumps({"v": 1, "barred": word, "drain": {"state": "stuck", "left": 1, "of": 1}}),
+    )
     found = row(manager)
     assert found["frozen"] == "barred from the store: its hb takes too much"
     assert found["drain"]["state"] == "stuck"
@@ -123,7 +152,9 @@ def test_labels_of_the_agent_and_of_people(manager):
     node = Puppet(manager)
     manager.post("/v1/nodes/join", node.join_body(labels={"zone": "a", "disk": "ssd"}))
     assert row(manager)["labels"] == {"zone": "a", "disk": "ssd"}
-    found = manager.post("/v1/nodes/web-1/labels", {"labels": {"zone": "b", "disk": None, "rack": "", "gone": None}}).json
+    found = manager.post(
+        "/v1/nodes/web-1/labels", {"labels": {"zone": "b", "disk": None, "rack": "", "gone": None}}
+    ).json
     assert found["labels"] == {"zone": "b", "rack": ""}
     assert found["own_labels"] == {"zone": "a", "disk": "ssd"}
     assert record(manager)["labels"] == {"zone": "b", "disk": None, "rack": ""}
@@ -138,8 +169,13 @@ def test_labels_of_the_agent_and_of_people(manager):
 
 
 def test_groups(manager, node):
-    assert manager.post("/v1/nodes/web-1/groups", {"groups": {"lab": True, "edge": True}}).json["groups"] == ["edge", "lab"]
-    assert manager.post("/v1/nodes/web-1/groups", {"groups": {"lab": False, "other": False}}).json["groups"] == ["edge"]
+    assert manager.post("/v1/nodes/web-1/groups", {"groups": {"lab": True, "edge": True}}).json["groups"] == [
+        "edge",
+        "lab",
+    ]
+    assert manager.post("/v1/nodes/web-1/groups", {"groups": {"lab": False, "other": False}}).json[
+        "groups"
+    ] == ["edge"]
     manager.post("/v1/nodes/web-1/groups", {"groups": {"edge": False}})
     assert "groups" not in record(manager)
 
@@ -178,7 +214,10 @@ def test_bad_input_changes_nothing(manager, node, path, body, says):
 
 def test_not_more_labels_and_groups_than_there_may_be_in_all(manager, node):
     for kind, value in (("labels", ""), ("groups", True)):
-        assert manager.post(f"/v1/nodes/web-1/{kind}", {kind: {f"k{n}": value for n in range(64)}}).status_code == 200
+        assert (
+            manager.post(f"/v1/nodes/web-1/{kind}", {kind: {f"k{n}": value for n in range(64)}}).status_code
+            == 200
+        )
         answer = manager.post(f"/v1/nodes/web-1/{kind}", {kind: {"more": value}})
         assert (answer.status_code, "65 in all" in answer.json["detail"]) == (400, True)
         assert len(row(manager)[kind]) == 64
@@ -206,7 +245,11 @@ def test_filters(manager):
     assert listed(manager, "status=offline") == ["c"]
     assert listed(manager, "status=online&status=cordoned") == ["a", "b", "c"]
     assert listed(manager, "status=ready&group=nobody") == []
-    for query, says in (("status=dead", "is not one of"), ("label=a%20b", "1 to 63"), ("colour=red", "unknown")):
+    for query, says in (
+        ("status=dead", "is not one of"),
+        ("label=a%20b", "1 to 63"),
+        ("colour=red", "unknown"),
+    ):
         answer = manager.http.simulate_get("/v1/nodes", query_string=query)
         assert (answer.status_code, says in answer.json["detail"]) == (400, True)
 
@@ -251,7 +294,10 @@ def test_a_node_that_is_away_is_removed_unless_that_is_in_doubt(manager, node):
     node.link.leave()
     manager.services.projection.doubt("the store is another server", 60)
     answer = manager.http.simulate_delete("/v1/nodes/web-1")
-    assert (answer.status_code, "may be online: the store is another server" in answer.json["detail"]) == (409, True)
+    assert (answer.status_code, "may be online: the store is another server" in answer.json["detail"]) == (
+        409,
+        True,
+    )
     manager.store.client.delete(manager.store.keys.doubt)
     assert manager.http.simulate_delete("/v1/nodes/web-1").status_code == 202
     assert record(manager)["removing"] > 0

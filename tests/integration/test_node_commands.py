@@ -76,7 +76,10 @@ def test_the_list_shows_labels_and_scheduling_where_there_are_any(run, node):
     shown = run("node", "ls").stdout
     assert {"LABELS", "SCHEDULING", "GROUPS", "cordoned", "ssd,zone=a", "edge"} <= set(shown.split())
     assert run("nodes", "--label", "zone=b", "-o", "json").stdout.strip() == "[]"
-    assert json.loads(run("nodes", "--group", "edge", "--status", "cordoned", "-o", "json").stdout)[0]["id"] == "web-1"
+    assert (
+        json.loads(run("nodes", "--group", "edge", "--status", "cordoned", "-o", "json").stdout)[0]["id"]
+        == "web-1"
+    )
     assert "is not one of" in run("nodes", "--status", "dead", code=1).stderr
 
 
@@ -103,7 +106,10 @@ def test_show(run, manager, node):
 
 def test_a_dry_run_of_a_drain(run, manager, node):
     row = {"id": "d.0", "template": "etl", "group": "g", "to": "web-2", "reason": "the least loaded"}
-    manager.plan = {**PLAN, "allocations": [row, {**row, "id": "d.1", "to": None, "reason": "is pinned to its node"}]}
+    manager.plan = {
+        **PLAN,
+        "allocations": [row, {**row, "id": "d.1", "to": None, "reason": "is pinned to its node"}],
+    }
     lines = run("node", "drain", "web-1", "--dry-run").stdout.splitlines()
     assert lines[0] == "2 allocations on web-1"
     assert lines[1].endswith("to web-2: the least loaded")
@@ -141,7 +147,9 @@ def test_waiting_for_a_drain_that_is_stuck_cancelled_or_slow(run, manager, node,
     progress(manager, "stuck", 1, "d.0 no node can take it")
     assert "stuck: d.0 no node can take it" in run("node", "drain", "web-1", "--wait", code=1).stderr
     progress(manager, "draining", 1)
-    assert "not drained after 0 s" in run("node", "drain", "web-1", "--wait", "--timeout", "0", code=124).stderr
+    assert (
+        "not drained after 0 s" in run("node", "drain", "web-1", "--wait", "--timeout", "0", code=124).stderr
+    )
     monkeypatch.setattr("muster.draining.time.sleep", lambda _: manager.post("/v1/nodes/web-1/uncordon", {}))
     assert "was cancelled: it is ready" in run("node", "drain", "web-1", "--wait", code=1).stderr
 
@@ -149,7 +157,10 @@ def test_waiting_for_a_drain_that_is_stuck_cancelled_or_slow(run, manager, node,
 def test_rm(run, manager, node, monkeypatch):
     assert "is online; stop its agent first" in run("node", "rm", "web-1", code=1).stderr
     node.link.leave()
-    assert "no controller has seen to it yet" in run("node", "rm", "web-1", "--wait", "--timeout", "0", code=124).stderr
+    assert (
+        "no controller has seen to it yet"
+        in run("node", "rm", "web-1", "--wait", "--timeout", "0", code=124).stderr
+    )
     manager.lead()
     try:
         run("node", "rm", "web-1", "--wait")

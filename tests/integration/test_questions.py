@@ -83,7 +83,9 @@ def test_nobody_leads(manager, quick):
 def test_what_was_asked_before_somebody_led_is_answered_while_it_is_waited_for(manager):
     Puppet(manager)
     found = []
-    asking = threading.Thread(target=lambda: found.append(manager.post("/v1/nodes/web-1/drain", {"dry_run": True})))
+    asking = threading.Thread(
+        target=lambda: found.append(manager.post("/v1/nodes/web-1/drain", {"dry_run": True}))
+    )
     asking.start()
     eventually(lambda: manager.store.client.xlen(manager.store.keys.questions) == 1)
     lead(manager)
@@ -128,7 +130,10 @@ def test_nonsense_in_the_stream_harms_nothing(manager, caplog):
     client.rpush(keys.answer("6" * 32), "x")
     client.delete(keys.answer("6" * 32))
     client.set(keys.answer("7" * 32), "no list")
-    for fields in [*NONSENSE, {"q": dumps({"id": "7" * 32, "kind": "drain", "body": {"node": "web-1"}, "within": 5})}]:
+    for fields in [
+        *NONSENSE,
+        {"q": dumps({"id": "7" * 32, "kind": "drain", "body": {"node": "web-1"}, "within": 5})},
+    ]:
         client.xadd(keys.questions, fields)
     assert manager.post("/v1/nodes/web-1/drain", {"dry_run": True}).status_code == 200
     eventually(lambda: client.llen(keys.answer("5" * 32)) == 1)
@@ -235,7 +240,8 @@ def test_a_flood_of_questions_costs_the_oldest(fake_store, clock):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "status"), [(KeyError("x"), 500), (TypeError("x"), 500), (CannotAnswer(404, "No", "why"), 404)]
+    ("trouble", "status"),
+    [(KeyError("x"), 500), (TypeError("x"), 500), (CannotAnswer(404, "No", "why"), 404)],
 )
 def test_a_question_that_breaks_its_handler_is_answered_too(fake_store, clock, trouble, status):
     def broken(*_):

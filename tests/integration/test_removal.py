@@ -1,6 +1,5 @@
 """Nodes that people remove: nothing of them is left, and nothing is lost that somebody counts."""
 
-
 import pytest
 import redis
 
@@ -72,7 +71,11 @@ def put(store, node, number, deployment="dep", **more):
 def put_deployment(store, deployment="dep", wanted="running", state="RUNNING", **template):
     body = a_template(a_task(), **template)
     store.put(VERSIONS, "1:etl", dumps({"v": 1, "version": 1, "body": body}))
-    store.put(DEPLOYMENTS, deployment, dumps({"v": 1, "template": "etl", "version": 1, "wanted": wanted, "created": 1e9}))
+    store.put(
+        DEPLOYMENTS,
+        deployment,
+        dumps({"v": 1, "template": "etl", "version": 1, "wanted": wanted, "created": 1e9}),
+    )
     store.put(STATUS, deployment, dumps({"v": 1, "status": state, "reason": "", "allocations": []}))
 
 
@@ -102,7 +105,15 @@ def test_all_of_a_node_goes(manager, nodes, store, clock):
     put_deployment(store)
     put(store, bad.node, 1, wanted="stopped")
     put(store, good.node, 2)
-    claim = {"v": 1, "node": bad.node, "uid": bad.uid, "alloc": "x.0", "wanted": "stopped", "order": {"deployment": "x"}, "asked": 1.0}
+    claim = {
+        "v": 1,
+        "node": bad.node,
+        "uid": bad.uid,
+        "alloc": "x.0",
+        "wanted": "stopped",
+        "order": {"deployment": "x"},
+        "asked": 1.0,
+    }
     store.put(CLAIMS, f"{bad.node}/x.0", dumps(claim))
     store.client.hset(store.keys.node(bad.node).facts, "a", "b")
     store.client.hset(store.keys.node(bad.node).desired, "over.0", "{}")
@@ -166,7 +177,15 @@ def test_an_agent_that_is_there_stops_first(manager, nodes, store, clock):
     bad, _ = nodes
     put_deployment(store)
     put(store, bad.node, 0, wanted="stopped")
-    entry = {"v": 1, "uid": bad.uid, "epoch": store.epoch, "rev": 1, "generation": 1, "wanted": "running", "tasks": []}
+    entry = {
+        "v": 1,
+        "uid": bad.uid,
+        "epoch": store.epoch,
+        "rev": 1,
+        "generation": 1,
+        "wanted": "running",
+        "tasks": [],
+    }
     bad.link.report({"dep.0": dumps(entry)}, [])
     remove(manager, bad, away=False)
     leader = Leader(store, clock)

@@ -55,7 +55,18 @@ def the_group(said):
 
 def picture(fleet):
     """All that a question could change of a fleet, but for caches."""
-    names = ("deployments", "status", "versions", "allocations", "nodes", "claims", "states", "of_deployment", "on_node", "due")
+    names = (
+        "deployments",
+        "status",
+        "versions",
+        "allocations",
+        "nodes",
+        "claims",
+        "states",
+        "of_deployment",
+        "on_node",
+        "due",
+    )
     return copy.deepcopy({name: dict(getattr(fleet, name)) for name in names})
 
 
@@ -147,7 +158,11 @@ def test_of_many_allocations_some_are_named_and_all_are_counted(monkeypatch):
     [
         ({"paused": True}, {}, "its update is paused"),
         ({}, {"rollout": {"state": "promotion"}}, "its canaries are well"),
-        ({}, {"rollout": {"state": "failed", "reason": "dep.3 failed"}}, "its update is failed: dep.3 failed"),
+        (
+            {},
+            {"rollout": {"state": "failed", "reason": "dep.3 failed"}},
+            "its update is failed: dep.3 failed",
+        ),
         ({"ttl": 150.0}, {}, "its time to live ends in 50 s"),
         ({}, {"status": "COMPLETED"}, "it ended (COMPLETED)"),
         ({"wanted": "stopped"}, {}, "it was stopped by people"),
@@ -157,7 +172,9 @@ def test_what_it_waits_for(record, status, says):
     fleet = a_case("a", count=1)
     fleet.deployments["dep"].data.update(record)
     fleet.status["dep"].data.update(status)
-    assert any(text.startswith(says) for text in explain(fleet, "dep", NOW)["waits"]), explain(fleet, "dep", NOW)
+    assert any(text.startswith(says) for text in explain(fleet, "dep", NOW)["waits"]), explain(
+        fleet, "dep", NOW
+    )
 
 
 def test_what_is_not_decided_yet_says_what_for():
@@ -177,7 +194,10 @@ def test_what_is_left_to_stop_says_what_it_waits_for():
     put(fleet, 0, "a", wanted="stopped", stopped="node a is being drained")
     go_away(fleet, "a", 5)
     (row,) = explain(fleet, "dep", NOW)["stopping"]
-    assert (row["why"], row["waits"]) == ("node a is being drained", "node a is offline: it stops there when it is back")
+    assert (row["why"], row["waits"]) == (
+        "node a is being drained",
+        "node a is offline: it stops there when it is back",
+    )
 
 
 def test_records_that_cannot_be_read_and_nodes_that_are_gone_do_not_end_an_explanation():
@@ -311,9 +331,16 @@ def test_what_a_living_deployment_counts_stays_as_nobodys_and_the_rest_goes():
     fleet.status["over"] = Stored({"v": 1, "status": "STOPPING", "reason": "", "allocations": []}, 4)
     go_away(fleet, "a", 1)
     found = removal.leftovers(fleet, "a")
-    nobodys = {each: data for action in found if isinstance(action, Reorder) for each, (_, data) in action.allocations.items()}
+    nobodys = {
+        each: data
+        for action in found
+        if isinstance(action, Reorder)
+        for each, (_, data) in action.allocations.items()
+    }
     assert {each: data["uid"] for each, data in nobodys.items()} == {"dep.0": "", "over.0": ""}
-    assert [record[1] for action in found if isinstance(action, Collect) for record in action.records] == ["dep.1"]
+    assert [record[1] for action in found if isinstance(action, Collect) for record in action.records] == [
+        "dep.1"
+    ]
     for each, data in nobodys.items():
         fleet.put_allocation(each, Stored(data, 6))
     fleet.drop_allocation("dep.1")

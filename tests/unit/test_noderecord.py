@@ -20,7 +20,11 @@ def settings(tmp_path, *words, environ=None):
 
 def test_an_agent_is_told_its_labels(tmp_path):
     assert settings(tmp_path).labels == {}
-    assert settings(tmp_path, "--labels", "zone=a, disk=ssd,plain=").labels == {"zone": "a", "disk": "ssd", "plain": ""}
+    assert settings(tmp_path, "--labels", "zone=a, disk=ssd,plain=").labels == {
+        "zone": "a",
+        "disk": "ssd",
+        "plain": "",
+    }
     assert settings(tmp_path, environ={"MUSTER_LABELS": "zone=a/b.c"}).labels == {"zone": "a/b.c"}
 
 
