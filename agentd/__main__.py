@@ -81,7 +81,7 @@ def _run(settings: AgentSettings) -> int:
     launcher = Launcher(settings.data_dir, who, policy, _groups(settings, who), desk)
     launcher.address = facts.addresses()[0]
     brain = Brain(settings, who, memory, launcher, clock, hostname=socket.gethostname())
-    joiner = Joiner(settings.data_dir, who, settings.manager_url, facts.features(about))
+    joiner = Joiner(settings.data_dir, who, settings.manager_url, facts.features(about), settings.labels)
     brain.uplink = Uplink(
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )

@@ -7,7 +7,7 @@ import random
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -99,13 +99,20 @@ class Joiner:
     """Gives links to the store, by what is remembered or by asking the manager."""
 
     def __init__(
-        self, directory: Path, identity: Identity, manager_url: str, features: Sequence[str]
+        self,
+        directory: Path,
+        identity: Identity,
+        manager_url: str,
+        features: Sequence[str],
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self._path = directory / "join.json"
         self._identity = identity
         self._manager_url = manager_url
         self._features = features
-        self._claims = f"{VERSION} {' '.join(sorted(features))}"
+        self._labels = dict(labels or {})
+        said = [*sorted(features), *(f"{key}={value}" for key, value in sorted(self._labels.items()))]
+        self._claims = f"{VERSION} {' '.join(said)}"
         self._known = self._recall()
         self._rejoins = Rejoins(SystemClock())
 
@@ -153,6 +160,7 @@ class Joiner:
                 "secret_sha256": self._identity.secret_sha256,
                 "version": VERSION,
                 "features": list(self._features),
+                "labels": self._labels,
             }
         )
         try:

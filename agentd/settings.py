@@ -1,12 +1,13 @@
 """What the agent can be told."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from store.config import ConfigError, Setting, port, seconds, state_dir
 from store.keys import is_node_id
-from store.model import quantity
+from store.model import noderecord, quantity
 
 
 def _url(text: str) -> str:
@@ -30,6 +31,13 @@ def _auto(text: str) -> str:
 SETTINGS = (
     Setting("manager_url", _url, "http://localhost:8080", "where the manager's API is", "URL"),
     Setting("hostname", _hostname, None, "the node's name, instead of the machine's host name", "NAME"),
+    Setting(
+        "labels",
+        noderecord.labels,
+        None,
+        "labels of this node, such as zone=a,disk=ssd; what people say of it goes before",
+        "KEY=VALUE,…",
+    ),
     Setting("interval", seconds, 5.0, "seconds between reports", "SECONDS"),
     Setting("port", port, 8081, "the agent's own local port; 0: any free one", "PORT"),
     Setting(
@@ -62,6 +70,7 @@ class AgentSettings:
 
     manager_url: str
     hostname: str | None
+    labels: Mapping[str, str] = field(default_factory=dict)
     interval: float
     port: int
     data_dir: Path
@@ -86,7 +95,8 @@ def agent_settings(values: dict[str, Any]) -> AgentSettings:
     directory = (values["data_dir"] or state_dir("agent")).absolute()
     policy = (values["policy"] or directory / "policy.yaml").absolute()
     quota = quantity.size(values["log_quota"])
-    settings = AgentSettings(**{**values, "data_dir": directory, "policy": policy, "log_quota": quota})
+    made = {"data_dir": directory, "policy": policy, "log_quota": quota, "labels": values["labels"] or {}}
+    settings = AgentSettings(**{**values, **made})
     try:
         settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:

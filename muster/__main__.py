@@ -4,11 +4,23 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from muster import backup, context, doctor, living, output, releases, showing, starting
+from muster import (
+    backup,
+    brake,
+    context,
+    doctor,
+    draining,
+    explaining,
+    living,
+    nodes,
+    output,
+    releases,
+    showing,
+    starting,
+)
 from muster.cli import (
     NOT_FOUND,
     form_option,
@@ -41,37 +53,6 @@ def dev(data_dir: Path | None, agents: int, port: int) -> None:
     from muster.dev import Dev
 
     sys.exit(Dev(data_dir or context.dev_directory(), agents, port).run())
-
-
-@main.command()
-@url_option
-@form_option
-@speaks
-def nodes(url: str | None, form: str) -> None:
-    """List the nodes."""
-    found = Client(context.manager_url(url)).get("/v1/nodes")["data"]
-    if form == "json":
-        output.as_json(found)
-        return
-    rows = [
-        (
-            row["id"],
-            output.node_state(row),
-            row["ip"],
-            _percent(row, "cpu_percent"),
-            _percent(row, "memory_percent"),
-            _percent(row, "disk_percent"),
-            row.get("running"),
-            row["version"],
-            row["frozen"],
-        )
-        for row in found
-    ]
-    output.table(("NODE", "STATUS", "IP", "CPU", "MEMORY", "DISK", "TASKS", "AGENT", "WHY FROZEN"), rows)
-
-
-def _percent(row: dict[str, Any], key: str) -> str | None:
-    return None if row.get(key) is None else f"{row[key]:.0f}%"
 
 
 @main.command()
@@ -134,6 +115,11 @@ COMMANDS = (
     doctor.doctor,
     backup.backup,
     backup.restore,
+    nodes.nodes,
+    nodes.node,
+    draining.drain,
+    brake.brake,
+    explaining.explain,
 )
 """Those that stand elsewhere; naming them keeps the import honest."""
 

@@ -54,6 +54,14 @@ class Client:
         """
         return self._call("POST", path, body)
 
+    def delete(self, path: str) -> Any:
+        """The answer of a DELETE.
+
+        Raises:
+            Unreachable, Refused: as named.
+        """
+        return self._call("DELETE", path, None)
+
     def lines(self, path: str) -> Iterator[bytes]:
         """The lines of an answer as they come; the last one lacks its end when it was cut off.
 

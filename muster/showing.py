@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import click
 
-from muster import context, output, rolling
+from muster import brake, context, output, rolling
 from muster.cli import form_option, main, speaks, url_option
 from muster.client import Client
 
@@ -35,6 +35,7 @@ def ps(everything: bool, url: str | None, form: str, **filters: str | None) -> N
     if form == "json":
         output.as_json(found)
         return
+    brake.warn(client)
     lost = client.get("/v1/unclaimed")["total"]
     if lost:
         output.note(f"{lost} allocations run unclaimed: see `muster unclaimed`, then adopt or stop them")

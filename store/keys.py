@@ -11,7 +11,9 @@ ALLOCATIONS = "allocations"
 NODES = "nodes"
 NODES_STATUS = "nodes:status"
 CONTROLS = "controls"
+"""What people say of the fleet as a whole: the field `brake` asks for its release."""
 CONTROLS_STATUS = "controls:status"
+"""What the leader says of the fleet as a whole, by the same fields."""
 
 CONTROLS = "controls"
 """What people decide for the fleet as a whole: `brake` counts how often it was released."""
@@ -95,6 +97,15 @@ class Keys:
     def hints(self) -> str:
         """Channel on which agents say "my actual moved": lossy, forgeable, only ever a hint."""
         return f"{self.prefix}hints"
+
+    @property
+    def questions(self) -> str:
+        """Stream of what the API asks the leader, who answers from memory."""
+        return f"{self.prefix}questions"
+
+    def answer(self, question: str) -> str:
+        """List in which one question is answered, once; expires."""
+        return f"{self.prefix}answer:{question}"
 
     @property
     def doubt(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import MIRRORED, Mirror
 from manager_api.controller.police import Police
+from manager_api.controller.removal import Removal
 from manager_api.controller.sweep import MOST_ANSWERS, Sweep
 from manager_api.core.retention import Retention
 from store.clock import Clock
@@ -34,6 +35,7 @@ class Caretaker:
         self._retention = Retention()
         self._sweep = Sweep(store, executor.token, lambda: mirror.fleet.nodes)
         self._police = Police(store, clock, executor.token, mirror.fleet.secrets, self._entries, renew)
+        self._removal = Removal(store, mirror, executor)
         self._next_glance = clock.now()
         self._passed_over = ""
         self._police.load()
@@ -46,11 +48,12 @@ class Caretaker:
         self._guarded(self._police.enforce)
 
     def glance(self) -> None:
-        """Often: if memory grows, find out whose fault it is, now."""
+        """Often: if memory grows, find out whose fault it is, now; and remove nodes that are to go."""
         now = self._clock.now()
         if now >= self._next_glance:
             self._next_glance = now + GLANCE
             self._guarded(self._look_for_floods)
+            self._guarded(self._removal.round)
 
     def round(self) -> None:
         """From time to time: retention, a part of all keys, a part of all nodes."""

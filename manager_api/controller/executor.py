@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from manager_api.controller.mirror import Mirror
+from manager_api.controller.node_status import say
 from manager_api.core.actions import (
     Action,
     Adopt,
@@ -22,10 +23,10 @@ from manager_api.core.actions import (
     Wake,
 )
 from store.batches import batches
-from store.codec import dumps, loads
+from store.codec import dumps
 from store.errors import Conflict, StoreError, TooLarge
 from store.faults import fault
-from store.keys import ALLOCATIONS, CLAIMS, CONTROLS_STATUS, DEPLOYMENTS, NODES_STATUS, STATUS
+from store.keys import ALLOCATIONS, CLAIMS, CONTROLS_STATUS, DEPLOYMENTS, STATUS
 from store.kv.api import MOST_BYTES, MOST_FIELDS, Change, Compare
 from store.kv.projection import Order, Projection
 from store.kv.store import Store
@@ -123,15 +124,7 @@ class Executor:
 
     def _set_node_status(self, action: SetNodeStatus) -> None:
         log.info("node %s: %s", action.node, action.reason)
-        found = self._store.get(NODES_STATUS, action.node)
-        old = loads(found.value, "nodes:status") if found is not None else {"v": 1}
-        new = {key: value for key, value in old.items() if key != "drain"}
-        new |= {"drain": action.drain} if action.drain else {}
-        if new == old:
-            return
-        compare = Compare(NODES_STATUS, action.node, found.rev if found is not None else 0)
-        change = Change(NODES_STATUS, action.node, dumps(new))
-        self._store.txn([compare], [change], token=self._token)
+        say(self._store, action.node, "drain", action.drain, token=self._token)
 
     def _reorder(self, action: Reorder) -> None:
         log.info(

@@ -26,6 +26,8 @@ class Mail:
     events: list[Event] = field(default_factory=list)
     hinted: set[str] = field(default_factory=set)
     trouble: StoreError | None = None
+    poked: bool = False
+    """Somebody has something for the controller elsewhere."""
 
 
 class Inbox:
@@ -38,7 +40,8 @@ class Inbox:
     def take(self, seconds: float) -> Mail:
         """All that is there; waits for something, up to `seconds`."""
         with self._condition:
-            if not (self._mail.events or self._mail.hinted or self._mail.trouble):
+            mail = self._mail
+            if not (mail.events or mail.hinted or mail.trouble or mail.poked):
                 self._condition.wait(seconds)
             mail, self._mail = self._mail, Mail()
             return mail
@@ -54,6 +57,12 @@ class Inbox:
         with self._condition:
             if len(self._mail.hinted) < MOST_HINTED:
                 self._mail.hinted |= nodes
+            self._condition.notify()
+
+    def poke(self) -> None:
+        """There is something to do that lies elsewhere."""
+        with self._condition:
+            self._mail.poked = True
             self._condition.notify()
 
     def failed(self, error: StoreError) -> None:

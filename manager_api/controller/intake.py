@@ -16,6 +16,7 @@ from store.keys import (
     CONTROLS,
     CONTROLS_STATUS,
     DEPLOYMENTS,
+    NAMES,
     NODES,
     NODES_STATUS,
     STATUS,
@@ -46,7 +47,7 @@ class Intake:
             DEPLOYMENTS: fleet.deployments, STATUS: fleet.status, VERSIONS: fleet.versions,
             ALLOCATIONS: fleet.allocations, NODES: fleet.nodes, CLAIMS: fleet.claims,
             NODES_STATUS: fleet.nodes_status, CONTROLS: fleet.controls,
-            CONTROLS_STATUS: fleet.controls_status,
+            CONTROLS_STATUS: fleet.controls_status, NAMES: fleet.names,
         }  # fmt: skip
         """What is known, by the collection's name."""
 
@@ -170,6 +171,9 @@ class Intake:
             if not state.online:
                 self._agenda.reported(node)
         self._agenda.room()
+
+    def _put_name(self, name: str, stored: Stored | None) -> None:
+        _set(self._fleet.names, name, stored)
 
     def _put_controls_status(self, name: str, stored: Stored | None) -> None:
         _set(self._fleet.controls_status, name, stored)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from math import inf
 
+from manager_api.controller.answers import Answers
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
 from manager_api.controller.hearing import Hearing
@@ -15,6 +16,7 @@ from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
 from manager_api.controller.planner import Planner
+from manager_api.controller.replies import HANDLERS
 from manager_api.controller.tenders import tenders
 from manager_api.core.bar import bar_of
 from store.backoff import Backoff
@@ -66,6 +68,7 @@ class Controller:
         self._users = NodeUsers(store.client, store.keys)
         self._run_id = ""
         self._caretaker: Caretaker
+        self._answers: Answers
         self._hearing = Hearing(clock)
         self._presence = Presence(clock)
         self._tenders = tenders(store, clock)
@@ -131,10 +134,13 @@ class Controller:
         self._server_changed(mirror)
         inbox = Inbox()
         listeners = Listeners(inbox, self._watcher, self._store.keys, epoch=self._store.epoch, after=rev)
+        self._answers = Answers(self._watcher, self._store.keys, self._clock, HANDLERS, inbox.poke)
+        self._answers.listen()
         try:
             self._rounds(mirror, executor, inbox)
         finally:
             listeners.stop()
+            self._answers.stop()
 
     def _regrant(self) -> None:
         """Another server knows no node users: all agents wait for them, so they come before all else."""
@@ -162,6 +168,7 @@ class Controller:
             mail = inbox.take(max(0.0, due - self._clock.now()))
             mirror.awaken(self._clock.now())
             self._read(mirror, mail)
+            self._answers.give(mirror.fleet, self._store.client)
             now = self._clock.now()
             if now >= next_look:
                 next_look = now + TICK

@@ -16,6 +16,7 @@ from store.keys import (
     CONTROLS,
     CONTROLS_STATUS,
     DEPLOYMENTS,
+    NAMES,
     NODES,
     NODES_STATUS,
     STATUS,
@@ -28,7 +29,7 @@ from store.recipes.presence import Presence
 log = logging.getLogger("controller")
 
 MIRRORED = (
-    VERSIONS, NODES, NODES_STATUS, CONTROLS, CONTROLS_STATUS, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS,
+    VERSIONS, NODES, NODES_STATUS, CONTROLS, CONTROLS_STATUS, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS, NAMES,
 )  # fmt: skip
 """In the order in which they are taken in: what a record refers to comes before it."""
 MOST_AT_ONCE = 500

@@ -8,13 +8,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from manager_api.controller.node_status import say
 from manager_api.core.bar import Bar, bar_of
 from store.batches import batches
 from store.clock import Clock
-from store.codec import Json, dumps, read_record
-from store.errors import BadRecord
 from store.keys import NODES_STATUS
-from store.kv.api import Change, Compare
 from store.kv.server import Server
 from store.kv.store import Store
 from store.kv.usage import Size, Usage
@@ -129,20 +127,9 @@ class Police:
             "then give the node a new secret. With the old one it may come back in %d minutes",
             node, reason, COOL_DOWN // 60,
         )  # fmt: skip
-        self._say(node, Bar(self._clock.wall(), reason, secret).as_record())
+        word = Bar(self._clock.wall(), reason, secret).as_word()
+        say(self._store, node, "barred", word, token=self._token)
         self.barred[node] = Barred(secret, self._clock.now() + COOL_DOWN)
-
-    def _say(self, node: str, bar: Json) -> None:
-        """What else the leader says of the node stays."""
-        known = self._store.get(NODES_STATUS, node)
-        try:
-            others = read_record(known.value, f"{NODES_STATUS}/{node}") if known is not None else {}
-        except BadRecord:
-            others = {}
-        record = {**{key: value for key, value in others.items() if key != "barred"}, **bar}
-        value = dumps(record) if record.keys() - {"v"} else None
-        compare = Compare(NODES_STATUS, node, known.rev if known is not None else 0)
-        self._store.txn([compare], [Change(NODES_STATUS, node, value)], token=self._token)
 
     def enforce(self) -> None:
         """Who is barred stays so: users may have been granted anew. Who is not any more comes back."""
@@ -154,7 +141,7 @@ class Police:
                 continue
             why = "the time is over" if secret == barred.secret else "its secret is another one"
             log.warning("node %s is let in again: %s", node, why)
-            self._say(node, {})
+            say(self._store, node, "barred", None, token=self._token)
             del self.barred[node]
             if secret == barred.secret:
                 server.grant_node(self._store.keys, node, secret)

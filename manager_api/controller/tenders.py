@@ -60,6 +60,7 @@ class BeatUsers:
             if run_id != self._run_id:
                 self._granted, self._run_id = {}, run_id
             wanted = mirror.fleet.secrets()
+            self._granted = {node: secret for node, secret in self._granted.items() if node in wanted}
             missing = [node for node, secret in wanted.items() if self._granted.get(node) != secret]
             for batch in batches(missing, GRANTED_AT_ONCE):
                 self._grant({node: wanted[node] for node in batch})

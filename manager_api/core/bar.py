@@ -15,9 +15,9 @@ class Bar:
     reason: str
     secret: str
 
-    def as_record(self) -> dict[str, Any]:
-        """As it lies in the store."""
-        return {"v": 1, "barred": {"since": self.since, "reason": self.reason, "secret_sha256": self.secret}}
+    def as_word(self) -> dict[str, Any]:
+        """As it lies in the store, under `barred`."""
+        return {"since": self.since, "reason": self.reason, "secret_sha256": self.secret}
 
 
 def bar_of(raw: bytes | None) -> Bar | None:

@@ -65,7 +65,7 @@ def _named(nodes: list[str]) -> Json:
 
 def judge(report: Json) -> list[Finding]:
     """The findings about store and fleet; what the report lacks is not judged."""
-    parts = (_trouble, _history, _log, _leader, _nodes, _versions)
+    parts = (_trouble, _history, _log, _leader, _brake, _nodes, _versions)
     return [finding for part in parts for finding in part(report)]
 
 
@@ -124,6 +124,20 @@ def _leader(report: Json) -> Iterator[Finding]:
         yield Finding("leader", Severity.WRONG, text, "it gives up by itself, or its lease runs out")
     else:
         yield Finding("leader", Severity.OK, f"{leader['holder']} leads with token {leader['token']}")
+
+
+def _brake(report: Json) -> Iterator[Finding]:
+    brake = report.get("brake")
+    if brake:
+        lost, of, named = brake.get("lost", "?"), brake.get("of", "?"), brake.get("nodes")
+        shown = ", ".join(map(str, named[:SAID])) if isinstance(named, list) else ""
+        where = f" ({shown}{', …' if len(named or ()) > SAID else ''})" if shown else ""
+        text = f"{lost} of {of} nodes vanished at once{where}: nothing is rescheduled"
+        cure = (
+            "look at the network and at the nodes; when they are back it goes on by itself. If they are gone "
+            "for good: `muster brake release`"
+        )
+        yield Finding("brake", Severity.WRONG, text, cure)
 
 
 def _nodes(report: Json) -> Iterator[Finding]:

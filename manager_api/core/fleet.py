@@ -83,8 +83,7 @@ class Fleet:
         self.allocations: dict[str, Stored] = {}
         self.nodes: dict[str, Stored] = {}
         self.claims: dict[str, Stored] = {}
-        self.controls: dict[str, Stored] = {}
-        self.controls_status: dict[str, Stored] = {}
+        self.controls, self.controls_status = dict[str, Stored](), dict[str, Stored]()
         self.nodes_status: dict[str, Stored] = {}
         self.names: dict[str, Stored] = {}
         """Names of deployments, each with the one that has it, or had it last."""

@@ -7,8 +7,8 @@ from typing import Any
 from manager_api.core.fleet import Fleet
 from manager_api.core.layout import Part, parts
 from manager_api.core.placement import Request, eligible
-from manager_api.core.requests import DEFAULT_PRIORITY
 from manager_api.core.release import Release, groups
+from manager_api.core.requests import DEFAULT_PRIORITY
 from store.keys import version_field
 from store.model.spec import GroupSpec
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.release import task_names
+from manager_api.core.removal import NOBODY
 from store.errors import BadRecord
 from store.keys import NODES
 from store.model import status as model
@@ -82,7 +83,7 @@ def _summary(data: Json, said: Json, at: Where, found: list[Json]) -> Summary:
     states = frozenset(row["task_state"] for row in found)
     if data.get("done"):  # whatever became of its node since
         states = frozenset({Task.COMPLETED if data["done"] == "completed" else Task.FAILED})
-    lost = at.uid is not None and at.uid != data["uid"]
+    lost = data["uid"] == NOBODY or (at.uid is not None and at.uid != data["uid"])
     current = bool(said) and not is_past(data, said) and not lost
     return Summary(
         data=data,
@@ -155,8 +156,11 @@ def _row(name: str, node: str, said: Mapping[str, Any], *, lost: bool) -> Json:
 def is_lost(fleet: Fleet, allocation: Json) -> bool:
     """Whether the machine that an allocation was given to is no longer that node.
 
-    Not where the node's record is missing: the store has lost it, and the agent joins again.
+    Not where the node's record is missing: the store has lost it, and the agent joins again; but for what
+    is nobody's, since people removed its node.
     """
+    if allocation["uid"] == NOBODY:
+        return True
     record = fleet.nodes.get(allocation["node"])
     if (NODES, allocation["node"]) in fleet.unreadable or record is None:
         return False

@@ -4,12 +4,15 @@ import falcon
 
 from manager_api.http import (
     backup,
+    brake,
     changes,
     deployments,
     doctor,
+    explain,
     health,
     instances,
     logs,
+    node_changes,
     nodes,
     recover,
     releases,
@@ -69,6 +72,7 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/v1/deployments/{deployment}", deployments.One(services))
     app.add_route("/v1/deployments/{deployment}/restart", changes.Restart(services))
     app.add_route("/v1/deployments/{deployment}/limits", changes.Limits(services))
+    app.add_route("/v1/deployments/{deployment}/explain", explain.Explain(services))
     app.add_route("/v1/deployments/{deployment}/logs", logs.Logs(services))
     app.add_route("/v1/deployments/{deployment}/stop", changes.Stop(services))
     app.add_route("/v1/deployments/{deployment}/scale", scaling.Scale(services))
@@ -85,6 +89,14 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/v1/templates", templates.Templates(services))
     app.add_route("/v1/nodes", nodes.Listing(services, "data"))
     app.add_route("/v1/nodes/join", nodes.Join(services))
+    app.add_route("/v1/nodes/{node}", node_changes.One(services))
+    app.add_route("/v1/nodes/{node}/cordon", node_changes.Cordon(services))
+    app.add_route("/v1/nodes/{node}/uncordon", node_changes.Uncordon(services))
+    app.add_route("/v1/nodes/{node}/drain", node_changes.Drain(services))
+    app.add_route("/v1/nodes/{node}/labels", node_changes.Labels(services))
+    app.add_route("/v1/nodes/{node}/groups", node_changes.Groups(services))
+    app.add_route("/v1/brake", brake.Brake(services))
+    app.add_route("/v1/brake/release", brake.Release(services))
     app.add_route("/v1/backup", backup.Backup(services))
     app.add_route("/v1/restore", backup.Restore(services))
     return app

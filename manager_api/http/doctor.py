@@ -6,6 +6,7 @@ import falcon
 import orjson
 
 from manager_api.core import doctor
+from manager_api.http.brake import look
 from manager_api.http.services import Services
 from store.codec import Json
 from store.errors import Denied, StoreEmpty, StoreError, Unavailable
@@ -67,6 +68,7 @@ class Doctor:
         report |= history(store)
         report["leader"] = leader(store.client, store.keys)
         report["nodes"] = nodes(store)
+        report["brake"] = look(store)
 
 
 def _kind(error: StoreError) -> str:

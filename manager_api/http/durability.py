@@ -33,7 +33,7 @@ class DurabilityHeaders:
         Raises:
             ApiError: 400 for another word than the two.
         """
-        if req.method != "POST" or not getattr(resource, "writes", False):
+        if req.method not in ("POST", "DELETE") or not getattr(resource, "writes", False):
             return
         try:
             word = durability(req.get_header(ASKED) or self._services.access.durability)

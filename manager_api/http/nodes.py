@@ -10,10 +10,11 @@ from manager_api.core.bar import bar_of
 from manager_api.http import admission, bodies
 from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
+from manager_api.http.node_rows import Chosen, chosen, listing, read_beat
 from manager_api.http.schemas import JoinSchema
 from manager_api.http.services import Services
-from store.codec import Json, dumps, loads, read_record
-from store.errors import BadRecord, Conflict, Unavailable, Unsupported
+from store.codec import Json, dumps, read_record
+from store.errors import Conflict, Unavailable, Unsupported
 from store.faults import fault
 from store.keys import NODES, NODES_STATUS
 from store.kv import servers
@@ -22,69 +23,17 @@ from store.kv.projection import Projection
 from store.kv.server import user_of
 from store.kv.store import Store
 from store.kv.url import credentials, without_credentials
-from store.model.beat import heartbeat
 
 _JOIN = JoinSchema()
-_MORE = ("load", "disk_total", "disk_used", "memory_total", "memory_used")
-OFFLINE_RESOURCES = "cpu_usage_percent:0,memory_usage_percent:0"
-
-
-def listing(store: Store) -> list[Json]:
-    """Every node, by id. Online is who has a heartbeat; who has none may be `unknown` for a reason."""
-    records = sorted(store.values(NODES).items())
-    beats, doubt = Projection(store).judged([node for node, _ in records])
-    pairs = zip(records, beats, strict=True)
-    rows = [_row(node, orjson.loads(raw), beat, doubt) for (node, raw), beat in pairs]
-    barred = store.values(NODES_STATUS)
-    for row in rows if barred else ():
-        if (bar := bar_of(barred.get(row["id"]))) is not None:
-            row["frozen"] = f"barred from the store: {bar.reason}"
-    return rows
-
-
-def _row(node: str, record: Json, raw: bytes | None, doubt: str | None) -> Json:
-    row: Json = {
-        "id": node,
-        "ip": record["ip"],
-        "hostname": record["hostname"],
-        "version": record["version"],
-        "status": 1,
-        "resources": OFFLINE_RESOURCES,
-        "frozen": None,
-    }
-    beat = _beat(raw)
-    if raw is not None and beat is None:
-        row["frozen"] = "its heartbeat cannot be read"
-    if raw is None and doubt:
-        row["unknown"] = doubt
-    if beat is None or beat["uid"] != record["uid"]:
-        return row
-    cpu, memory = beat["cpu_percent"], beat["memory_percent"]
-    row["status"] = 0
-    row["resources"] = f"cpu_usage_percent:{round(cpu)},memory_usage_percent:{round(memory)}"
-    row["cpu_percent"], row["memory_percent"], row["disk_percent"] = cpu, memory, beat["disk_percent"]
-    row["frozen"], row["last_seen"], row["applied_rev"] = beat["frozen"], beat["time"], beat["rev"]
-    row["running"] = beat["running"]
-    unclaimed = beat.get("unclaimed")
-    row["unclaimed"] = len(unclaimed) if isinstance(unclaimed, list) else 0
-    row |= {key: beat[key] for key in _MORE if key in beat}
-    return row
-
-
-def _beat(raw: bytes | None) -> Json | None:
-    if raw is None:
-        return None
-    try:
-        return heartbeat(loads(raw))
-    except BadRecord:
-        return None
+PLACES = ("labels", "groups")
+"""What people said of a node that holds for whichever machine has its name."""
 
 
 def join(store: Store, said: Json, remote: str, now: float) -> Json:
     """Write or renew a node's record; the record.
 
     Raises:
-        ApiError: 409 while a living agent with another uid holds the id.
+        ApiError: 409 while a living agent with another uid holds the id; 403 while the node is being removed.
     """
     while True:
         old = store.get(NODES, said["id"])
@@ -93,8 +42,11 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
             _refuse_if_alive(store, said, known)
         if not known:
             admission.check_room(store)
+        if known.get("removing"):
+            raise _is_removed(said["id"])
         mine = known if known.get("uid") == said["uid"] else {}
         record = {
+            **({key: known[key] for key in PLACES if key in known} if known else {}),
             **mine,
             "v": 1,
             "uid": said["uid"],
@@ -106,6 +58,9 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
             "secret_sha256": said["secret_sha256"],
             "joined": mine.get("joined", now),
         }
+        record.pop("own_labels", None)
+        if said.get("labels"):
+            record["own_labels"] = said["labels"]
         if record == known:
             return record
         if known.get("secret_sha256", said["secret_sha256"]) != said["secret_sha256"]:
@@ -117,6 +72,15 @@ def join(store: Store, said: Json, remote: str, now: float) -> Json:
             continue
         fault("api.join.after")
         return record
+
+
+def _is_removed(node: str) -> ApiError:
+    return ApiError(
+        403,
+        "Node is being removed",
+        f"node {node!r} is being removed: its work is seen to first. Stop this agent; or leave it, and it "
+        "joins as a new node when that is done",
+    )
 
 
 def _refuse_if_barred(store: Store, said: Json) -> None:
@@ -140,7 +104,7 @@ def _refuse_if_alive(store: Store, said: Json, known: Json) -> None:
             "It is not known whether the node id is free",
             f"node id {said['id']!r} belongs to an agent on {known['hostname']}: {sight.blind}",
         )
-    beat = _beat(sight.raws[0])
+    beat = read_beat(sight.raws[0])
     if beat is not None and beat["uid"] != said["uid"]:
         raise ApiError(
             409,
@@ -171,9 +135,10 @@ class Listing:
         self._services = services
         self._key = key
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """List the nodes."""
-        rows = self._services.call(listing)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List the nodes; under `/v1`, those that are asked for."""
+        meant = chosen(req.params) if self._key == "data" else Chosen()
+        rows = meant.of(self._services.call(listing))
         answer: dict[str, Any] = {self._key: rows}
         if self._key == "data":
             answer |= {"total": len(rows), "next": None}

@@ -10,6 +10,7 @@ from manager_api.http import readers, template_checks
 from manager_api.http.bodies import sentence
 from manager_api.http.fields import Bool, Int, Name, Parsed, StrictSchema
 from manager_api.http.group_schema import GroupSchema
+from manager_api.http.node_schema import Labels
 from manager_api.http.parameter_schema import Parameters
 from manager_api.http.task_schema import NewLimitsSchema
 from store.errors import BadRecord
@@ -153,6 +154,7 @@ class JoinSchema(StrictSchema):
     secret_sha256 = fields.Str(required=True)
     version = Name(required=True)
     features = fields.List(Name(), required=True, validate=validate.Length(max=64))
+    labels = Labels()
 
     @validates_schema
     def check(self, data: dict[str, Any], **_: Any) -> None:

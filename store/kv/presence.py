@@ -173,6 +173,12 @@ def grant_beats(client: Client, keys: Keys, secrets: Mapping[str, str]) -> None:
     pipe.execute()
 
 
+def revoke_beats(client: Client, keys: Keys, node_id: str) -> None:
+    """Remove a node's user, and its heartbeat, from a presence store. Runs inside `Apart.ask`."""
+    client.acl_deluser(user_of(node_id))
+    client.delete(keys.node(node_id).beat)
+
+
 def own(client: Client, keys: Keys, cluster: str) -> None:
     """Mark a presence store as a cluster's: two with nodes of one name would take them for one.
 

@@ -19,6 +19,7 @@ READ_ONLY, OWN = ("desired", "wake", "ask"), ("actual", "facts", "hb", "ans:1")
 SHARED = (
     "meta", "rev", "compacted", "log", "leader", "fence", "epochs", "templates", "templates:versions", "deployments",
     "deployments:status", "deployments:rev", "allocations", "allocations:rev", "nodes", "nodes:rev", "nodes:status",
+    "controls", "controls:status", "questions", f"answer:{'0' * 32}",
 )  # fmt: skip
 
 
