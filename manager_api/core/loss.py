@@ -106,6 +106,7 @@ def _replace(draft: Draft, alloc_id: str, found: Loss) -> None:
     stopping = brake.engaged(draft.fleet, draft.now)
     if stopping is not None:
         draft.unmoved[alloc_id] = stopping
+        draft.wake(draft.now.steady + AGAIN, "to see whether the brake is released")
         return
     release = draft.release_for(slot)
     slot = draft.slot_in(release, slot)
