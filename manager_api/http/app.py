@@ -7,6 +7,7 @@ from manager_api.http import (
     changes,
     deployments,
     doctor,
+    events,
     health,
     logs,
     nodes,
@@ -14,6 +15,7 @@ from manager_api.http import (
     templates,
     unclaimed,
 )
+from manager_api.http.audit import Audit
 from manager_api.http.durability import DurabilityHeaders
 from manager_api.http.errors import (
     ApiError,
@@ -46,6 +48,7 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     """The WSGI application over some services; no globals."""
     app = falcon.App(middleware=[Headers()])
     app.add_middleware(DurabilityHeaders(services))
+    app.add_middleware(Audit(services))
     app.req_options.strip_url_path_trailing_slash = True
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, handle_unexpected)
@@ -75,6 +78,7 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_route("/v1/templates", templates.Templates(services))
     app.add_route("/v1/nodes", nodes.Listing(services, "data"))
     app.add_route("/v1/nodes/join", nodes.Join(services))
+    app.add_route("/v1/events", events.Listing(services))
     app.add_route("/v1/backup", backup.Backup(services))
     app.add_route("/v1/restore", backup.Restore(services))
     return app
