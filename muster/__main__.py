@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from muster import backup, context, deploying, doctor, living, output
+from muster import backup, context, deploying, doctor, events, living, output
 from muster.cli import (
     NOT_FOUND,
     form_option,
@@ -216,6 +216,7 @@ COMMANDS = (
     living.limit,
     living.logs,
     doctor.doctor,
+    events.events,
     backup.backup,
     backup.restore,
 )
