@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
 from manager_api.controller.hearing import Hearing
+from manager_api.controller.herald import Herald
 from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
 from manager_api.controller.tenders import tenders
+from manager_api.core import events
 from manager_api.core.moment import Moment
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
 from store.backoff import Backoff
@@ -62,6 +64,8 @@ class Controller:
         self._stop = threading.Event()
         self._users = NodeUsers(store.client, store.keys)
         self._run_id = ""
+        self._holder = holder
+        self._herald = Herald(store, clock)
         self._caretaker: Caretaker
         self._hearing = Hearing(clock)
         self._presence = Presence(clock)
@@ -111,12 +115,19 @@ class Controller:
         before, mirror = self.mirror, self._reflect()
         rev = mirror.load()
         if self._history.settle(mirror, before.fleet if before is not None else None, token):
+            about = self._store.epoch_record()
+            self._herald.say(
+                [events.epoch(self._store.epoch, self._store.seen, str(about.get("reason", "")))]
+            )
             mirror = self._reflect()
             rev = mirror.load()
         self.mirror = mirror
         log.info("leading with token %d, epoch %s, revision %d", token, self._store.epoch, rev)
-        executor = Executor(self._store, mirror, token)
-        self._caretaker = Caretaker(self._store, mirror, executor, self._clock, self._election.campaign)
+        self._herald.say([events.leading(self._holder, token, self._store.epoch, rev)])
+        executor = Executor(self._store, mirror, token, self._herald)
+        self._caretaker = Caretaker(
+            self._store, mirror, executor, self._clock, self._election.campaign, self._herald.say
+        )
         self._server_changed(mirror)
         inbox = Inbox()
         listeners = Listeners(inbox, self._watcher, self._store.keys, epoch=self._store.epoch, after=rev)
@@ -124,6 +135,7 @@ class Controller:
             self._rounds(mirror, executor, inbox)
         finally:
             listeners.stop()
+            self._herald.flush()
 
     def _regrant(self) -> None:
         """Another server knows no node users: all agents wait for them, so they come before all else."""
@@ -137,7 +149,7 @@ class Controller:
         self._push({node: secret for node, secret in secrets.items() if node not in barred})
 
     def _reflect(self) -> Mirror:
-        return Mirror(self._store, self._clock, self._election.campaign, self._presence)
+        return Mirror(self._store, self._clock, self._election.campaign, self._presence, self._herald.say)
 
     def _rounds(self, mirror: Mirror, executor: Executor, inbox: Inbox) -> None:
         now = self._clock.now()
@@ -145,6 +157,7 @@ class Controller:
         while not self._stop.is_set():
             self._election.campaign()
             self._plan(mirror, executor)
+            self._herald.flush()
             mail = inbox.take(max(0.0, next_look - self._clock.now()))
             mirror.awaken(self._clock.now())
             self._read(mirror, mail)

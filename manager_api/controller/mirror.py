@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from manager_api.controller.complaints import Complaints
 from manager_api.controller.lookout import Lookout, is_ahead, some_lag, understood
+from manager_api.core import events as told
 from manager_api.core.fleet import Fleet, Json, NodeState, Stored
 from store.batches import batches
 from store.clock import Clock
@@ -15,6 +16,7 @@ from store.kv.api import Event, Record
 from store.kv.projection import Desired, Projection
 from store.kv.store import Store
 from store.model.beat import heartbeat
+from store.model.event import Event as Told
 from store.model.status import is_up
 from store.recipes.presence import Presence
 
@@ -22,6 +24,7 @@ log = logging.getLogger("controller")
 
 MIRRORED = (DEPLOYMENTS, STATUS, VERSIONS, ALLOCATIONS, NODES, CLAIMS)
 DEFAULT_TTL = 15.0
+TURNED = {"online": "there", "offline": "absent for longer than it may be"}
 MOST_AT_ONCE = 500
 
 
@@ -38,8 +41,11 @@ class Mirror:
         clock: Clock,
         renew: Callable[[], object] = lambda: None,
         presence: Presence | None = None,
+        say: Callable[[Iterable[Told]], None] = lambda _: None,
     ) -> None:
         self._store = store
+        self._say = say
+        self._loaded = False
         self._renew = renew
         self._nodes = Projection(store)
         self.presence = presence or Presence(clock)
@@ -72,7 +78,13 @@ class Mirror:
             self.look(nodes)
             self._read_actual(nodes)
         self.everything_moved()
+        self._loaded = True
         return snapshot.rev
+
+    def _tell(self, what: str, node: str, reason: str) -> None:
+        """What turned; not what is found when all is read."""
+        if self._loaded:
+            self._say([told.node(what, node, reason)])
 
     def everything_moved(self) -> None:
         """Plan all of it next."""
@@ -172,7 +184,9 @@ class Mirror:
             if raw is None and sight.blind:
                 self.presence.unknown(node, ttl)
             elif self.presence.observe(node, raw, ttl, left.get(node)):
-                log.info("node %s is %s", node, "online" if self.presence.online(node) else "offline")
+                turn = "online" if self.presence.online(node) else "offline"
+                log.info("node %s is %s", node, turn)
+                self._tell(turn, node, f"its heartbeat is {TURNED[turn]}")
             now = self.presence.online(node), self.presence.settled(node)
             if now != (state.online, state.settled):
                 state.online, state.settled = now
@@ -269,7 +283,10 @@ class Mirror:
             self._put_claim(field, stored)
             return
         records = self._collection(collection)
+        old = records.get(field)
         if stored is not None:
+            if collection == NODES and old is not None and old.data.get("uid") != stored.data.get("uid"):
+                self._tell("replaced", field, "another machine or data directory joined with this node id")
             records[field] = stored
         else:
             records.pop(field, None)

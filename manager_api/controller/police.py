@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from manager_api.core import events
 from manager_api.core.bar import Bar, bar_of
 from store.batches import batches
 from store.clock import Clock
@@ -17,6 +18,7 @@ from store.kv.api import Change
 from store.kv.server import Server
 from store.kv.store import Store
 from store.kv.usage import Size, Usage
+from store.model.event import Event
 
 log = logging.getLogger("controller")
 
@@ -65,6 +67,8 @@ class Police:
         self._calm: int | None = None
         self._turn = 0
         self.barred: dict[str, Barred] = {}
+        self.say: Callable[[Iterable[Event]], None] = lambda _: None
+        """Whom to tell of it."""
 
     def load(self) -> None:
         """Take over what an earlier leader decided."""
@@ -131,6 +135,7 @@ class Police:
         record = dumps(Bar(self._clock.wall(), reason, secret).as_record())
         self._store.txn([], [Change(NODES_STATUS, node, record)], token=self._token)
         self.barred[node] = Barred(secret, self._clock.now() + COOL_DOWN)
+        self.say([events.node("barred", node, reason)])
 
     def enforce(self) -> None:
         """Who is barred stays so: users may have been granted anew. Who is not any more comes back."""
@@ -144,6 +149,7 @@ class Police:
             log.warning("node %s is let in again: %s", node, why)
             self._store.txn([], [Change(NODES_STATUS, node, None)], token=self._token)
             del self.barred[node]
+            self.say([events.node("admitted", node, why)])
             if secret == barred.secret:
                 server.grant_node(self._store.keys, node, secret)
 
