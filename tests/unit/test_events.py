@@ -1,5 +1,7 @@
 """Events: from actions, what is wanted of them, and how a manager keeps them."""
 
+import os
+import socket
 import sqlite3
 import stat
 
@@ -23,10 +25,12 @@ from manager_api.core.actions import (
 from manager_api.http.audit import subject
 from manager_api.http.errors import ApiError
 from manager_api.http.event_query import query
+from manager_api.http.events import taken
 from manager_api.recorder import Recorder
 from muster.events import line
 from store.errors import Unavailable
 from store.kv.events import Entry, Events, Follower
+from store.kv.swap import Swap
 from store.model.event import BEGINNING, Event, Wanted, as_text, event_id, just_before
 
 pytestmark = pytest.mark.unit
@@ -256,6 +260,32 @@ def test_a_herald_that_is_not_heard_keeps_the_newest_and_raises_nothing(fake_sto
     assert [each.event["reason"] for each in entries] == ["event 2", "event 3", "event 4"]
     assert entries[0].event["actor"] == "controller"
     assert entries[0].event["epoch"] == fake_store.epoch
+
+
+# -- a connection taken from its server
+
+
+def test_a_connection_that_was_taken_survives_what_its_server_does_to_it():
+    served, client = socket.socketpair()
+    ours = taken(served)
+    assert not os.get_inheritable(ours.fileno())
+    assert not os.get_inheritable(served.fileno())
+    served.setblocking(True)
+    served.shutdown(socket.SHUT_WR)  # as gunicorn 27 does on every close; it reaches duplicates
+    assert served.recv(10) == b""  # its lingering ends at once
+    served.close()
+    ours.sendall(b"still here")
+    assert client.recv(20) == b"still here"
+    ours.close()
+    client.close()
+
+
+def test_a_restore_does_not_rewind_events(fake_store):
+    keys = fake_store.keys
+    swap = Swap(fake_store.client, keys)
+    assert keys.events in swap._kept()
+    assert not swap._is_state(keys.events, epochs=True)
+    assert swap._is_state(keys.collection("deployments"), epochs=True)
 
 
 # -- the history
