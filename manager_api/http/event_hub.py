@@ -118,10 +118,14 @@ class Hub:
                     self._post(ended, follower.position)
                 heard = follower.poll(LISTEN_MS)
                 failures = 0
-                if heard.entries or heard.gap:
+                if heard.gap and not heard.entries:  # another history: from its end, not all of it again
+                    again, follower = follower, None
+                    again.position = self._events().last() or BEGINNING
+                    follower = again
                     self._post(ended, heard)
-                if heard.gap and not heard.entries:
-                    follower = None  # another history: from its end, not all of it again
+                    self._post(ended, follower.position)
+                elif heard.entries or heard.gap:
+                    self._post(ended, heard)
             except StoreError as error:
                 failures += 1
                 if failures == 1:

@@ -259,6 +259,23 @@ def test_an_unknown_last_event_is_a_gap(api):
     assert [(number, event["kind"]) for number, event in watcher.events] == [("", "gap"), (last, "test")]
 
 
+def test_a_stream_that_begins_anew_is_a_gap_for_who_follows(api):
+    api.start()
+    watcher = Watcher(api.port).begin()
+    api.tell("one")
+    watcher.until("one")
+    client, key = api.store.client, api.store.keys.events
+    pipe = client.pipeline(transaction=True)
+    pipe.delete(key)
+    pipe.xadd(key, {"e": b"{}"}, id="5-0")
+    pipe.execute()
+    watcher.read_until(lambda: b"event: gap" in watcher.raw)
+    api.tell("later")
+    watcher.until("later")
+    assert watcher.reasons()[0] == "one"
+    assert watcher.reasons()[2:] == ["later"]
+
+
 def test_watchers_that_went_away_are_forgotten_and_the_store_is_no_longer_listened_to(api):
     api.start()
     watchers = [Watcher(api.port).begin() for _ in range(5)]
