@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import Any
 
+from manager_api.recorder import recorder
 from manager_api.settings import (
     DEFAULT_STORE_PORT,
     SECRETS,
@@ -120,7 +121,10 @@ def _run(settings: ManagerSettings) -> int:
     write_whole(files.home / "manager.json", json.dumps(about).encode())
     log.info("listening on %s", about["url"])
     children = [api_child(clock, environment, listener), controller_child(clock, environment)]
+    events = recorder(access, files.home, clock)
+    events.start()
     Supervisor(clock, children, embedded, keeper, wardens(access, clock)).run()
+    events.stop()
     # A manager that finds this file knows that its former self crashed.
     (files.home / "manager.json").unlink(missing_ok=True)
     return 0

@@ -89,6 +89,11 @@ class Keys:
         return f"{self.prefix}log"
 
     @property
+    def events(self) -> str:
+        """Stream, capped: what was decided and done, and why. Hints: nothing depends on it."""
+        return f"{self.prefix}events"
+
+    @property
     def restoring(self) -> str:
         """Whose turn it is to restore, PX; and the beginning of what is staged for it."""
         return f"{self.prefix}restoring"

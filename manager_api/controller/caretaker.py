@@ -1,7 +1,7 @@
 """What a leader does beside planning, so that nothing grows with time alone and nobody fills the store."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import MIRRORED, Mirror
@@ -13,6 +13,7 @@ from store.clock import Clock
 from store.errors import EpochChanged, Fenced, StoreEmpty, StoreError, Unavailable
 from store.keys import TEMPLATES
 from store.kv.store import Store
+from store.model.event import Event
 
 log = logging.getLogger("controller")
 
@@ -26,7 +27,13 @@ class Caretaker:
     """One leader's, with its token; `renew` keeps the lease over long looks."""
 
     def __init__(
-        self, store: Store, mirror: Mirror, executor: Executor, clock: Clock, renew: Callable[[], object]
+        self,
+        store: Store,
+        mirror: Mirror,
+        executor: Executor,
+        clock: Clock,
+        renew: Callable[[], object],
+        say: Callable[[Iterable[Event]], None] = lambda _: None,
     ) -> None:
         self._mirror = mirror
         self._executor = executor
@@ -36,6 +43,7 @@ class Caretaker:
         self._sweep = Sweep(store, executor.token, lambda: mirror.fleet.nodes)
         self._police = Police(store, clock, executor.token, mirror.fleet.secrets, self._entries, renew)
         self._removal = Removal(store, mirror, executor)
+        self._police.say = say
         self._next_glance = clock.now()
         self._passed_over = ""
         self._police.load()

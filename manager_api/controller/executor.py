@@ -5,8 +5,10 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from manager_api.controller.herald import Herald
 from manager_api.controller.mirror import Mirror
 from manager_api.controller.node_status import say
+from manager_api.core import events
 from manager_api.core.actions import (
     Action,
     Adopt,
@@ -46,8 +48,9 @@ HALTED_AT_ONCE = MOST_FIELDS // 2 - 1
 class Executor:
     """Writes for one leader, with its token."""
 
-    def __init__(self, store: Store, mirror: Mirror, token: int) -> None:
+    def __init__(self, store: Store, mirror: Mirror, token: int, herald: Herald | None = None) -> None:
         self._store = store
+        self._herald = herald
         self._nodes = Projection(store)
         self._mirror = mirror
         self._token = token
@@ -105,6 +108,8 @@ class Executor:
             case SetControl():
                 log.warning("%s: %s", action.name, action.reason)
                 self._write("controller.control", [], [(CONTROLS_STATUS, action.name, action.record)])
+        if self._herald is not None:
+            self._herald.say(events.of(action))
 
     def _place(self, action: Place) -> None:
         log.info("deployment %s: %s", action.deployment, action.reason)

@@ -1,7 +1,7 @@
 """Keeps true what a fleet knows of its nodes beside their records: heartbeats, reports, desired hashes."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from sys import intern
 
 from manager_api.controller.agenda import Agenda
@@ -20,6 +20,7 @@ from store.recipes.presence import Presence
 log = logging.getLogger("controller")
 
 DEFAULT_TTL = 15.0
+TURNED = {"online": "there", "offline": "absent for longer than it may be"}
 NAMED = 100
 """Nodes of a fleet that are named one by one when a new leader finds them online."""
 
@@ -27,7 +28,16 @@ NAMED = 100
 class Heartbeats:
     """Reads what nodes say, and takes note of what they are told."""
 
-    def __init__(self, store: Store, fleet: Fleet, agenda: Agenda, clock: Clock, presence: Presence) -> None:
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        agenda: Agenda,
+        clock: Clock,
+        presence: Presence,
+        tell: Callable[[str, str, str], None] = lambda *_: None,
+    ) -> None:
+        self._tell = tell
         self._store = store
         self._fleet = fleet
         self._agenda = agenda
@@ -74,8 +84,8 @@ class Heartbeats:
             ttl = float(state.beat.get("ttl", DEFAULT_TTL))
             if raw is None and sight.blind:
                 presence.unknown(node, ttl)
-            elif presence.observe(node, raw, ttl, left.get(node)) and named:
-                log.info("node %s is %s", node, "online" if presence.online(node) else "offline")
+            elif presence.observe(node, raw, ttl, left.get(node)):
+                self._say(node, named=named)
             turned = self._turn(node, state) or turned
             if beat is not None and self._has_reported(node, state, beat):
                 moved.append(node)
@@ -84,6 +94,12 @@ class Heartbeats:
         if turned:
             self._agenda.deployments |= fleet.undecided
             self._agenda.another_fleet()
+
+    def _say(self, node: str, *, named: bool) -> None:
+        what = "online" if self._presence.online(node) else "offline"
+        if named:
+            log.info("node %s is %s", node, what)
+        self._tell(what, node, f"its heartbeat is {TURNED[what]}")
 
     def _turn(self, node: str, state: NodeState) -> bool:
         """Whether a node came or went, as far as is known now."""

@@ -36,8 +36,16 @@ FEW = 400
 class Intake:
     """Puts records where they belong, one at a time; `forget` is told of nodes that are removed."""
 
-    def __init__(self, fleet: Fleet, agenda: Agenda, clock: Clock, forget: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        agenda: Agenda,
+        clock: Clock,
+        forget: Callable[[str], None],
+        tell: Callable[[str, str, str], None] = lambda *_: None,
+    ) -> None:
         self._fleet = fleet
+        self._tell = tell
         self._forget = forget
         self._agenda = agenda
         self._clock = clock
@@ -147,7 +155,10 @@ class Intake:
         self._fleet.ordered[alloc_id] = self._now
 
     def _put_node(self, node: str, stored: Stored | None) -> None:
+        old = self._fleet.nodes.get(node)
         _set(self._fleet.nodes, node, stored)
+        if old is not None and stored is not None and old.data["uid"] != stored.data["uid"]:
+            self._tell("replaced", node, "another machine or data directory joined with this node id")
         if stored is None:
             self._forget(node)
         self._agenda.reported(node)
@@ -181,7 +192,7 @@ class Intake:
     _PUTS: ClassVar[Mapping[str, Callable[["Intake", str, Stored | None], None]]] = {
         DEPLOYMENTS: _put_deployment, STATUS: _put_status, VERSIONS: _put_version,
         ALLOCATIONS: _put_allocation, NODES: _put_node, CLAIMS: _put_claim, NODES_STATUS: _put_node_status,
-        CONTROLS: _put_control, CONTROLS_STATUS: _put_controls_status,
+        CONTROLS: _put_control, CONTROLS_STATUS: _put_controls_status, NAMES: _put_name,
     }  # fmt: skip
 
 

@@ -12,12 +12,14 @@ from manager_api.controller.answers import Answers
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
 from manager_api.controller.hearing import Hearing
+from manager_api.controller.herald import Herald
 from manager_api.controller.history import History
 from manager_api.controller.inbox import Inbox, Listeners, Mail
 from manager_api.controller.mirror import Mirror
 from manager_api.controller.planner import Planner
 from manager_api.controller.replies import HANDLERS
 from manager_api.controller.tenders import tenders
+from manager_api.core import events
 from manager_api.core.bar import bar_of
 from store.backoff import Backoff
 from store.clock import Clock
@@ -67,6 +69,8 @@ class Controller:
         self._stop = threading.Event()
         self._users = NodeUsers(store.client, store.keys)
         self._run_id = ""
+        self._holder = holder
+        self._herald = Herald(store, clock)
         self._caretaker: Caretaker
         self._answers: Answers
         self._hearing = Hearing(clock)
@@ -121,6 +125,7 @@ class Controller:
         with _many_objects():
             rev = mirror.load()
             if self._history.settle(mirror, before.fleet if before is not None else None, token):
+                self._tell_epoch()
                 mirror = self._reflect()
                 rev = mirror.load()
             self.mirror, before = mirror, None
@@ -129,8 +134,11 @@ class Controller:
             token, self._store.epoch, rev, len(mirror.fleet.nodes), len(mirror.fleet.allocations),
             self._clock.now() - began,
         )  # fmt: skip
-        executor = Executor(self._store, mirror, token)
-        self._caretaker = Caretaker(self._store, mirror, executor, self._clock, self._election.campaign)
+        self._herald.say([events.leading(self._holder, token, self._store.epoch, rev)])
+        executor = Executor(self._store, mirror, token, self._herald)
+        self._caretaker = Caretaker(
+            self._store, mirror, executor, self._clock, self._election.campaign, self._herald.say
+        )
         self._server_changed(mirror)
         inbox = Inbox()
         listeners = Listeners(inbox, self._watcher, self._store.keys, epoch=self._store.epoch, after=rev)
@@ -141,6 +149,11 @@ class Controller:
         finally:
             listeners.stop()
             self._answers.stop()
+            self._herald.flush()
+
+    def _tell_epoch(self) -> None:
+        reason = str(self._store.epoch_record().get("reason", ""))
+        self._herald.say([events.epoch(self._store.epoch, self._store.seen, reason)])
 
     def _regrant(self) -> None:
         """Another server knows no node users: all agents wait for them, so they come before all else."""
@@ -154,7 +167,7 @@ class Controller:
         self._push({node: secret for node, secret in secrets.items() if node not in barred})
 
     def _reflect(self) -> Mirror:
-        return Mirror(self._store, self._clock, self._election.campaign, self._presence)
+        return Mirror(self._store, self._clock, self._election.campaign, self._presence, self._herald.say)
 
     def _rounds(self, mirror: Mirror, executor: Executor, inbox: Inbox) -> None:
         planner = Planner(mirror, executor, self._clock, self._election.campaign)
@@ -164,6 +177,7 @@ class Controller:
         while not self._stop.is_set():
             self._election.campaign()
             planner.work(PLAN_FOR)
+            self._herald.flush()
             due = -inf if planner.busy else min(next_look, mirror.agenda.next())
             mail = inbox.take(max(0.0, due - self._clock.now()))
             mirror.awaken(self._clock.now())

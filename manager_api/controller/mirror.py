@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from manager_api.controller.agenda import Agenda
 from manager_api.controller.heartbeats import Heartbeats
 from manager_api.controller.intake import Intake
+from manager_api.core import events as told
 from manager_api.core.brake import resume
 from manager_api.core.fleet import Fleet, Json, Stored
 from store.batches import batches
@@ -24,6 +25,7 @@ from store.keys import (
 )
 from store.kv.api import Event
 from store.kv.store import Store
+from store.model.event import Event as Told
 from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
@@ -50,14 +52,17 @@ class Mirror:
         clock: Clock,
         renew: Callable[[], object] = lambda: None,
         presence: Presence | None = None,
+        say: Callable[[Iterable[Told]], None] = lambda _: None,
     ) -> None:
         self._store = store
+        self._say = say
+        self._loaded = False
         self._renew = renew
         self.presence = presence or Presence(clock)
         self.fleet = Fleet(store.epoch)
         self.agenda = Agenda(self.fleet, clock)
-        self._beats = Heartbeats(store, self.fleet, self.agenda, clock, self.presence)
-        self._intake = Intake(self.fleet, self.agenda, clock, self._beats.forget)
+        self._beats = Heartbeats(store, self.fleet, self.agenda, clock, self.presence, self._tell)
+        self._intake = Intake(self.fleet, self.agenda, clock, self._beats.forget, self._tell)
 
     @property
     def dirty_deployments(self) -> set[str]:
@@ -101,7 +106,13 @@ class Mirror:
         online = sum(state.online for state in self.fleet.states.values())
         log.info("%d of %d nodes are online", online, len(self.fleet.nodes))
         self.everything_moved()
+        self._loaded = True
         return snapshot.rev
+
+    def _tell(self, what: str, node: str, reason: str) -> None:
+        """What turned; not what is found when all is read."""
+        if self._loaded:
+            self._say([told.node(what, node, reason)])
 
     def everything_moved(self) -> None:
         """Plan all of it next."""

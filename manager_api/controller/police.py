@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from manager_api.controller.node_status import say
+from manager_api.core import events
 from manager_api.core.bar import Bar, bar_of
 from store.batches import batches
 from store.clock import Clock
@@ -16,6 +17,7 @@ from store.keys import NODES_STATUS
 from store.kv.server import Server
 from store.kv.store import Store
 from store.kv.usage import Size, Usage
+from store.model.event import Event
 
 log = logging.getLogger("controller")
 
@@ -64,6 +66,8 @@ class Police:
         self._calm: int | None = None
         self._turn = 0
         self.barred: dict[str, Barred] = {}
+        self.say: Callable[[Iterable[Event]], None] = lambda _: None
+        """Whom to tell of it."""
 
     def load(self) -> None:
         """Take over what an earlier leader decided."""
@@ -130,6 +134,7 @@ class Police:
         word = Bar(self._clock.wall(), reason, secret).as_word()
         say(self._store, node, "barred", word, token=self._token)
         self.barred[node] = Barred(secret, self._clock.now() + COOL_DOWN)
+        self.say([events.node("barred", node, reason)])
 
     def enforce(self) -> None:
         """Who is barred stays so: users may have been granted anew. Who is not any more comes back."""
@@ -143,6 +148,7 @@ class Police:
             log.warning("node %s is let in again: %s", node, why)
             say(self._store, node, "barred", None, token=self._token)
             del self.barred[node]
+            self.say([events.node("admitted", node, why)])
             if secret == barred.secret:
                 server.grant_node(self._store.keys, node, secret)
 

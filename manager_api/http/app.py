@@ -1,5 +1,7 @@
 """The application: which path leads to which resource."""
 
+from collections.abc import Iterator
+
 import falcon
 
 from manager_api.http import (
@@ -8,6 +10,7 @@ from manager_api.http import (
     changes,
     deployments,
     doctor,
+    events,
     explain,
     health,
     instances,
@@ -20,6 +23,7 @@ from manager_api.http import (
     templates,
     unclaimed,
 )
+from manager_api.http.audit import Audit
 from manager_api.http.durability import DurabilityHeaders
 from manager_api.http.errors import (
     ApiError,
@@ -52,6 +56,7 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     """The WSGI application over some services; no globals."""
     app = falcon.App(middleware=[Headers()])
     app.add_middleware(DurabilityHeaders(services))
+    app.add_middleware(Audit(services))
     app.req_options.strip_url_path_trailing_slash = True
     app.set_error_serializer(serialize)
     app.add_error_handler(Exception, handle_unexpected)
@@ -59,47 +64,54 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_error_handler(StoreError, handle_store_error)
     app.add_error_handler(ApiError, handle_api_error)
 
-    app.add_route("/healthz", health.Healthz())
-    app.add_route("/readyz", health.Readyz(services))
-    app.add_route("/v1/doctor", doctor.Doctor(services))
-    app.add_route("/api/task/node", nodes.Listing(services, "nodes"))
-    app.add_route("/api/task/task_group", templates.TaskGroup(services))
-    app.add_route("/api/task/query", templates.Query(services))
-    app.add_route("/api/task/task_group/deploy", deployments.Deploy(services))
-    app.add_route("/api/task/task_group/query", deployments.Query(services))
-    app.add_route("/api/task/task_group/stop", deployments.Stop(services))
-    app.add_route("/deployments/{deployment}", deployments.One(services))
-    app.add_route("/v1/deployments/{deployment}", deployments.One(services))
-    app.add_route("/v1/deployments/{deployment}/restart", changes.Restart(services))
-    app.add_route("/v1/deployments/{deployment}/limits", changes.Limits(services))
-    app.add_route("/v1/deployments/{deployment}/explain", explain.Explain(services))
-    app.add_route("/v1/deployments/{deployment}/logs", logs.Logs(services))
-    app.add_route("/v1/deployments/{deployment}/stop", changes.Stop(services))
-    app.add_route("/v1/deployments/{deployment}/scale", scaling.Scale(services))
-    app.add_route("/v1/deployments/{deployment}/update", releases.Update(services))
-    app.add_route("/v1/deployments/{deployment}/rollback", releases.Rollback(services))
-    app.add_route("/v1/deployments/{deployment}/promote", releases.Promote(services))
-    app.add_route("/v1/deployments/{deployment}/pause", releases.Pause(services, paused=True))
-    app.add_route("/v1/deployments/{deployment}/resume", releases.Pause(services, paused=False))
-    app.add_route("/v1/deployments", instances.Instances(services))
-    app.add_route("/v1/recover", recover.Recover(services))
-    app.add_route("/v1/unclaimed", unclaimed.Listing(services))
-    app.add_route("/v1/unclaimed/{deployment}/adopt", unclaimed.Claim(services, "adopt"))
-    app.add_route("/v1/unclaimed/{deployment}/stop", unclaimed.Claim(services, "stop"))
-    app.add_route("/v1/templates", templates.Templates(services))
-    app.add_route("/v1/nodes", nodes.Listing(services, "data"))
-    app.add_route("/v1/nodes/join", nodes.Join(services))
-    app.add_route("/v1/nodes/{node}", node_changes.One(services))
-    app.add_route("/v1/nodes/{node}/cordon", node_changes.Cordon(services))
-    app.add_route("/v1/nodes/{node}/uncordon", node_changes.Uncordon(services))
-    app.add_route("/v1/nodes/{node}/drain", node_changes.Drain(services))
-    app.add_route("/v1/nodes/{node}/labels", node_changes.Labels(services))
-    app.add_route("/v1/nodes/{node}/groups", node_changes.Groups(services))
-    app.add_route("/v1/brake", brake.Brake(services))
-    app.add_route("/v1/brake/release", brake.Release(services))
-    app.add_route("/v1/backup", backup.Backup(services))
-    app.add_route("/v1/restore", backup.Restore(services))
+    for path, resource in _routes(services):
+        yield path, resource
     return app
+
+
+def _routes(services: Services) -> Iterator[tuple[str, object]]:
+    """Which path leads to which resource; the old platform's first."""
+    yield "/healthz", health.Healthz()
+    yield "/readyz", health.Readyz(services)
+    yield "/v1/doctor", doctor.Doctor(services)
+    yield "/api/task/node", nodes.Listing(services, "nodes")
+    yield "/api/task/task_group", templates.TaskGroup(services)
+    yield "/api/task/query", templates.Query(services)
+    yield "/api/task/task_group/deploy", deployments.Deploy(services)
+    yield "/api/task/task_group/query", deployments.Query(services)
+    yield "/api/task/task_group/stop", deployments.Stop(services)
+    yield "/deployments/{deployment}", deployments.One(services)
+    yield "/v1/deployments/{deployment}", deployments.One(services)
+    yield "/v1/deployments/{deployment}/restart", changes.Restart(services)
+    yield "/v1/deployments/{deployment}/limits", changes.Limits(services)
+    yield "/v1/deployments/{deployment}/explain", explain.Explain(services)
+    yield "/v1/deployments/{deployment}/logs", logs.Logs(services)
+    yield "/v1/deployments/{deployment}/stop", changes.Stop(services)
+    yield "/v1/deployments/{deployment}/scale", scaling.Scale(services)
+    yield "/v1/deployments/{deployment}/update", releases.Update(services)
+    yield "/v1/deployments/{deployment}/rollback", releases.Rollback(services)
+    yield "/v1/deployments/{deployment}/promote", releases.Promote(services)
+    yield "/v1/deployments/{deployment}/pause", releases.Pause(services, paused=True)
+    yield "/v1/deployments/{deployment}/resume", releases.Pause(services, paused=False)
+    yield "/v1/deployments", instances.Instances(services)
+    yield "/v1/recover", recover.Recover(services)
+    yield "/v1/unclaimed", unclaimed.Listing(services)
+    yield "/v1/unclaimed/{deployment}/adopt", unclaimed.Claim(services, "adopt")
+    yield "/v1/unclaimed/{deployment}/stop", unclaimed.Claim(services, "stop")
+    yield "/v1/templates", templates.Templates(services)
+    yield "/v1/nodes", nodes.Listing(services, "data")
+    yield "/v1/nodes/join", nodes.Join(services)
+    yield "/v1/nodes/{node}", node_changes.One(services)
+    yield "/v1/nodes/{node}/cordon", node_changes.Cordon(services)
+    yield "/v1/nodes/{node}/uncordon", node_changes.Uncordon(services)
+    yield "/v1/nodes/{node}/drain", node_changes.Drain(services)
+    yield "/v1/nodes/{node}/labels", node_changes.Labels(services)
+    yield "/v1/nodes/{node}/groups", node_changes.Groups(services)
+    yield "/v1/brake", brake.Brake(services)
+    yield "/v1/brake/release", brake.Release(services)
+    yield "/v1/events", events.Listing(services)
+    yield "/v1/backup", backup.Backup(services)
+    yield "/v1/restore", backup.Restore(services)
 
 
 def _keep_http_error(

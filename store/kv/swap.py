@@ -94,8 +94,9 @@ class Swap:
         return key not in self._kept() and name not in ("fence", "restoring")
 
     def _kept(self) -> list[str]:
+        """What stays as it lives. Events are what happened: no restore makes them undone."""
         keys = self._keys
-        return [keys.meta, keys.rev, keys.lease("leader"), keys.epochs]
+        return [keys.meta, keys.rev, keys.lease("leader"), keys.epochs, keys.events]
 
     def swap(self, order: Order) -> int:
         """Make it so; the revision that the new epoch begins at. All or nothing.

@@ -1,0 +1,97 @@
+"""Who asked for what, and got it: an event for each call that wrote. No bodies: they may hold secrets.
+
+Best effort, and after the write: a call does not fail because nobody could be told of it.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import falcon
+import orjson
+
+from manager_api.http.services import Services
+from store.errors import StoreError
+from store.kv.events import Events
+from store.model.event import Event
+
+log = logging.getLogger("api")
+
+READ = ("GET", "HEAD", "OPTIONS")
+MOST_READ = 64 * 1024
+_NAMED = {"deployment": "deployment", "node": "node", "node_id": "node", "template": "template"}
+"""Words in paths that name a subject."""
+
+
+class Audit:
+    """Middleware over resources that are marked with `durability.writes`."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def process_resource(
+        self, req: falcon.Request, _resp: falcon.Response, resource: object, params: dict[str, Any]
+    ) -> None:
+        """Remember what is called, and on what."""
+        if req.method not in READ and getattr(resource, "writes", False):
+            req.context.audited = dict(params)
+
+    def process_response(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        _resource: object,
+        succeeded: bool,  # noqa: FBT001
+    ) -> None:
+        """Tell of it, if it succeeded."""
+        params: dict[str, Any] | None = getattr(req.context, "audited", None)
+        if params is None or not succeeded or resp.status_code >= 300:
+            return
+        answer = _answer(resp)
+        if _is_dry(req, answer):
+            return
+        path = req.uri_template or req.path
+        event = Event(
+            kind="api",
+            reason=f"{req.method} {path}",
+            subject=subject(path, params, answer),
+            data={"method": req.method, "path": path, "status": resp.status_code},
+        )
+        store = self._services.store
+        try:
+            record = event.as_record(time=self._services.clock.wall(), actor="api", epoch=store.epoch)
+            Events(store.client, store.keys).add([record])
+        except StoreError as error:
+            log.info("an event is not told: %s", error)
+
+
+def _answer(resp: falcon.Response) -> Mapping[str, Any]:
+    if not resp.data or len(resp.data) > MOST_READ:
+        return {}
+    try:
+        found = orjson.loads(resp.data)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_dry(req: falcon.Request, answer: Mapping[str, Any]) -> bool:
+    asked = req.params.get("dry_run")
+    return bool(answer.get("dry_run")) or (
+        isinstance(asked, str) and asked.lower() in ("", "1", "true", "yes")
+    )
+
+
+def subject(path: str, params: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, str]:
+    """Whom a call was about: what its path names, else what its answer does."""
+    found = {_NAMED[key]: str(value) for key, value in params.items() if key in _NAMED}
+    words = path.strip("/").split("/")
+    about_nodes = "nodes" in words
+    for key, name in (("node", "node"), ("id", "node" if about_nodes else "deployment")):
+        if isinstance(answer.get(key), str) and name not in found:
+            found[name] = answer[key]
+    if words[-1] in ("task_group", "templates") and isinstance(answer.get("name"), str):
+        found["template"] = answer["name"]
+    elif isinstance(answer.get("template"), str):
+        found.setdefault("template", answer["template"])
+    return found
