@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 
-from agentd import facts, told
+from agentd import facts, ports, told
 from agentd.core import obey
 from agentd.core.actions import Start
 from agentd.core.draft import Observed
 from agentd.core.obey import Obeyed, Offer, Orders
 from agentd.core.plan import plan
+from agentd.executor import Executor
 from agentd.identity import Identity
 from agentd.launch import Launcher
 from agentd.policy import Policy
@@ -162,3 +163,59 @@ def test_the_agent_claims_what_it_does_and_reports_whose_allocation_it_is():
     said = entry(an_alloc(), [], epoch="1-a", uid="u", oddity=None)
     assert (said["group"], said["index"]) == ("group-0", 0)
     assert spec.task(WEB).features >= {"ports"}
+
+
+class Keeper:
+    """Notes what it is asked to do."""
+
+    protocol = 2
+
+    def __init__(self):
+        self.refused, self.spawned = [], []
+
+    def refuse(self, run, error):
+        self.refused.append((run["id"], run["role"], error))
+
+    def begin_spawn(self, order):
+        self.spawned.append(order)
+        return 1
+
+    def finish(self, number):
+        pass
+
+
+@pytest.fixture
+def executor(launcher, clock):
+    found = Executor(Keeper(), launcher, clock)
+    found.keeper = found._driver
+    return found
+
+
+@pytest.mark.parametrize("role", ["main", "pre_start"])
+def test_nothing_is_started_whose_port_is_held_not_even_its_hook(executor, monkeypatch, role):
+    why = "port 20001 is held by nginx (pid 812)"
+    monkeypatch.setattr(ports, "held", lambda numbers: why if 20001 in numbers else None)
+    alloc = with_peers(WEB, SIDE, ports=PORTS)
+    executor.perform([Start(alloc, alloc.tasks[0], 3, "wanted", role), Start(alloc, alloc.tasks[1], 0, "")])
+    assert executor.keeper.refused == [("d.0/web/1.3", "main", why)]
+    assert [order["run"]["task"] for order in executor.keeper.spawned] == ["side"]
+
+
+def test_cleaning_up_needs_no_port(executor, monkeypatch):
+    monkeypatch.setattr(ports, "held", lambda _: "port 20001 is held by another program")
+    alloc = with_peers({**WEB, "hooks": {"post_stop": "/bin/true"}}, ports=PORTS)
+    executor.perform([Start(alloc, alloc.tasks[0], 0, "", "post_stop")])
+    assert executor.keeper.refused == []
+    assert len(executor.keeper.spawned) == 1
+
+
+def test_the_switch_is_set_with_the_start_and_no_old_keeper_is_trusted_with_it(executor):
+    alloc = with_peers(a_task("app", "/bin/true"))
+    start = Start(alloc, alloc.tasks[0], 0, "wanted", "main", 1030.0)
+    executor.perform([start])
+    assert [order["deadline"] for order in executor.keeper.spawned] == [1030.0]
+    executor.keeper.protocol = 1
+    again = dataclasses.replace(start, attempt=1)
+    assert executor.perform([again]) is not None
+    assert "older release" in executor.trouble(again.run)
+    assert len(executor.keeper.spawned) == 1
