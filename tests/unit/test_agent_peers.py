@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 
 from agentd import facts, ports, told
+from agentd.containers.desk import Desk
+from agentd.containers.engine import Engine
 from agentd.core import obey
 from agentd.core.actions import Start
 from agentd.core.draft import Observed
@@ -219,3 +221,26 @@ def test_the_switch_is_set_with_the_start_and_no_old_keeper_is_trusted_with_it(e
     assert executor.perform([again]) is not None
     assert "older release" in executor.trouble(again.run)
     assert len(executor.keeper.spawned) == 1
+
+
+def test_containers_are_told_the_same_in_what_they_publish_run_and_are_probed_with(tmp_path):
+    who, policy = Identity("n", "u", "s", "m"), Policy(tmp_path / "p.yaml")
+    engine = Engine(name="docker", path="/usr/bin/docker", version="28.2.2")
+    desk = Desk(engine, {}, tmp_path, "u", policy)
+    boxed = a_task(
+        "web",
+        ["serve", "${port.http}"],
+        config={"driver": "container", "image": "x:1", "ports": ["${port.http}:80"]},
+        ports={"http": 0},
+    )
+    alloc = with_peers(boxed, ports={"web": {"http": 20001}}, db_server=UP)
+    launcher = Launcher(tmp_path, who, policy, None, desk)
+    web = alloc.tasks[0]
+    argv = launcher.order(alloc, web, "r", "main")["argv"]
+    assert "--publish=20001:80" in argv
+    assert argv[-2:] == ["serve", "20001"]
+    (env,) = (tmp_path / "containers").glob("*/env")
+    assert "MUSTER_PORT_HTTP=20001\n" in env.read_text()
+    assert "MUSTER_ADDR_DB_SERVER=10.0.0.1,10.0.0.2\n" in env.read_text()
+    probe = launcher.probe(alloc, web, a_run("web"), ["check", "${port.http}"])
+    assert probe["argv"][-2:] == ["check", "20001"]
