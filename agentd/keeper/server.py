@@ -205,6 +205,8 @@ class Keeper:
             self._line.send({"upgrade": self._upgrade[0]})
             while self._upgrade is not None and not self._unguarded:
                 self._hear_guard()
+            for peer in list(self._peers.values()):  # still here: why, is answered before we sleep again
+                self._flush(peer)
 
     def _follow(self, verdict: object) -> None:
         """The guard was replaced, or not; now we are, keeping our children."""

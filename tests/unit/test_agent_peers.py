@@ -4,12 +4,15 @@ import dataclasses
 
 import pytest
 
-from agentd import facts, told
+from agentd import facts, ports, told
+from agentd.containers.desk import Desk
+from agentd.containers.engine import Engine
 from agentd.core import obey
 from agentd.core.actions import Start
 from agentd.core.draft import Observed
 from agentd.core.obey import Obeyed, Offer, Orders
 from agentd.core.plan import plan
+from agentd.executor import Executor
 from agentd.identity import Identity
 from agentd.launch import Launcher
 from agentd.policy import Policy
@@ -162,3 +165,82 @@ def test_the_agent_claims_what_it_does_and_reports_whose_allocation_it_is():
     said = entry(an_alloc(), [], epoch="1-a", uid="u", oddity=None)
     assert (said["group"], said["index"]) == ("group-0", 0)
     assert spec.task(WEB).features >= {"ports"}
+
+
+class Keeper:
+    """Notes what it is asked to do."""
+
+    protocol = 2
+
+    def __init__(self):
+        self.refused, self.spawned = [], []
+
+    def refuse(self, run, error):
+        self.refused.append((run["id"], run["role"], error))
+
+    def begin_spawn(self, order):
+        self.spawned.append(order)
+        return 1
+
+    def finish(self, number):
+        pass
+
+
+@pytest.fixture
+def executor(launcher, clock):
+    found = Executor(Keeper(), launcher, clock)
+    found.keeper = found._driver
+    return found
+
+
+@pytest.mark.parametrize("role", ["main", "pre_start"])
+def test_nothing_is_started_whose_port_is_held_not_even_its_hook(executor, monkeypatch, role):
+    why = "port 20001 is held by nginx (pid 812)"
+    monkeypatch.setattr(ports, "held", lambda numbers: why if 20001 in numbers else None)
+    alloc = with_peers(WEB, SIDE, ports=PORTS)
+    executor.perform([Start(alloc, alloc.tasks[0], 3, "wanted", role), Start(alloc, alloc.tasks[1], 0, "")])
+    assert executor.keeper.refused == [("d.0/web/1.3", "main", why)]
+    assert [order["run"]["task"] for order in executor.keeper.spawned] == ["side"]
+
+
+def test_cleaning_up_needs_no_port(executor, monkeypatch):
+    monkeypatch.setattr(ports, "held", lambda _: "port 20001 is held by another program")
+    alloc = with_peers({**WEB, "hooks": {"post_stop": "/bin/true"}}, ports=PORTS)
+    executor.perform([Start(alloc, alloc.tasks[0], 0, "", "post_stop")])
+    assert executor.keeper.refused == []
+    assert len(executor.keeper.spawned) == 1
+
+
+def test_the_switch_is_set_with_the_start_and_no_old_keeper_is_trusted_with_it(executor):
+    alloc = with_peers(a_task("app", "/bin/true"))
+    start = Start(alloc, alloc.tasks[0], 0, "wanted", "main", 1030.0)
+    executor.perform([start])
+    assert [order["deadline"] for order in executor.keeper.spawned] == [1030.0]
+    executor.keeper.protocol = 1
+    again = dataclasses.replace(start, attempt=1)
+    assert executor.perform([again]) is not None
+    assert "older release" in executor.trouble(again.run)
+    assert len(executor.keeper.spawned) == 1
+
+
+def test_containers_are_told_the_same_in_what_they_publish_run_and_are_probed_with(tmp_path):
+    who, policy = Identity("n", "u", "s", "m"), Policy(tmp_path / "p.yaml")
+    engine = Engine(name="docker", path="/usr/bin/docker", version="28.2.2")
+    desk = Desk(engine, {}, tmp_path, "u", policy)
+    boxed = a_task(
+        "web",
+        ["serve", "${port.http}"],
+        config={"driver": "container", "image": "x:1", "ports": ["${port.http}:80"]},
+        ports={"http": 0},
+    )
+    alloc = with_peers(boxed, ports={"web": {"http": 20001}}, db_server=UP)
+    launcher = Launcher(tmp_path, who, policy, None, desk)
+    web = alloc.tasks[0]
+    argv = launcher.order(alloc, web, "r", "main")["argv"]
+    assert "--publish=20001:80" in argv
+    assert argv[-2:] == ["serve", "20001"]
+    (env,) = (tmp_path / "containers").glob("*/env")
+    assert "MUSTER_PORT_HTTP=20001\n" in env.read_text()
+    assert "MUSTER_ADDR_DB_SERVER=10.0.0.1,10.0.0.2\n" in env.read_text()
+    probe = launcher.probe(alloc, web, a_run("web"), ["check", "${port.http}"])
+    assert probe["argv"][-2:] == ["check", "20001"]

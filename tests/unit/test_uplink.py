@@ -228,3 +228,45 @@ def test_the_first_try_after_a_loss_is_spread_over_the_fleet_s_time(joined, monk
     assert joined._pause(3) == pytest.approx(2.01), "later ones on top of the backoff"
     joined.spread = lambda: 20.0
     assert joined._pause(1) == 15.0 / 2 * 0.5, "no heartbeat runs out by waiting"
+
+
+def contacts_of(uplink, clock):
+    """What is told of contact; a heartbeat takes two seconds to be acknowledged."""
+    told, beat = [], uplink.link.beat
+
+    def slow(*args):
+        clock.advance(2.0)
+        return beat(*args)
+
+    uplink.link.beat = slow
+    uplink.on_contact = lambda sent, known: told.append((sent, known, len(uplink.offers)))
+    return told
+
+
+def test_contact_counts_from_the_sending_and_is_told_before_what_the_store_wants(joined, clock):
+    told = contacts_of(joined, clock)
+    connected(joined)
+    assert told[0] == (1000.0, False, 0)
+    joined.beat_soon()
+    eventually(lambda: len(told) > 1)
+    assert told[1] == (1002.0, True, 1)
+
+
+def test_after_a_failure_what_the_store_wants_is_not_known_until_it_was_fetched_again(joined, clock):
+    told = contacts_of(joined, clock)
+    connected(joined)
+    joined.link.trouble = [("beat", Unavailable("away"))]
+    joined.beat_soon()
+    eventually(lambda: len(joined.offers) == 2)
+    assert [known for _, known, _ in told] == [False, False]
+
+
+def test_a_heartbeat_that_met_another_machine_is_no_contact(joined, clock):
+    told = contacts_of(joined, clock)
+    connected(joined)
+    joined.link.meant_for = "other"
+    joined.link.previous = {"uid": "other", "instance": "it", "hostname": "elsewhere"}
+    joined.link.trouble = [("claim", Claimed("it lives"))] * 1000
+    joined.beat_soon()
+    eventually(lambda: "it lives" in (joined.trouble or ""))
+    assert len(told) == 1
