@@ -40,10 +40,8 @@ def of(action: Action) -> list[Event]:
             return [_deployment(action, "refused" if isinstance(action, Refuse) else "state")]
         case Reorder():
             return list(_allocations(action.allocations, {}, action.reason))
-        case Collect():
-            return [_collected(action)]
-        case SetControl():
-            return [_control(action)]
+        case Collect() | SetControl():
+            return [_collected(action) if isinstance(action, Collect) else _control(action)]
         case SetNodeStatus():
             return [node(f"drain.{(action.drain or {}).get('state', 'ended')}", action.node, action.reason)]
         case _:

@@ -65,7 +65,7 @@ def create_app(services: Services) -> falcon.App[falcon.Request, falcon.Response
     app.add_error_handler(ApiError, handle_api_error)
 
     for path, resource in _routes(services):
-        yield path, resource
+        app.add_route(path, resource)
     return app
 
 
