@@ -31,6 +31,7 @@ POINTS = frozenset(
         "controller.mint",
         "controller.adopt",
         "controller.advance",
+        "controller.control",
         "controller.remove",
         "brain.claim",
         "brain.beat",

@@ -68,10 +68,10 @@ def test_a_deployment_is_scaled_updated_and_rolled_back(manager, fleet):
         assert post(manager, f"{here}/{call}", {})["change"] == change
         obeyed(
             fleet,
-            lambda: (
+            lambda change=change: (
                 view().get("rollout", {}).get("change") == change and view()["rollout"]["state"] == "done"
             ),
-        )  # noqa: B023
+        )
         assert commands() == {command}
     assert post(manager, f"{here}/scale", {"groups": {"web": 0}}, expect=409)["confirm"] is True
     post(manager, f"{here}/scale", {"groups": {"web": 0}, "confirm": True})

@@ -135,31 +135,30 @@ def test_the_nodes_of_a_deployment_are_planned_when_one_of_its_peers_moved(world
 
 def test_those_that_miss_something_are_planned_when_there_is_room_but_not_without_end(world):
     world.version()
-    for name in ("hungry", "content", "waiting", "new"):
-        world.deploy(name, **({"wait": True} if name == "waiting" else {}))
-    world.status("hungry", missing=[{"group": "main", "index": 0, "reason": "no room", "nodes": []}])
+    for name in ("hungry", "content", "new"):
+        world.deploy(name)
+    world.status("hungry")
     world.status("content")
-    world.status("waiting", status="PENDING")
-    assert (world.fleet.hungry, world.fleet.undecided) == ({"hungry", "waiting"}, {"new"})
+    world.fleet.hungry.add("hungry")
+    assert world.fleet.undecided == {"new"}
     for number in range(3):
         world.allocate(number, "other")
     world.calm()
     world.allocate(0, "other", wanted="stopped")
-    assert world.agenda.deployments == {"other", "hungry", "waiting"}
+    assert world.agenda.deployments == {"other", "hungry"}
     world.calm()
     world.drop(ALLOCATIONS, "other.1")
     assert world.agenda.deployments == {"other"}
     world.agenda.awaken(world.clock.now() + ROOM_EVERY)
-    assert world.agenda.deployments == {"other", "hungry", "waiting"}
-    world.status("hungry")
-    world.status("waiting", status="FAILED")
+    assert world.agenda.deployments == {"other", "hungry"}
     world.drop(DEPLOYMENTS, "new")
-    assert (world.fleet.hungry, world.fleet.undecided) == (set(), set())
+    assert world.fleet.undecided == set()
 
 
 def test_what_ends_makes_room(world):
     world.deploy("hungry")
-    world.status("hungry", missing=[{}])
+    world.status("hungry")
+    world.fleet.hungry.add("hungry")
     world.deploy()
     world.allocate(0)
     world.status()
@@ -174,38 +173,16 @@ def test_a_node_that_changes_concerns_who_is_there_who_misses_something_and_who_
     world.version(2, count="all")
     for name in ("there", "hungry", "all", "other"):
         world.deploy(name)
-        world.status(name, **({"missing": [{}]} if name == "hungry" else {}))
-    world.put(DEPLOYMENTS, "all", template="etl", version=2, wanted="running")
+        world.status(name)
+    world.fleet.hungry.add("hungry")
+    world.fleet.everywhere.add("all")
     world.allocate(0, "there", node="web-1")
-    assert world.fleet.everywhere == {"all"}
     world.clock.advance(ROOM_EVERY)
     world.calm()
     world.put(NODES, "web-1", uid="u", labels={"zone": "a"})
     assert (world.agenda.deployments, world.agenda.nodes) == ({"there", "hungry", "all"}, {"web-1"})
-    world.status("all", status="STOPPED")
-    assert world.fleet.everywhere == set()
     world.drop(NODES, "web-1")
     assert world.forgotten == ["web-1"]
-
-
-def test_one_whose_version_cannot_be_read_counts_as_wanting_all_nodes(world):
-    world.deploy("early")
-    assert world.fleet.everywhere == {"early"}
-    world.version()
-    world.status("early")
-    assert world.fleet.everywhere == set()
-    world.put(VERSIONS, "1:etl", body={"task_groups": 7})
-    world.status("early")
-    assert world.fleet.everywhere == {"early"}
-    assert world.fleet.unreadable == set()
-
-
-def test_a_release_of_another_version_counts_too(world):
-    world.version()
-    world.version(2, count="all")
-    world.deploy("d")
-    world.status("d", release={"change": 1, "version": 2})
-    assert world.fleet.everywhere == {"d"}
 
 
 def test_since_when_an_allocation_is_ordered_is_known_until_its_generation_changes(world):

@@ -14,6 +14,7 @@ from agentd.core import obey
 from agentd.identity import Identity
 from agentd.join import Joiner
 from manager_api.controller.mirror import Mirror
+from manager_api.core.actions import SetStatus
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
 from manager_api.http import nodes
@@ -61,7 +62,16 @@ def test_a_manager_of_today_has_nothing_to_do_about_what_an_earlier_one_wrote(sa
     mirror.load()
     assert mirror.fleet.unreadable == set()
     assert mirror.fleet.states["web-1"].online
-    assert plan_deployments(mirror.fleet, Moment(said["deployment"]["created"] + 60, 1e3), [said["id"]]) == []
+    actions = plan_deployments(mirror.fleet, Moment(said["deployment"]["created"] + 60, 1e3), [said["id"]])
+    # What this release says beside: how many of it are up, and that this is a release to go back to.
+    [told] = actions
+    assert isinstance(told, SetStatus)
+    before, after = said["status"], told.status
+    assert {key: after[key] for key in ("status", "reason")} == {
+        key: before[key] for key in ("status", "reason")
+    }
+    assert [each["id"] for each in after["allocations"]] == [each["id"] for each in before["allocations"]]
+    assert after["stable"]["version"] == said["deployment"]["version"]
     assert plan_nodes(mirror.fleet, ["web-1"]) == []
 
 
