@@ -4,6 +4,7 @@ from manager_api.core.actions import Advance, Place, SetStatus, Wake
 from manager_api.core.fleet import Stored
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments
+from manager_api.core.portions import portions
 from store.model.status import is_up
 from tests.builders import a_fleet, a_task, a_template, add_deployment, add_node, add_template
 
@@ -37,9 +38,13 @@ class Case:
     def plan(self):
         return plan_deployments(self.fleet, self.now, ["dep"])
 
-    def step(self):
-        """Plan once and do it; what was done."""
-        found = self.plan()
+    def step(self, most=None):
+        """Plan once and do it, all or the first `most` transactions of it; what was done."""
+        found = [
+            each
+            for action in self.plan()
+            for each in (portions(action) if isinstance(action, Place | Advance) else (action,))
+        ][:most]
         for action in found:
             self.rev += 1
             match action:

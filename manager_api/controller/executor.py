@@ -24,6 +24,7 @@ from manager_api.core.actions import (
     SetStatus,
     Wake,
 )
+from manager_api.core.portions import portions
 from store.batches import batches
 from store.codec import dumps
 from store.errors import Conflict, StoreError, TooLarge
@@ -86,9 +87,10 @@ class Executor:
         self._project(orders)
 
     def _perform(self, action: Action) -> None:
+        if isinstance(action, Place | Advance):
+            self._perform_in_portions(action)
+            return
         match action:
-            case Place():
-                self._place(action)
             case Refuse() | SetStatus():
                 self._set_status(action)
             case Reorder():
@@ -99,8 +101,6 @@ class Executor:
                 self._adopt(action)
             case Project():
                 self._project([action])
-            case Advance():
-                self._advance(action)
             case Wake():
                 self._mirror.wake(action.deployment, action.at)
             case SetNodeStatus():
@@ -111,12 +111,23 @@ class Executor:
         if self._herald is not None:
             self._herald.say(events.of(action))
 
-    def _place(self, action: Place) -> None:
+    def _perform_in_portions(self, action: Place | Advance) -> None:
+        """The first conflict ends it: the rest is planned anew, from what is written by then."""
+        rev = action.status_rev if isinstance(action, Advance) else 0
+        for each in portions(action):
+            if isinstance(each, Place):
+                rev = self._place(each)
+            else:
+                rev = self._advance(replace(each, status_rev=rev))
+            if self._herald is not None:
+                self._herald.say(events.of(each))
+
+    def _place(self, action: Place) -> int:
         log.info("deployment %s: %s", action.deployment, action.reason)
         compares = _undecided(action)
         writes: list[Write] = [(ALLOCATIONS, key, data) for key, data in action.allocations.items()]
         writes.append((STATUS, action.deployment, action.status))
-        self._write("controller.place", compares, writes)
+        return self._write("controller.place", compares, writes)
 
     def _set_status(self, action: Refuse | SetStatus) -> None:
         log.info("deployment %s: %s", action.deployment, action.reason)
@@ -142,7 +153,7 @@ class Executor:
             compares = [Compare(ALLOCATIONS, key, rev) for key, (rev, _) in batch]
             self._write("controller.halt", compares, [(ALLOCATIONS, key, data) for key, (_, data) in batch])
 
-    def _advance(self, action: Advance) -> None:
+    def _advance(self, action: Advance) -> int:
         log.info("deployment %s: %s", action.deployment, action.reason)
         for alloc_id, why in action.why.items():
             log.info("allocation %s: %s", alloc_id, why)
@@ -151,7 +162,7 @@ class Executor:
         compares += [Compare(ALLOCATIONS, alloc_id, rev) for alloc_id, (rev, _) in action.puts.items()]
         writes: list[Write] = [(ALLOCATIONS, alloc_id, data) for alloc_id, (_, data) in action.puts.items()]
         writes.append((STATUS, action.deployment, action.status))
-        self._write("controller.advance", compares, writes)
+        return self._write("controller.advance", compares, writes)
 
     def _adopt(self, action: Adopt) -> None:
         log.info(
@@ -173,13 +184,14 @@ class Executor:
             "controller.collect", compares, [(name, field, None) for name, field, _ in action.records]
         )
 
-    def _write(self, point: str, compares: list[Compare], writes: list[Write]) -> None:
+    def _write(self, point: str, compares: list[Compare], writes: list[Write]) -> int:
         changes = [Change(name, field, None if data is None else dumps(data)) for name, field, data in writes]
         fault(f"{point}.before")
         rev = self._store.txn(compares, changes, token=self._token)
         fault(f"{point}.after")
         for collection, field, data in writes:
             self._mirror.wrote(collection, field, data, rev)
+        return rev
 
     def _project(self, actions: Iterable[Project]) -> None:
         batch: list[tuple[Order, dict[str, Json]]] = []

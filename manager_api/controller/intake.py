@@ -102,7 +102,9 @@ class Intake:
         over = _is_over(fleet.status.get(name)), _is_over(stored)
         _set(fleet.status, name, stored)
         agenda.deployments.add(name)
-        fleet.recount(name)
+        fleet.doubt(name)
+        if over[0] != over[1]:
+            fleet.recount(name)
         # Tombstones wait for the status to be recorded.
         allocations = fleet.of_deployment.get(name, ())
         everywhere = over[0] != over[1] or len(allocations) <= FEW

@@ -21,6 +21,8 @@ def asked(fleet: Fleet, deployment: str) -> list[Action]:
     if cannot is not None:  # it stays what it is, and says why
         stays = {**status.data, "restarted": restart, "reason": f"cannot be restarted: {cannot}"}
         return [SetStatus(deployment, status.rev, stays, stays["reason"])]
+    if not behind and not int(data.get("adjusted", 0)):
+        return []  # nobody ever asked for other limits
     changed = {
         alloc_id: (fleet.allocations[alloc_id].rev, new)
         for alloc_id in fleet.plannable(fleet.of_deployment.get(deployment, ()))

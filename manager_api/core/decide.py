@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from manager_api.core.actions import Action, Advance, Json, Place, Refuse, SetStatus, Wake
-from manager_api.core.draft import AGAIN, MOST_AT_ONCE
+from manager_api.core.draft import AGAIN, MOST_NEW
 from manager_api.core.fleet import Fleet
 from manager_api.core.merge import is_part, running_already
 from manager_api.core.moment import Moment
@@ -169,7 +169,7 @@ class _Found:
 
 def _accept(fleet: Fleet, deployment: str, plan: _Plan) -> Place | Advance:
     stored, status = fleet.deployments[deployment], fleet.status.get(deployment)
-    first = dict(islice(plan.puts.items(), MOST_AT_ONCE))
+    first = dict(islice(plan.puts.items(), MOST_NEW))
     highest = max((number_of(each) for each in [*first, *plan.known]), default=-1)
     there = {**plan.known, **first}
     record: Json = {"v": 1, **restarted(stored.data), "status": Deployment.PENDING}
@@ -185,7 +185,7 @@ def _accept(fleet: Fleet, deployment: str, plan: _Plan) -> Place | Advance:
     why = f"placed on {', '.join(nodes[:5])}{' and more' if len(nodes) > 5 else ''}"
     if status is None and not plan.victims:
         return Place(deployment, stored.rev, first, record, why)
-    puts = {alloc_id: (0, data) for alloc_id, data in first.items()} | plan.victims
+    puts = plan.victims | {alloc_id: (0, data) for alloc_id, data in first.items()}
     reasons = {
         each: first[each]["why"] if each in first else data["stopped"] for each, (_, data) in puts.items()
     }

@@ -9,6 +9,7 @@ from manager_api.core.actions import Wake
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
 from manager_api.core.placement import Chosen, Placer, Refused, Taken, eligible
+from manager_api.core.portions import MOST_AT_ONCE
 from manager_api.core.records import Missing, allocation, make_room, next_number
 from manager_api.core.release import Release, groups, target
 from manager_api.core.slots import Key, Slot, key_of, known_slots, request
@@ -16,8 +17,8 @@ from manager_api.core.summary import Summary, Where, summarize, where
 from store.keys import ALLOCATIONS
 from store.model.spec import GroupSpec
 
-MOST_AT_ONCE = 250
-"""Allocations that one step writes: a transaction has bounds."""
+MOST_NEW = 1000
+"""New allocations that one step places: to look at a large deployment again takes longer than some more."""
 AGAIN = 5.0
 """Seconds after which something that could not be placed is tried again, if nothing moves until then."""
 
@@ -73,13 +74,18 @@ class Draft:
         self.canaries: dict[Key, str] = {}
         self.blind: set[Key] = set()
         """Slots of allocations that cannot be read any more."""
+        self.unsettled: list[str] = []
+        """Live allocations whose node is lost, or is to lose them."""
         for alloc_id in fleet.of_deployment.get(self.deployment, ()):
             data = fleet.allocations[alloc_id].data
             if unreadable and (ALLOCATIONS, alloc_id) in unreadable:
                 self.blind.add(self.key(data))
             elif data["wanted"] == "running":
                 self.live[alloc_id] = data
-                self.summaries[alloc_id] = summarize(fleet, alloc_id, data, self.where(data["node"]))
+                at = self.where(data["node"])
+                summary = self.summaries[alloc_id] = summarize(fleet, alloc_id, data, at)
+                if summary.lost or at.gone or at.draining or at.removing:
+                    self.unsettled.append(alloc_id)
                 self._index(alloc_id, data)
             else:
                 self.stopped[alloc_id] = data
@@ -157,8 +163,16 @@ class Draft:
 
     @property
     def full(self) -> bool:
-        """Whether no more fits this step: the next one goes on."""
-        if len(self.puts) >= MOST_AT_ONCE:
+        """Whether no more is changed in this step: the next one goes on."""
+        return self._full(MOST_AT_ONCE)
+
+    @property
+    def filled(self) -> bool:
+        """The same of new allocations."""
+        return self._full(MOST_NEW)
+
+    def _full(self, most: int) -> bool:
+        if len(self.puts) >= most:
             self.more = True
         return self.more
 
@@ -170,6 +184,11 @@ class Draft:
     def wake(self, at: float, reason: str) -> None:
         """Plan again at `at` (steady seconds)."""
         self._wake = min(self._wake, (at, reason))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is to be looked at again at some time."""
+        return self._wake[0] < inf
 
     def alarm(self) -> list[Wake]:
         """When to plan again, if that is sooner than what is due already."""

@@ -25,8 +25,8 @@ def drain(draft: Draft) -> None:
     leaving = sorted(
         (
             each
-            for each, summary in draft.summaries.items()
-            if summary.where.draining and not summary.lost and each in draft.live
+            for each in draft.unsettled
+            if each in draft.live and draft.summaries[each].where.draining and not draft.summaries[each].lost
         ),
         key=lambda each: (draft.live[each]["group"], draft.live[each]["index"], each),
     )

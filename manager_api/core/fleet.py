@@ -195,9 +195,13 @@ class Fleet:
             self.claims_of[stored.data["order"]["deployment"]].add(claim_id)
             self.claims_on[stored.data["node"]].add(claim_id)
 
-    def recount(self, deployment: str) -> None:
-        """Its status changed: what has ended reserves nothing."""
+    def doubt(self, deployment: str) -> None:
+        """Its status was written, or is gone."""
         (self.doubtful.discard if deployment in self.status else self.doubtful.add)(deployment)
+
+    def recount(self, deployment: str) -> None:
+        """It ended, or began again: what has ended reserves nothing."""
+        self.doubt(deployment)
         for alloc_id in self.of_deployment.get(deployment, ()):
             self._count(alloc_id)
 

@@ -8,7 +8,7 @@ from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
 from manager_api.core.placement import Refused
-from manager_api.core.summary import Summary, is_lost, obeyed
+from manager_api.core.summary import is_lost, obeyed
 from store.model.spec import GroupSpec
 
 
@@ -77,8 +77,8 @@ def replace_lost(draft: Draft) -> None:
     """Place elsewhere what is lost, as far as there is room and the brake lets it."""
     lost = [
         (alloc_id, found)
-        for alloc_id, summary in draft.summaries.items()
-        if _may_be_lost(summary) and alloc_id in draft.live and (found := loss(draft, alloc_id)) is not None
+        for alloc_id in draft.unsettled
+        if alloc_id in draft.live and (found := loss(draft, alloc_id)) is not None
     ]
     for alloc_id, found in sorted(lost):
         if draft.full:
@@ -88,10 +88,6 @@ def replace_lost(draft: Draft) -> None:
                 draft.wake(found.at, found.reason)
             continue
         _replace(draft, alloc_id, found)
-
-
-def _may_be_lost(summary: Summary) -> bool:
-    return summary.lost or summary.where.gone or summary.where.removing
 
 
 def _replace(draft: Draft, alloc_id: str, found: Loss) -> None:

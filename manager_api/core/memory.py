@@ -24,6 +24,10 @@ class Memory:
     """What was made of each allocation; see `manager_api.core.summary`."""
     slots: dict[str, Any] = field(default_factory=dict)
     """What each deployment's release asks for; see `manager_api.core.slots`."""
+    places: dict[str, Any] = field(default_factory=dict)
+    """What counts of each node; see `manager_api.core.summary`."""
+    calm: dict[str, Any] = field(default_factory=dict)
+    """What each deployment was made of when there was nothing to do; see `manager_api.core.calm`."""
     gone: dict[str, float] = field(default_factory=dict)
     """Allocations whose machine is another one, or gone for good: since when this leader knows."""
     drains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -40,14 +44,17 @@ class Memory:
     ) -> None:
         """Forget what is about records that are gone."""
         names, alloc_ids, fields, known = set(deployments), set(allocations), set(versions), set(nodes)
-        for deployment in self.slots.keys() - names:
-            del self.slots[deployment]
+        for of_deployments in (self.slots, self.calm):
+            for deployment in of_deployments.keys() - names:
+                del of_deployments[deployment]
         for memory in (self.summaries, self.gone):
             for alloc_id in memory.keys() - alloc_ids:
                 del memory[alloc_id]
         for node in (self.drains.keys() | self.stuck.keys()) - known:
             self.drains.pop(node, None)
             self.stuck.pop(node, None)
+        for node in self.places.keys() - known:
+            del self.places[node]
         for key in [key for key in self.bodies if key[0] not in fields]:
             self.bodies.pop(key)
             self.filled.pop(key, None)

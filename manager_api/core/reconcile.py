@@ -5,7 +5,7 @@ What each step does is stated with its reason; a step cut short is finished by t
 
 from math import inf
 
-from manager_api.core import loss, peering, updating
+from manager_api.core import calm, loss, peering, updating
 from manager_api.core.actions import Action, Advance, Collect, SetStatus
 from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.drain import drain
@@ -24,6 +24,8 @@ COLLECTED_AT_ONCE = 200
 
 def reconcile(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Action]:
     """The next step of a deployment that is decided, wanted running, and has not ended."""
+    if calm.is_calm(fleet, deployment):
+        return []
     draft = Draft(fleet, deployment, now, taken)
     peering.note(fleet, deployment, draft.groups.values())
     note_done(draft)
@@ -33,12 +35,18 @@ def reconcile(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[
     drain(draft)
     updating.update(draft)
     fill(draft)
-    return [*finish(draft), *collect(draft), *draft.alarm()]
+    actions = [*finish(draft), *collect(draft)]
+    calm.note(draft, idle=not actions)
+    return [*actions, *draft.alarm()]
 
 
 def note_done(draft: Draft) -> None:
     """A job that is over is over, whatever becomes of its node."""
-    fresh = [each for each, summary in draft.summaries.items() if summary.done and "done" not in summary.data]
+    fresh = [
+        each
+        for each, summary in draft.summaries.items()
+        if summary.ended and "done" not in summary.data and summary.done
+    ]
     if len(fresh) == len(draft.live) and not any(draft.is_old(data) for data in draft.live.values()):
         return  # all of it is: its status will say so
     for alloc_id in sorted(fresh):
@@ -51,11 +59,10 @@ def note_done(draft: Draft) -> None:
 def drop_surplus(draft: Draft) -> None:
     """Stop what no slot asks for."""
     surplus = [
-        (draft.summaries[each].up, -int(data["index"]), each)
-        for each, data in draft.live.items()
-        if not data.get("canary")
-        and draft.key(data) not in draft.slots
-        and _is_surplus(draft, data["node"], each)
+        (draft.summaries[each].up, -int(draft.live[each]["index"]), each)
+        for key in draft.by_slot.keys() - draft.slots.keys()
+        for each in draft.by_slot[key]
+        if _is_surplus(draft, draft.live[each]["node"], each)
     ]
     for _, _, alloc_id in sorted(surplus):
         if draft.full:
@@ -99,7 +106,7 @@ def fill(draft: Draft) -> None:
         if until is not None:
             _wait(draft, slot, until)
             continue
-        if draft.full:
+        if draft.filled:
             return
         _place(draft, slot)
 

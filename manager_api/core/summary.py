@@ -14,7 +14,8 @@ from store.model.lifecycle import TASK_ENDED, Task
 from store.model.status import UNHEALTHY
 
 _RANKS = (Task.FAILED, Task.LOST, Task.BACKOFF, Task.EXITED, Task.STOPPED, Task.WAITING)
-_NOTHING: Json = {}
+NOTHING_SAID: Json = {}
+"""Of a node that has said nothing of an allocation."""
 
 
 class Where(NamedTuple):
@@ -56,17 +57,24 @@ class Summary:
 
 
 def where(fleet: Fleet, node: str) -> Where:
-    """What counts of a node just now."""
+    """What counts of a node just now; the last one, if nothing that it is made of has changed since."""
     record, state = fleet.nodes.get(node), fleet.states[node]
-    known = record is not None and (NODES, node) not in fleet.unreadable
-    data = record.data if record is not None else _NOTHING
+    known = record is not None and not (fleet.unreadable and (NODES, node) in fleet.unreadable)
+    gone = state.settled and not state.online
+    kept = fleet.memory.places.get(node)
+    if kept is not None and kept[0] is record and kept[1] is known and kept[2].gone is gone:
+        last: Where = kept[2]
+        return last
+    data = record.data if record is not None else NOTHING_SAID
     uid = data["uid"] if known else None
-    return Where(uid, state.settled and not state.online, bool(data.get("drain")), bool(data.get("removing")))
+    found = Where(uid, gone, bool(data.get("drain")), bool(data.get("removing")))
+    fleet.memory.places[node] = record, known, found
+    return found
 
 
 def summarize(fleet: Fleet, alloc_id: str, data: Json, at: Where) -> Summary:
     """The summary of an allocation; the last one, if nothing that it is made of has changed since."""
-    said = fleet.states[data["node"]].actual.get(alloc_id, _NOTHING)
+    said = fleet.states[data["node"]].actual.get(alloc_id, NOTHING_SAID)
     kept: Summary | None = fleet.memory.summaries.get(alloc_id)
     if kept is not None and kept.data is data and kept.said is said and kept.where == at:
         return kept
@@ -121,10 +129,10 @@ def rows(fleet: Fleet, alloc_id: str, data: Json | None, node: str, names: list[
 
     `data` is None where the store has lost the allocation: what its node says of it counts.
     """
-    actual = fleet.states[node].actual.get(alloc_id, _NOTHING)
+    actual = fleet.states[node].actual.get(alloc_id, NOTHING_SAID)
     unsaid = {"reason": actual.get("note")}
     if data is not None and is_past(data, actual):
-        actual = _NOTHING
+        actual = NOTHING_SAID
     said = {task["name"]: task for task in actual.get("tasks", ())}
     lost = data is not None and is_lost(fleet, data) and not data.get("done")
     return [_row(name, node, said.get(name, unsaid), lost=lost) for name in names]

@@ -19,6 +19,7 @@ from manager_api.core.actions import (
 from manager_api.core.fleet import Stored
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
+from manager_api.core.portions import portions
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
 from store.model.status import is_up
 from tests.builders import GB, a_fleet, a_task, a_template, add_deployment, add_node, add_template
@@ -95,6 +96,10 @@ class World:
             self.fleet.ordered[key] = data["generation"], self.steady
 
     def perform(self, action):
+        for each in portions(action) if isinstance(action, Place | Advance) else (action,):
+            self.perform_one(each)
+
+    def perform_one(self, action):
         fleet = self.fleet
         self.rev += 1
         match action:

@@ -88,13 +88,9 @@ def test_a_restart_of_a_job_that_was_over_runs_it_again():
 
 def test_a_large_deployment_is_decided_whole_and_written_in_parts():
     case = Case(count=600)
-    (place,) = case.step()
+    place, *rest = case.step()
     assert isinstance(place, Place)
-    assert len(place.allocations) == 250
-    sizes = []
-    for _ in range(3):
-        sizes += [len(each.puts) for each in case.step() if isinstance(each, Advance)]
-    assert sizes == [250, 100]
+    assert [len(place.allocations), *(len(each.puts) for each in rest)] == [250, 250, 100]
     assert (case.status["allocations"], case.status["placed"]) == ([], [[0, 599]])
     case.up()
     case.step()
