@@ -542,6 +542,22 @@ def test_parameters_go_along_from_version_to_version(manager):
     assert manager.store.meta().rev == before
 
 
+@pytest.mark.parametrize("value", ["--privileged", "a b"])
+def test_a_value_never_becomes_what_the_template_could_not_have_said(manager, value):
+    task = a_task(config={"driver": "container", "image": "${param.image}"})
+    body = {"name": "box", "parameters": {"image": {"required": True}}, "task_groups": [{"tasks": [task]}]}
+    save(manager, body)
+    answer = create(manager, template="box", parameters={"image": value}, expect=400)
+    assert "task_groups.0.tasks.0.config.image: not an image" in answer["detail"]
+    found = create(manager, template="box", parameters={"image": "nginx:1"})["id"]
+    before = manager.store.meta().rev
+    assert (
+        "not an image"
+        in act(manager, found, "update", {"parameters": {"image": value}}, expect=400)["detail"]
+    )
+    assert manager.store.meta().rev == before
+
+
 def test_a_rollback_goes_once_to_the_last_good_release(manager, shop):
     for command in ("/two", "/three"):
         a_release(manager, command)
