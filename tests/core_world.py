@@ -107,6 +107,7 @@ class Case:
 
     def back(self, node):
         self.fleet.states[node].online, self.fleet.states[node].away_since = True, None
+        self.fleet.states[node].online_since = self.steady
 
     @property
     def status(self):

@@ -217,3 +217,80 @@ def test_ports_stay_in_place_and_new_ones_are_given():
     assert ports["http"] == before
     assert ports["admin"] not in (0, before)
     assert advance.why["dep.0"] == "to version 2, change 1"
+
+
+TWO = {"canary": 1, "auto_promote": True, **QUICK}
+
+
+def two_groups(**update):
+    """Two groups, whose next version changes both."""
+    bodies = [
+        {"name": "etl", "task_groups": [
+            {"name": name, "count": 2, "update": {**TWO, **update}, "tasks": [a_task(name, command=command)]}
+            for name in ("left", "right")
+        ]}
+        for command in ("/bin/one", "/bin/two")
+    ]  # fmt: skip
+    case = Case(OLD, versions=[({}, NEW)])
+    for version, body in enumerate(bodies, 1):
+        case.fleet.versions[f"{version}:etl"].data["body"] = body
+    return case.begin()
+
+
+def test_no_group_goes_on_before_the_canaries_of_all_groups_are_well():
+    case = two_groups()
+    change(case)
+    case.step()
+    canaries = {each["group"]: key for key, each in case.live.items() if each.get("canary")}
+    assert sorted(canaries) == ["left", "right"]
+    case.up(only=[canaries["left"]])
+    case.step()
+    case.steady += 5.1
+    case.step()
+    assert versions(case) == [1, 1, 1, 1, 2, 2], "the other group's canary is not well yet"
+    for _ in range(8):
+        go_on(case)
+    assert versions(case) == [2, 2, 2, 2]
+    assert case.status["rollout"]["state"] == "done"
+
+
+def test_what_was_done_stays_done_through_a_pause():
+    case = a_case(count=2, auto_revert=True)
+    away = case.live["dep.1"]["node"]
+    case.cut(away)
+    change(case)
+    for _ in range(4):
+        go_on(case)
+    assert case.status["rollout"]["state"] == "done"
+    case.ask(paused=True)
+    case.back(away)
+    go_on(case)
+    case.ask(paused=False)
+    case.step()
+    assert versions(case) == [2, 2]
+    case.up(state="backoff")
+    case.steady += 1000
+    case.step()
+    assert case.status["rollout"]["state"] == "done", (
+        "it worked: what crashes weeks later does not take it back"
+    )
+    assert versions(case) == [2, 2]
+
+
+def test_a_node_that_is_back_after_the_deadline_is_given_its_time():
+    case = a_case(count=2, auto_revert=True)
+    change(case)
+    case.step()
+    (begun,) = (key for key, each in case.live.items() if each["version"] == 2)
+    node = case.live[begun]["node"]
+    case.cut(node)
+    case.steady += 20
+    case.step()
+    case.steady += 50
+    case.back(node)
+    case.up(state="backoff", only=[begun])
+    case.step()
+    assert case.status["rollout"]["state"] == "running"
+    for _ in range(4):
+        go_on(case)
+    assert case.status["rollout"]["state"] == "done"
