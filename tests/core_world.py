@@ -1,6 +1,6 @@
 """A fleet whose plans are carried out at once, and whose nodes say what a test wants them to say."""
 
-from manager_api.core.actions import Advance, Place, SetStatus, Wake
+from manager_api.core.actions import Advance, Complain, Place, SetStatus, Wake
 from manager_api.core.fleet import Stored
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments
@@ -53,6 +53,8 @@ class Case:
                     self.fleet.status["dep"] = Stored(action.status, self.rev)
                 case SetStatus():
                     self.fleet.status["dep"] = Stored(action.status, self.rev)
+                case Complain():
+                    raise AssertionError(action.reason)
                 case Wake():
                     self.fleet.due["dep"] = action.at
         return found

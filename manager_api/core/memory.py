@@ -31,6 +31,9 @@ class Memory:
     stuck: dict[str, dict[str, str]] = field(default_factory=dict)
     """Of nodes being drained: allocations that cannot leave, and why."""
 
+    trouble: dict[str, str] = field(default_factory=dict)
+    """Deployments that could not be planned for, and why."""
+
     def prune(
         self,
         deployments: Iterable[str],
@@ -40,8 +43,9 @@ class Memory:
     ) -> None:
         """Forget what is about records that are gone."""
         names, alloc_ids, fields, known = set(deployments), set(allocations), set(versions), set(nodes)
-        for deployment in self.slots.keys() - names:
-            del self.slots[deployment]
+        for deployment in (self.slots.keys() | self.trouble.keys()) - names:
+            self.slots.pop(deployment, None)
+            self.trouble.pop(deployment, None)
         for memory in (self.summaries, self.gone):
             for alloc_id in memory.keys() - alloc_ids:
                 del memory[alloc_id]
