@@ -294,3 +294,61 @@ def test_a_node_that_is_back_after_the_deadline_is_given_its_time():
     for _ in range(4):
         go_on(case)
     assert case.status["rollout"]["state"] == "done"
+
+
+@pytest.mark.parametrize("state", ["failed", "completed"])
+def test_what_has_ended_lives_again_as_another_release(state):
+    case = a_case(count=2)
+    case.up(state=state)
+    case.step()
+    assert case.status["status"] == state.upper()
+    assert case.plan() == []
+    change(case)
+    case.step()
+    assert case.status["status"] == "PENDING"
+    assert "ended" not in case.status
+    case.step()
+    case.step()
+    assert versions(case) == [1, 2], "what ended is not begun again as it was"
+    for _ in range(5):
+        go_on(case)
+    assert versions(case) == [2, 2]
+    assert {each["generation"] for each in case.live.values()} == {2}
+    assert (case.status["status"], case.status["rollout"]["state"]) == ("RUNNING", "done")
+    assert case.plan() == []
+
+
+def test_the_same_release_asked_for_again_begins_anew_what_failed():
+    case = a_case(count=2)
+    case.up(state="failed")
+    case.step()
+    change(case, version=1)
+    for _ in range(3):
+        go_on(case)
+    assert {each["generation"] for each in case.live.values()} == {2}
+    assert (case.status["status"], case.status["rollout"]["state"]) == ("RUNNING", "done")
+
+
+def test_a_leader_killed_while_something_lives_again_begins_nothing_twice():
+    case = a_case(count=2)
+    case.up(state="failed")
+    case.step()
+    change(case, version=1)
+    reorder, _ = case.plan()
+    for key, (_, data) in reorder.allocations.items():
+        case.put(key, data)
+    case.step()
+    assert {each["generation"] for each in case.live.values()} == {2}
+    assert case.status["status"] == "PENDING"
+
+
+def test_what_was_collected_cannot_live_again_and_says_so():
+    case = a_case(count=2)
+    case.up(state="failed")
+    case.step()
+    case.fleet.drop_allocation("dep.0")
+    change(case)
+    case.step()
+    assert case.status["status"] == "FAILED"
+    assert "cannot be updated: it ended too long ago" in case.status["reason"]
+    assert case.plan() == []
