@@ -7,6 +7,7 @@ from manager_api.core import canaries
 from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Json
 from manager_api.core.handover import settled_for
+from manager_api.core.loss import keep_quiet
 from manager_api.core.placement import Need, Refused, matching
 from manager_api.core.records import released
 from manager_api.core.release import DIFFERENT, LIMITS, Release, part_of, same
@@ -71,7 +72,9 @@ def _relabel(draft: Draft, olds: list[str]) -> None:
 
 def _labelled(draft: Draft, data: Json) -> Json:
     kept = {key: value for key, value in data.items() if key not in ("change", "parameters")}
-    return {**kept, "version": draft.release.version, **released(draft.release)}
+    new = {**kept, "version": draft.release.version, **released(draft.release)}
+    group = draft.group(data)
+    return new if group is None else keep_quiet(draft.fleet, data, new, group)
 
 
 def _group(draft: Draft, group: GroupSpec) -> Group:

@@ -352,3 +352,47 @@ def test_what_was_collected_cannot_live_again_and_says_so():
     assert case.status["status"] == "FAILED"
     assert "cannot be updated: it ended too long ago" in case.status["reason"]
     assert case.plan() == []
+
+
+ALONE = {"duplicates": "never", "reschedule": {"after": "5s"}}
+
+
+def test_a_node_that_was_cut_off_obeys_what_it_was_told_not_what_is_meant_since():
+    soon = {"on_disconnect": {"stop_after": "10s"}}
+    case = Case(OLD, versions=[(soon, OLD)], count=1, update=QUICK, **ALONE).begin()
+    case.cut(case.live["dep.0"]["node"])
+    change(case)
+    case.step()
+    case.steady += 1000
+    case.step()
+    assert list(case.live) == ["dep.0"], "it was told to keep its tasks, and may run for ever"
+    assert case.live["dep.0"]["version"] == 2
+
+
+def test_once_it_has_obeyed_it_may_be_replaced_as_is_meant_now():
+    soon = {"on_disconnect": {"stop_after": "10s"}}
+    case = Case(OLD, versions=[(soon, OLD)], count=1, update=QUICK, **ALONE).begin()
+    node = case.live["dep.0"]["node"]
+    change(case)
+    case.step()
+    case.up()
+    case.fleet.states[node].desired["dep.0"]["change"] = 1
+    case.step()
+    case.cut(node)
+    case.steady += 100
+    case.step()
+    assert list(case.live) == ["dep.1"]
+
+
+def test_a_change_of_what_to_do_when_cut_off_reaches_the_node_and_restarts_nothing():
+    soon = {"on_disconnect": {"stop_after": "10s"}, "duplicates": "never"}
+    case = Case(OLD, versions=[(soon, OLD)], count=1, update=QUICK).begin()
+    node = case.live["dep.0"]["node"]
+    assert plan_nodes(case.fleet, [node]) == []
+    change(case)
+    case.step()
+    (order,) = plan_nodes(case.fleet, [node])
+    entry = order.puts["dep.0"]
+    assert entry["on_disconnect"] == {"stop_after": "10s"}
+    assert (entry["duplicates"], entry["generation"]) == ("never", 1)
+    assert "quiet" not in entry
