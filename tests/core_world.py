@@ -1,6 +1,6 @@
 """A fleet whose plans are carried out at once, and whose nodes say what a test wants them to say."""
 
-from manager_api.core.actions import Advance, Place, SetStatus, Wake
+from manager_api.core.actions import Advance, Complain, Place, Reorder, SetStatus, Wake
 from manager_api.core.fleet import Stored
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments
@@ -56,8 +56,13 @@ class Case:
                     for key, (_, data) in action.puts.items():
                         self.put(key, data)
                     self.fleet.status["dep"] = Stored(action.status, self.rev)
+                case Reorder():
+                    for key, (_, data) in action.allocations.items():
+                        self.put(key, data)
                 case SetStatus():
                     self.fleet.status["dep"] = Stored(action.status, self.rev)
+                case Complain():
+                    raise AssertionError(action.reason)
                 case Wake():
                     self.fleet.due["dep"] = action.at
         return found
@@ -112,6 +117,7 @@ class Case:
 
     def back(self, node):
         self.fleet.states[node].online, self.fleet.states[node].away_since = True, None
+        self.fleet.states[node].online_since = self.steady
 
     @property
     def status(self):

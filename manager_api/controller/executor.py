@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from manager_api.controller.complaints import Complaints
 from manager_api.controller.herald import Herald
 from manager_api.controller.mirror import Mirror
 from manager_api.controller.node_status import say
@@ -14,6 +15,7 @@ from manager_api.core.actions import (
     Adopt,
     Advance,
     Collect,
+    Complain,
     Json,
     Place,
     Project,
@@ -26,6 +28,7 @@ from manager_api.core.actions import (
 )
 from manager_api.core.portions import portions
 from store.batches import batches
+from store.clock import Clock, SystemClock
 from store.codec import dumps
 from store.errors import Conflict, StoreError, TooLarge
 from store.faults import fault
@@ -49,10 +52,18 @@ HALTED_AT_ONCE = MOST_FIELDS // 2 - 1
 class Executor:
     """Writes for one leader, with its token."""
 
-    def __init__(self, store: Store, mirror: Mirror, token: int, herald: Herald | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        token: int,
+        herald: Herald | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._store = store
         self._herald = herald
         self._nodes = Projection(store)
+        self._complaints = Complaints(clock or SystemClock())
         self._mirror = mirror
         self._token = token
 
@@ -73,6 +84,9 @@ class Executor:
         for action in actions:
             if isinstance(action, Project):
                 orders.append(action)
+                continue
+            if isinstance(action, Complain):
+                self._complaints.about(action.subject, action.reason, action.what)
                 continue
             try:
                 self._perform(action)

@@ -106,6 +106,8 @@ class Heartbeats:
         now = self._presence.online(node), self._presence.settled(node)
         if now == (state.online, state.settled):
             return False
+        if now[0] != state.online:
+            state.online_since = self._clock.now() if now[0] else None
         state.online, state.settled = now
         away = state.settled and not state.online
         state.away_since = (state.away_since or self._clock.now()) if away else None

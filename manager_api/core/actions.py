@@ -128,6 +128,16 @@ class SetControl:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Complain:
+    """Have it said, seldom enough, that something cannot be planned: its records make no sense to us."""
+
+    what: str
+    """`deployment` or `node`."""
+    subject: str
+    reason: str
+
+
 Action = (
     Place
     | Refuse
@@ -140,4 +150,5 @@ Action = (
     | Wake
     | SetNodeStatus
     | SetControl
+    | Complain
 )

@@ -1,4 +1,4 @@
-"""What users ask of a deployment that lives: to be restarted, to be limited otherwise.
+"""What users ask of a deployment: to be restarted, to be limited otherwise, to live again as another release.
 
 The deployment's record counts how often each was asked; allocations and status carry how far they
 have come, so that a change cut short anywhere is finished by the next plan.
@@ -8,13 +8,16 @@ from manager_api.core.actions import Action, Reorder, SetStatus
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.placement import Placer, Taken
 from manager_api.core.progress import unlisted
-from manager_api.core.release import task_names
+from manager_api.core.records import released
+from manager_api.core.release import DIFFERENT, Release, same, target, task_names
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 
 def asked(fleet: Fleet, deployment: str) -> list[Action]:
     """The actions by which allocations and status catch up with their deployment's record."""
     data, status = fleet.deployments[deployment].data, fleet.status[deployment]
+    if revives(data, status.data):
+        return _revived(fleet, deployment)
     restart = int(data.get("restart", 0))
     behind = int(status.data.get("restarted", 0)) < restart
     cannot = _cannot_restart(fleet, deployment) if behind else None
@@ -36,6 +39,49 @@ def asked(fleet: Fleet, deployment: str) -> list[Action]:
         anew = _begun_anew(fleet, status.data, restart, fresh)
         actions.append(SetStatus(deployment, status.rev, anew, "restarted"))
     return actions
+
+
+def revives(data: Json, status: Json) -> bool:
+    """Whether a deployment has ended and was updated since, or just before: it is to live as that release."""
+    if Deployment(status["status"]) not in DEPLOYMENT_ENDED or data["wanted"] != "running":
+        return False
+    known = int((status.get("release") or {}).get("change", 0))
+    return not (status.get("refused") or status.get("expired")) and int(data.get("change", 0)) > known
+
+
+def _revived(fleet: Fleet, deployment: str) -> list[Action]:
+    """What has ended begins again: what the new release runs the same at once, the rest by its rollout."""
+    data, status = fleet.deployments[deployment].data, fleet.status[deployment]
+    release, restart = target(fleet, deployment), int(data.get("restart", 0))
+    cannot = _cannot_restart(fleet, deployment)
+    if cannot is not None:
+        why = f"cannot be updated: {cannot}"
+        rollout = {"state": "failed", "change": release.change, "reason": why, "groups": {}}
+        stays = {**status.data, "release": release.as_record(), "rollout": rollout, "reason": why}
+        return [SetStatus(deployment, status.rev, {**stays, "restarted": restart}, why)]
+    anew = {
+        alloc_id: (stored.rev, new)
+        for alloc_id in fleet.plannable(fleet.of_deployment.get(deployment, ()))
+        if (new := _as_released((stored := fleet.allocations[alloc_id]).data, fleet, release)) is not None
+    }
+    actions: list[Action] = []
+    if anew:
+        actions.append(Reorder(deployment, anew, f"begun anew as change {release.change}"))
+    fresh = {alloc_id: new for alloc_id, (_, new) in anew.items()}
+    living = _begun_anew(fleet, status.data, restart, fresh) | {"release": release.as_record()}
+    return [*actions, SetStatus(deployment, status.rev, living, "updated: it lives again")]
+
+
+def _as_released(data: Json, fleet: Fleet, release: Release) -> Json | None:
+    """An allocation that the release runs the same, begun anew; None: it is no such one, or has begun."""
+    old = Release.of(data)
+    if data["wanted"] != "running" or old == release:
+        return None
+    if same(fleet, data["template"], old, release, data["group"]) == DIFFERENT:
+        return None
+    kept = {key: value for key, value in data.items() if key not in ("change", "parameters", "done")}
+    again = {"version": release.version, "generation": int(data["generation"]) + 1}
+    return {**kept, **again, **released(release)}
 
 
 def _cannot_restart(fleet: Fleet, deployment: str) -> str | None:

@@ -196,6 +196,8 @@ def _waits(fleet: Fleet, deployment: str, now: Moment) -> Iterator[str]:
     record, status = fleet.deployments[deployment].data, fleet.status.get(deployment)
     if fleet.closed(deployment) or fleet.obscured(deployment):
         yield "some of its records cannot be read: what they are about is left alone"
+    if deployment in fleet.memory.trouble:
+        yield fleet.memory.trouble[deployment]
     if status is None:
         yield from _undecided(fleet, record)
     else:

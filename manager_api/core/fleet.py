@@ -42,6 +42,8 @@ class NodeState:
     actual: dict[str, Json] = field(default_factory=dict)
     away_since: float | None = None
     """Since when (steady seconds) this leader knows it to be offline; None: it is not, or may not be."""
+    online_since: float | None = None
+    """Since when (steady seconds) this leader sees it online without a break; None: it does not."""
     up_since: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Allocations that are up (`store.model.status.is_up`): generation, since when (steady seconds)."""
 

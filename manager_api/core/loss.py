@@ -1,6 +1,6 @@
 """Work whose node is lost: when it is placed elsewhere, and when it may not be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from manager_api.core import brake
@@ -8,7 +8,10 @@ from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
 from manager_api.core.placement import Refused
+from manager_api.core.release import group_of
 from manager_api.core.summary import is_lost, obeyed
+from store.errors import BadRecord
+from store.model.placing import NEVER
 from store.model.spec import GroupSpec
 
 
@@ -27,17 +30,54 @@ def quiet_after(group: GroupSpec) -> float:
     return group.policy.stop_after + max(task.stop.timeout for task in group.tasks)
 
 
+def quiet(fleet: Fleet, data: Json, group: GroupSpec) -> float:
+    """The same for one allocation: its machine obeys what it was told, not what is meant by now."""
+    try:
+        own = quiet_after(group_of(fleet, data))
+    except (BadRecord, KeyError):
+        own = quiet_after(group)
+    kept = data.get("quiet", 0.0)
+    return max(own, inf if kept == NEVER else float(kept))
+
+
+def keep_quiet(fleet: Fleet, old: Json, new: Json, group: GroupSpec) -> Json:
+    """Of an allocation that is written anew: how long it was to run on until now, if that is longer."""
+    rest = {key: value for key, value in new.items() if key != "quiet"}
+    before = quiet(fleet, old, group)
+    if group.policy.duplicates != "never" or before <= quiet_after(group):
+        return rest
+    return {**rest, "quiet": NEVER if before == inf else before}
+
+
+def note_obeyed(draft: Draft) -> None:
+    """What its machine has been told of counts from then on."""
+    for alloc_id, data in list(draft.live.items()):
+        if "quiet" in data and _is_obeyed(draft.fleet, alloc_id, data) and not draft.full:
+            rest = {key: value for key, value in data.items() if key != "quiet"}
+            draft.write(alloc_id, rest, "its node has obeyed how it is to end when it is cut off")
+            draft.summaries[alloc_id] = replace(draft.summaries[alloc_id], data=rest)
+
+
+def _is_obeyed(fleet: Fleet, alloc_id: str, data: Json) -> bool:
+    state = fleet.states[data["node"]]
+    known, said = state.desired.get(alloc_id), state.actual.get(alloc_id)
+    if known is None or said is None or said.get("epoch") != fleet.epoch or said.get("uid") != data["uid"]:
+        return False
+    sent = all(known.get(key, 0) == data.get(key, 0) for key in ("generation", "wanted", "change"))
+    return sent and int(said.get("rev", 0)) >= int(known["rev"])
+
+
 def may_run_until(fleet: Fleet, alloc_id: str, data: Json, group: GroupSpec, now: Moment) -> float:
     """Until when (steady seconds) an allocation that is stopped, or lost, may still run; 0: it does not."""
     node = data["node"]
     if node not in fleet.nodes:
         return inf  # the store lost its record: the agent joins again
     if is_lost(fleet, data):
-        return _gone_since(fleet, alloc_id, now) + quiet_after(group)
+        return _gone_since(fleet, alloc_id, now) + quiet(fleet, data, group)
     if data["wanted"] == "stopped" and obeyed(fleet, node, alloc_id):
         return 0.0
     away = fleet.states[node].away_since
-    return inf if away is None else away + quiet_after(group)
+    return inf if away is None else away + quiet(fleet, data, group)
 
 
 def _gone_since(fleet: Fleet, alloc_id: str, now: Moment) -> float:

@@ -35,6 +35,9 @@ class Memory:
     stuck: dict[str, dict[str, str]] = field(default_factory=dict)
     """Of nodes being drained: allocations that cannot leave, and why."""
 
+    trouble: dict[str, str] = field(default_factory=dict)
+    """Deployments that could not be planned for, and why."""
+
     def prune(
         self,
         deployments: Iterable[str],
@@ -44,7 +47,8 @@ class Memory:
     ) -> None:
         """Forget what is about records that are gone."""
         names, alloc_ids, fields, known = set(deployments), set(allocations), set(versions), set(nodes)
-        for of_deployments in (self.slots, self.calm):
+        by_name: tuple[dict[str, Any], ...] = (self.slots, self.calm, self.trouble)
+        for of_deployments in by_name:
             for deployment in of_deployments.keys() - names:
                 del of_deployments[deployment]
         for memory in (self.summaries, self.gone):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from manager_api.core import changes, claims
-from manager_api.core.actions import Action, Collect, Refuse, Reorder, SetStatus, Wake
+from manager_api.core.actions import Action, Collect, Complain, Refuse, Reorder, SetStatus, Wake
 from manager_api.core.brake import plan_brake
 from manager_api.core.decide import decide
 from manager_api.core.drain import plan_drain
@@ -22,6 +22,8 @@ from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 COLLECTED_AT_ONCE = 200
 LOOKED_AFTER = 600.0
 """Seconds after which a time to live is looked at again: the clock may have been stepped."""
+NONSENSE = (BadRecord, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What comes of records that are not as they should be, or of a mistake of ours."""
 
 
 def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> list[Action]:
@@ -33,7 +35,8 @@ def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> l
             continue
         try:
             actions += plan_deployment(fleet, deployment, now, taken)
-        except (BadRecord, KeyError, TypeError, ValueError) as error:
+            fleet.memory.trouble.pop(deployment, None)
+        except NONSENSE as error:
             actions += _unreadable(fleet, deployment, now.wall, error)
     return [*actions, *plan_brake(fleet, now)]
 
@@ -57,8 +60,8 @@ def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
         try:
             known = node in fleet.nodes and (NODES, node) not in fleet.unreadable
             actions += [*plan_node(fleet, node, peers), *plan_drain(fleet, node)] if known else []
-        except (BadRecord, KeyError, TypeError, ValueError):
-            continue  # what cannot be read is not planned for, and does not hold up the others
+        except NONSENSE as error:  # is not planned for, said, and does not hold up the others
+            actions.append(Complain("node", node, f"cannot be planned for: {told(error)}"))
     return actions
 
 
@@ -188,11 +191,21 @@ def _collect_orphans(fleet: Fleet, deployment: str) -> list[Action]:
     return [Collect(deployment, tuple(records), "its deployment is gone")] if records else []
 
 
+def told(error: Exception) -> str:
+    """An error in words, with the place that it came from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" ({trace.tb_frame.f_code.co_name}, line {trace.tb_lineno})" if trace is not None else ""
+    return f"{error}{place}" if isinstance(error, BadRecord) else f"{error!r}{place}"
+
+
 def _unreadable(fleet: Fleet, deployment: str, now: float, error: Exception) -> list[Action]:
-    """A new deployment that cannot be understood fails, and says so; a living one is left alone."""
+    """A new deployment that cannot be understood fails, and says so; a living one is left alone, aloud."""
     stored = fleet.deployments.get(deployment)
     if stored is None or deployment in fleet.status:
-        return []
+        trouble = fleet.memory.trouble[deployment] = f"cannot be planned for: {told(error)}"
+        return [Complain("deployment", deployment, trouble)]
     reason = f"its records cannot be read: {error}"
     status: Json = {"v": 1, "status": Deployment.FAILED, "reason": reason, "ended": now}
     status |= {"refused": True, "nodes": [], "allocations": [], "tasks": []}

@@ -29,6 +29,7 @@ def reconcile(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[
     draft = Draft(fleet, deployment, now, taken)
     peering.note(fleet, deployment, draft.groups.values())
     note_done(draft)
+    loss.note_obeyed(draft)
     loss.replace_lost(draft)
     hand_over(draft)
     drop_surplus(draft)

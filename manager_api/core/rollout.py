@@ -54,6 +54,8 @@ class Group:
     """A first deployment: there is nothing to go back to, and nothing ever fails it."""
     state: str = ""
     """What is on record of this change, if anything: `failed` stays so, and what was well stays proven."""
+    others_tried: bool = False
+    """Whether canaries of other groups have yet to show that they are well: all groups go on together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,13 @@ def step(group: Group) -> Step:
     return _canaries(view) or _update(view)
 
 
+def tried(group: Group) -> bool:
+    """Whether canaries of a group have yet to show that the rest may follow."""
+    view = _View(group)
+    due = None if view.over() else _canaries(view)
+    return due is not None and due.state == RUNNING
+
+
 def _canaries(view: "_View") -> Step | None:
     """What is due until the canaries have shown that the others may follow; None: nothing is, or no more.
 
@@ -110,6 +119,8 @@ def _canaries(view: "_View") -> Step | None:
     well = len(view.well(view.canaries))
     if well < need:
         return view.step(RUNNING, f"{well} of {need} canaries are healthy", stop=stale)
+    if update.auto_promote and group.others_tried:
+        return view.step(RUNNING, f"{need} canaries are healthy; waits for those of other groups", stop=stale)
     if update.auto_promote:
         return None
     return view.step(PROMOTION, f"{need} canaries are healthy; promote to go on", stop=stale)

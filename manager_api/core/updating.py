@@ -1,15 +1,17 @@
 """Allocations go to the release that is meant: relabelled, updated in place, replaced, tried as canaries."""
 
 from dataclasses import replace
+from math import inf
 
 from manager_api.core import canaries
 from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Json
 from manager_api.core.handover import settled_for
+from manager_api.core.loss import keep_quiet
 from manager_api.core.placement import Need, Refused, matching
 from manager_api.core.records import released
 from manager_api.core.release import DIFFERENT, LIMITS, Release, part_of, same
-from manager_api.core.rollout import Group, Step, Unit, step
+from manager_api.core.rollout import PAUSED, Group, Step, Unit, step, tried
 from manager_api.core.slots import Slot
 from store.model.spec import GroupSpec
 
@@ -32,7 +34,8 @@ def update(draft: Draft) -> None:
         _relabel(draft, sorted(olds))
     canaries.drop_stale(draft)
     groups = {name: _group(draft, group) for name, group in draft.groups.items()}
-    steps = {name: step(group) for name, group in groups.items()}
+    trying = {name for name, group in groups.items() if tried(group)}
+    steps = {name: step(replace(group, others_tried=bool(trying - {name}))) for name, group in groups.items()}
     _note(draft, groups, steps)
     failed = [each for each in steps.values() if each.state == "failed"]
     if failed and rollout["state"] != "reverted":
@@ -69,7 +72,9 @@ def _relabel(draft: Draft, olds: list[str]) -> None:
 
 def _labelled(draft: Draft, data: Json) -> Json:
     kept = {key: value for key, value in data.items() if key not in ("change", "parameters")}
-    return {**kept, "version": draft.release.version, **released(draft.release)}
+    new = {**kept, "version": draft.release.version, **released(draft.release)}
+    group = draft.group(data)
+    return new if group is None else keep_quiet(draft.fleet, data, new, group)
 
 
 def _group(draft: Draft, group: GroupSpec) -> Group:
@@ -91,6 +96,7 @@ def _group(draft: Draft, group: GroupSpec) -> Group:
         units=tuple(_unit(draft, each) for _, _, each in sorted(mine)),
         paused=bool(draft.record.data.get("paused")),
         promoted=draft.promoted,
+        first=not draft.release.change,
         state=_recorded(draft, group.name),
         needs_canary=canaries.needed_for(draft, group),
     )
@@ -125,6 +131,7 @@ def _unit(draft: Draft, alloc_id: str) -> Unit:
         ordered_for=max(0.0, draft.now.steady - since),
         failed=summary.done == "failed",
         away=not state.online or summary.lost,
+        seen_for=inf if state.online_since is None else max(0.0, draft.now.steady - state.online_since),
     )
 
 
@@ -139,7 +146,7 @@ def _note(draft: Draft, groups: dict[str, Group], steps: dict[str, Step]) -> Non
             "updated": each.updated,
             "of": groups[name].wanted,
             "healthy": each.healthy,
-            "state": each.state,
+            "state": groups[name].state if each.state == PAUSED else each.state,
         }
         for name, each in steps.items()
     }

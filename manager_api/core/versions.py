@@ -19,6 +19,8 @@ def release_of(said: Json) -> Release:
 
 def failed(record: Json, status: Json | None) -> bool:
     """Whether the record's own change was tried and came to nothing: asked for again, it is tried again."""
+    if (status or {}).get("status") == "FAILED":
+        return True
     rollout = (status or {}).get("rollout") or {}
     ended_badly = rollout.get("state") in ("failed", "reverted")
     return bool(ended_badly and int(rollout.get("change", 0)) == int(record.get("change", 0)))

@@ -100,6 +100,23 @@ def change(store: Store, deployment: str, how: Callable[[Json, Json | None], Edi
     update(store, deployment, checked)
 
 
+def change_release(store: Store, deployment: str, how: Callable[[Json, Json | None], Edit | None]) -> None:
+    """The same, for another release: what has ended lives again by it, under its name if that is free.
+
+    Raises:
+        ApiError: 404; 409.
+    """
+
+    def checked(data: Json, status: Json | None) -> Edit | None:
+        edit = how(data, status)
+        if edit is None or views.state(data, status) not in DEPLOYMENT_ENDED:
+            return edit
+        compares, changes = naming.retake(store, deployment, data)
+        return Edit(edit.record, (*edit.compares, *compares), (*edit.changes, *changes))
+
+    change(store, deployment, checked)
+
+
 def change_living(store: Store, deployment: str, how: Callable[[Json, Json | None], Edit | None]) -> None:
     """The same, for what has no meaning for a deployment that has ended.
 

@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from marshmallow import ValidationError
+
 from manager_api.core.layout import parts
 from manager_api.http import templates
+from manager_api.http.bodies import sentence
 from manager_api.http.errors import invalid
-from manager_api.http.schemas import MOST_ALLOCATIONS
+from manager_api.http.schemas import MOST_ALLOCATIONS, parameters_of
 from store.codec import Json, read_record
 from store.keys import VERSIONS, version_field
 from store.kv.api import Compare
 from store.kv.store import Store
-from store.model import parameters, quantity, spec
+from store.model import quantity, spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +88,12 @@ def check_parameters(body: Json, given: Mapping[str, str | bool]) -> dict[str, s
     Raises:
         ApiError: 400 with a sentence for every one that is wrong or missing.
     """
-    declared = body.get("parameters") or {}
-    if not declared and not given:
+    if not body.get("parameters") and not given:
         return {}
     try:
-        return parameters.check(declared, given)
-    except ValueError as error:
-        raise invalid("parameters: " + "; ".join(str(each) for each in error.args)) from None
+        return parameters_of(body, given)
+    except ValidationError as error:
+        raise invalid(sentence(error.messages)) from None
 
 
 def check_counts(body: Json, counts: Mapping[str, int], others: Mapping[str, int] | None = None) -> None:

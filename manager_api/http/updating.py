@@ -5,7 +5,7 @@ from typing import Any
 
 from manager_api.core import versions
 from manager_api.http import confirm, templates
-from manager_api.http.changes import CANNOT, change_living
+from manager_api.http.changes import CANNOT, change_release
 from manager_api.http.composing import check_parameters, version_of
 from manager_api.http.deployments import Edit
 from manager_api.http.errors import ApiError
@@ -47,7 +47,7 @@ def update(store: Store, deployment: str, asked: Json) -> Json:
     """Bring a deployment to another version or other parameters; what it is to run then.
 
     Raises:
-        ApiError: 400, 404; 409 when it is over, or too much would be replaced at once unconfirmed.
+        ApiError: 400, 404; 409 when it was stopped, or too much would be replaced at once unconfirmed.
     """
     said: Json = {}
 
@@ -62,7 +62,7 @@ def update(store: Store, deployment: str, asked: Json) -> Json:
         said["change"] = new["change"]
         return Edit(new, compares)
 
-    change_living(store, deployment, updated)
+    change_release(store, deployment, updated)
     return said
 
 
@@ -70,7 +70,7 @@ def rollback(store: Store, deployment: str, asked: Json) -> Json:
     """Bring a deployment back: to a version, or to the last that came up wholly, or to the one before.
 
     Raises:
-        ApiError: 404; 409 when it is over, the version is not kept, or as `update`.
+        ApiError: 404; 409 when it was stopped, the version is not kept, or as `update`.
     """
     said: Json = {}
 
@@ -89,7 +89,7 @@ def rollback(store: Store, deployment: str, asked: Json) -> Json:
         said["change"] = new["change"]
         return Edit(new, compares)
 
-    change_living(store, deployment, returned)
+    change_release(store, deployment, returned)
     return said
 
 

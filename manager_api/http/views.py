@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from manager_api.core.changes import revives
 from manager_api.http import briefs
 from store.codec import Json, loads
 from store.errors import BadRecord
@@ -23,7 +24,8 @@ def state(record: Json, status: Json | None) -> Deployment:
     known = Deployment(status["status"]) if status else Deployment.PENDING
     if record["wanted"] == "stopped" and known not in DEPLOYMENT_ENDED:
         return Deployment.STOPPING
-    return Deployment.PENDING if restarting(record, status) else known
+    again = restarting(record, status) or (status is not None and revives(record, status))
+    return Deployment.PENDING if again else known
 
 
 def restarting(record: Json, status: Json | None) -> bool:

@@ -542,6 +542,22 @@ def test_parameters_go_along_from_version_to_version(manager):
     assert manager.store.meta().rev == before
 
 
+@pytest.mark.parametrize("value", ["--privileged", "a b"])
+def test_a_value_never_becomes_what_the_template_could_not_have_said(manager, value):
+    task = a_task(config={"driver": "container", "image": "${param.image}"})
+    body = {"name": "box", "parameters": {"image": {"required": True}}, "task_groups": [{"tasks": [task]}]}
+    save(manager, body)
+    answer = create(manager, template="box", parameters={"image": value}, expect=400)
+    assert "task_groups.0.tasks.0.config.image: not an image" in answer["detail"]
+    found = create(manager, template="box", parameters={"image": "nginx:1"})["id"]
+    before = manager.store.meta().rev
+    assert (
+        "not an image"
+        in act(manager, found, "update", {"parameters": {"image": value}}, expect=400)["detail"]
+    )
+    assert manager.store.meta().rev == before
+
+
 def test_a_rollback_goes_once_to_the_last_good_release(manager, shop):
     for command in ("/two", "/three"):
         a_release(manager, command)
@@ -612,14 +628,19 @@ CALLS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", CALLS)
+OVER = [
+    ({"wanted": "stopped"}, "it was stopped, and that is for ever"),
+    ({"refused": True, "status": "FAILED"}, "it was refused"),
+    ({"expired": True}, "its ttl is over"),
+]
+ENDED = ({"status": "COMPLETED"}, "it has ended (COMPLETED): restart it first")
+
+
 @pytest.mark.parametrize(
-    ("status", "says"),
+    ("what", "status", "says"),
     [
-        ({"wanted": "stopped"}, "it was stopped, and that is for ever"),
-        ({"refused": True, "status": "FAILED"}, "it was refused"),
-        ({"expired": True}, "its ttl is over"),
-        ({"status": "COMPLETED"}, "it has ended (COMPLETED): restart it first"),
+        *((what, *over) for what in CALLS for over in OVER),
+        *((what, *ENDED) for what in CALLS if what not in ("update", "rollback")),
     ],
 )
 def test_what_is_over_is_not_changed(manager, shop, what, status, says):
@@ -629,6 +650,30 @@ def test_what_is_over_is_not_changed(manager, shop, what, status, says):
         say(manager, shop, **status)
     before = manager.store.meta().rev
     assert says in act(manager, shop, what, CALLS[what], expect=409)["detail"]
+    assert manager.store.meta().rev == before
+
+
+@pytest.mark.parametrize("state", ["FAILED", "COMPLETED"])
+def test_what_has_ended_lives_again_by_an_update(manager, state):
+    found = create(manager, name="job")["id"]
+    say(manager, found, status=state)
+    assert act(manager, found, "update")["changed"] is (state == "FAILED"), "a job that is done is done"
+    save(manager, a_template(a_task(command="/bin/other")))
+    say(manager, found, status=state, release={"change": 1, "version": 1, "parameters": {}})
+    change = act(manager, found, "update")["change"]
+    assert record(manager, found)["change"] == change
+    say(manager, found, status=state, release={"change": change - 1, "version": 1, "parameters": {}})
+    assert manager.get(f"/v1/deployments/{found}").json["status"] == "PENDING"
+    assert create(manager, 409, name="job", version=1)["id"] == found, "its name is its own again"
+
+
+def test_what_has_ended_lives_again_only_while_its_name_is_free(manager):
+    found = create(manager, name="job")["id"]
+    say(manager, found, status="FAILED")
+    other = create(manager, name="job")["id"]
+    assert other != found
+    before = manager.store.meta().rev
+    assert other in act(manager, found, "update", expect=409)["detail"]
     assert manager.store.meta().rev == before
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from manager_api.core.actions import (
     Advance,
     Collect,
+    Complain,
     Place,
     Project,
     Refuse,
@@ -130,6 +131,8 @@ class World:
                         {DEPLOYMENTS: fleet.deployments, STATUS: fleet.status}[collection].pop(field)
             case Project():
                 self.project(action)
+            case Complain():
+                raise AssertionError(action.reason)
             case Wake():
                 fleet.due[action.deployment] = action.at
             case SetControl():

@@ -2,7 +2,8 @@
 
 import pytest
 
-from manager_api.core.actions import Collect, Place, Project, Refuse, Reorder, SetStatus
+from manager_api.core.actions import Collect, Complain, Place, Project, Refuse, Reorder, SetStatus
+from manager_api.core.explain import explain
 from manager_api.core.fleet import Stored
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
@@ -290,6 +291,29 @@ def test_an_unreadable_template_fails_its_deployment_and_no_other():
     actions = plan_deployments(fleet, Moment(NOW, 1e3), ["dep", "bad"])
     assert [type(action) for action in actions] == [Refuse, Place]
     assert "cannot be read" in actions[0].status["reason"]
+
+
+def test_a_living_deployment_that_cannot_be_planned_for_is_left_alone_and_complained_of():
+    fleet = a_case()
+    accept(fleet)
+    known = fleet.deployments["dep"]
+    fleet.deployments["dep"] = Stored({**known.data, "scale": {"group-0": "many"}}, 9)
+    (found,) = plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
+    assert (type(found), found.what, found.subject) == (Complain, "deployment", "dep")
+    assert "ValueError" in found.reason
+    assert found.reason in explain(fleet, "dep", Moment(NOW, 1e3))["waits"]
+    fleet.deployments["dep"] = known
+    plan_deployments(fleet, Moment(NOW, 1e3), ["dep"])
+    assert found.reason not in explain(fleet, "dep", Moment(NOW, 1e3))["waits"]
+
+
+def test_a_node_that_cannot_be_planned_for_is_complained_of_and_holds_up_no_other():
+    fleet = a_case(nodes=("web-1", "web-2"), count=2)
+    accept(fleet)
+    fleet.states["web-1"].actual["dep.0"] = {"uid": "uid-web-1", "generation": "x"}
+    found = plan_nodes(fleet, ["web-1", "web-2"])
+    assert [type(each) for each in found] == [Complain, Project]
+    assert (found[0].what, found[0].subject) == ("node", "web-1")
 
 
 def test_placing_many_looks_at_every_node_about_once():

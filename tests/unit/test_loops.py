@@ -19,7 +19,7 @@ from manager_api.controller import history, loop
 from manager_api.controller import mirror as mirror_module
 from manager_api.controller.executor import Executor
 from manager_api.controller.loop import Controller
-from manager_api.core.actions import SetStatus
+from manager_api.core.actions import Complain, SetStatus
 from store.codec import dumps
 from store.errors import Unavailable
 from store.home import Files
@@ -158,6 +158,18 @@ def test_what_cannot_be_written_holds_up_no_other_action(fake_store, clock, capl
     Executor(fake_store, mirror, election.token).perform([replace(bad, status={**record, "n": 2**65}), good])
     assert set(fake_store.values(STATUS)) == {"good"}
     assert "bad: it cannot be carried out" in caplog.text
+
+
+def test_what_cannot_be_planned_for_is_said_and_seldom(fake_store, clock, caplog):
+    mirror = mirror_module.Mirror(fake_store, clock)
+    executor = Executor(fake_store, mirror, 1, clock=clock)
+    for what in ("deployment", "deployment", "node"):
+        executor.perform([Complain(what, "one", "it makes no sense")])
+    assert caplog.text.count("deployment one: it makes no sense") == 1
+    assert caplog.text.count("node one: it makes no sense") == 1
+    clock.advance(60.0)
+    executor.perform([Complain("deployment", "one", "it makes no sense")])
+    assert caplog.text.count("deployment one: it makes no sense") == 2
 
 
 def test_only_what_is_barred_is_kept_out_when_another_server_is_told_of_all_nodes(

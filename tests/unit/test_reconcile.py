@@ -170,9 +170,7 @@ def test_its_time_to_live_ends_it():
     case.step()
     assert case.status["expired"]
     assert case.status["reason"] == "its time to live of 2000s is over"
-    halt = case.plan()[0]
-    for key, (_, data) in halt.allocations.items():
-        case.put(key, data)
+    assert not case.live
     case.up()
     case.step()
     assert (case.status["status"], case.plan()) == ("STOPPED", [])

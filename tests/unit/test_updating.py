@@ -217,3 +217,182 @@ def test_ports_stay_in_place_and_new_ones_are_given():
     assert ports["http"] == before
     assert ports["admin"] not in (0, before)
     assert advance.why["dep.0"] == "to version 2, change 1"
+
+
+TWO = {"canary": 1, "auto_promote": True, **QUICK}
+
+
+def two_groups(**update):
+    """Two groups, whose next version changes both."""
+    bodies = [
+        {"name": "etl", "task_groups": [
+            {"name": name, "count": 2, "update": {**TWO, **update}, "tasks": [a_task(name, command=command)]}
+            for name in ("left", "right")
+        ]}
+        for command in ("/bin/one", "/bin/two")
+    ]  # fmt: skip
+    case = Case(OLD, versions=[({}, NEW)])
+    for version, body in enumerate(bodies, 1):
+        case.fleet.versions[f"{version}:etl"].data["body"] = body
+    return case.begin()
+
+
+def test_no_group_goes_on_before_the_canaries_of_all_groups_are_well():
+    case = two_groups()
+    change(case)
+    case.step()
+    canaries = {each["group"]: key for key, each in case.live.items() if each.get("canary")}
+    assert sorted(canaries) == ["left", "right"]
+    case.up(only=[canaries["left"]])
+    case.step()
+    case.steady += 5.1
+    case.step()
+    assert versions(case) == [1, 1, 1, 1, 2, 2], "the other group's canary is not well yet"
+    for _ in range(8):
+        go_on(case)
+    assert versions(case) == [2, 2, 2, 2]
+    assert case.status["rollout"]["state"] == "done"
+
+
+def test_what_was_done_stays_done_through_a_pause():
+    case = a_case(count=2, auto_revert=True)
+    away = case.live["dep.1"]["node"]
+    case.cut(away)
+    change(case)
+    for _ in range(4):
+        go_on(case)
+    assert case.status["rollout"]["state"] == "done"
+    case.ask(paused=True)
+    case.back(away)
+    go_on(case)
+    case.ask(paused=False)
+    case.step()
+    assert versions(case) == [2, 2]
+    case.up(state="backoff")
+    case.steady += 1000
+    case.step()
+    assert case.status["rollout"]["state"] == "done", (
+        "it worked: what crashes weeks later does not take it back"
+    )
+    assert versions(case) == [2, 2]
+
+
+def test_a_node_that_is_back_after_the_deadline_is_given_its_time():
+    case = a_case(count=2, auto_revert=True)
+    change(case)
+    case.step()
+    (begun,) = (key for key, each in case.live.items() if each["version"] == 2)
+    node = case.live[begun]["node"]
+    case.cut(node)
+    case.steady += 20
+    case.step()
+    case.steady += 50
+    case.back(node)
+    case.up(state="backoff", only=[begun])
+    case.step()
+    assert case.status["rollout"]["state"] == "running"
+    for _ in range(4):
+        go_on(case)
+    assert case.status["rollout"]["state"] == "done"
+
+
+@pytest.mark.parametrize("state", ["failed", "completed"])
+def test_what_has_ended_lives_again_as_another_release(state):
+    case = a_case(count=2)
+    case.up(state=state)
+    case.step()
+    assert case.status["status"] == state.upper()
+    assert case.plan() == []
+    change(case)
+    case.step()
+    assert case.status["status"] == "PENDING"
+    assert "ended" not in case.status
+    case.step()
+    case.step()
+    assert versions(case) == [1, 2], "what ended is not begun again as it was"
+    for _ in range(5):
+        go_on(case)
+    assert versions(case) == [2, 2]
+    assert {each["generation"] for each in case.live.values()} == {2}
+    assert (case.status["status"], case.status["rollout"]["state"]) == ("RUNNING", "done")
+    assert case.plan() == []
+
+
+def test_the_same_release_asked_for_again_begins_anew_what_failed():
+    case = a_case(count=2)
+    case.up(state="failed")
+    case.step()
+    change(case, version=1)
+    for _ in range(3):
+        go_on(case)
+    assert {each["generation"] for each in case.live.values()} == {2}
+    assert (case.status["status"], case.status["rollout"]["state"]) == ("RUNNING", "done")
+
+
+def test_a_leader_killed_while_something_lives_again_begins_nothing_twice():
+    case = a_case(count=2)
+    case.up(state="failed")
+    case.step()
+    change(case, version=1)
+    reorder, _ = case.plan()
+    for key, (_, data) in reorder.allocations.items():
+        case.put(key, data)
+    case.step()
+    assert {each["generation"] for each in case.live.values()} == {2}
+    assert case.status["status"] == "PENDING"
+
+
+def test_what_was_collected_cannot_live_again_and_says_so():
+    case = a_case(count=2)
+    case.up(state="failed")
+    case.step()
+    case.fleet.drop_allocation("dep.0")
+    change(case)
+    case.step()
+    assert case.status["status"] == "FAILED"
+    assert "cannot be updated: it ended too long ago" in case.status["reason"]
+    assert case.plan() == []
+
+
+ALONE = {"duplicates": "never", "reschedule": {"after": "5s"}}
+
+
+def test_a_node_that_was_cut_off_obeys_what_it_was_told_not_what_is_meant_since():
+    soon = {"on_disconnect": {"stop_after": "10s"}}
+    case = Case(OLD, versions=[(soon, OLD)], count=1, update=QUICK, **ALONE).begin()
+    case.cut(case.live["dep.0"]["node"])
+    change(case)
+    case.step()
+    case.steady += 1000
+    case.step()
+    assert list(case.live) == ["dep.0"], "it was told to keep its tasks, and may run for ever"
+    assert case.live["dep.0"]["version"] == 2
+
+
+def test_once_it_has_obeyed_it_may_be_replaced_as_is_meant_now():
+    soon = {"on_disconnect": {"stop_after": "10s"}}
+    case = Case(OLD, versions=[(soon, OLD)], count=1, update=QUICK, **ALONE).begin()
+    node = case.live["dep.0"]["node"]
+    change(case)
+    case.step()
+    case.up()
+    case.fleet.states[node].desired["dep.0"]["change"] = 1
+    case.step()
+    case.cut(node)
+    case.steady += 100
+    case.step()
+    assert list(case.live) == ["dep.1"]
+
+
+def test_a_change_of_what_to_do_when_cut_off_reaches_the_node_and_restarts_nothing():
+    soon = {"on_disconnect": {"stop_after": "10s"}, "duplicates": "never"}
+    case = Case(OLD, versions=[(soon, OLD)], count=1, update=QUICK).begin()
+    node = case.live["dep.0"]["node"]
+    assert plan_nodes(case.fleet, [node]) == []
+    change(case)
+    case.step()
+    (order,) = plan_nodes(case.fleet, [node])
+    entry = order.puts["dep.0"]
+    assert entry["on_disconnect"] == {"stop_after": "10s"}
+    assert (entry["duplicates"], entry["generation"]) == ("never", 1)
+    assert "quiet" not in entry
