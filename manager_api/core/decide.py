@@ -10,12 +10,12 @@ from manager_api.core.fleet import Fleet
 from manager_api.core.merge import is_part, running_already
 from manager_api.core.moment import Moment
 from manager_api.core.placement import Chosen, Placer, Refused, Taken
-from manager_api.core.progress import MOST_BRIEFS, brief_of
+from manager_api.core.progress import brief_of
 from manager_api.core.records import allocation, make_room, number_of
 from manager_api.core.release import Release, groups, target
 from manager_api.core.slots import Slot, key_of, request, slots
 from store.model.lifecycle import Deployment
-from store.model.placed import ranges
+from store.model.placed import MOST_BRIEFS, ranges
 
 
 @dataclass(slots=True)

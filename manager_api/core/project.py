@@ -28,6 +28,7 @@ OURS = frozenset(
         "replaces",
         "canary",
         "done",
+        "published",
     }
 )
 """What an allocation holds for managers only. All else is for the agent, known to this release or not."""

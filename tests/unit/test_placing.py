@@ -4,8 +4,12 @@ import pytest
 
 from agentd import facts
 from agentd.executor import OF_OLD_KEEPERS
+from manager_api.core import project
+from manager_api.core.peering import Peers
+from store.codec import dumps, loads
 from store.model import spec
 from tests.builders import a_task, a_template
+from tests.core_world import Case
 
 pytestmark = pytest.mark.unit
 
@@ -34,3 +38,23 @@ def test_an_agent_claims_all_that_a_process_can_ask_of_it():
 def test_an_old_keeper_starts_what_is_new_to_the_brain_alone():
     """An agent that was upgraded over running tasks has the keeper of before."""
     assert {"literal", "peers", "ports"} <= OF_OLD_KEEPERS
+
+
+def test_an_order_says_all_that_its_agent_needs_and_nothing_that_is_ours():
+    case = Case(
+        a_task("web", ports={"http": 0, "admin": 9000}, depends_on={"side": "started"}),
+        a_task("side", config={"driver": "container", "image": "nginx", "ports": ["8080:80"]}),
+        features=facts.features({"name": "docker"}),
+        on_disconnect={"stop_after": "30s"}, duplicates="never", reschedule={"after": "120s"},
+    ).begin()  # fmt: skip
+    ((alloc_id, data),) = case.live.items()
+    assert data["published"] == [8080], "kept, so that the port stays taken"
+    order = loads(dumps({**project.entry(case.fleet, data, Peers(case.fleet)), "rev": 7}))
+    assert not {"published", "why", "memory", "cpus", "node", "uid", "part"} & order.keys()
+    assert order["duplicates"] == "never"
+    found = spec.allocation(alloc_id, order)
+    assert found.ports == data["ports"]
+    assert found.ports["web"]["admin"] == 9000
+    assert found.stop_after == 30.0
+    assert [task.name for task in found.tasks] == ["web", "side"]
+    assert found.tasks[0].depends_on == {"side": "started"}
