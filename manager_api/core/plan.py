@@ -138,13 +138,14 @@ def _undecided(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list
 def _follow(fleet: Fleet, deployment: str, wall: float, late: str | None) -> list[Action]:
     """The status of a deployment that is to stop."""
     status = fleet.status[deployment]
-    new = next_status(fleet, deployment, wall)
-    if late and not status.data.get("expired"):
-        new = {**(new or status.data), "expired": True}
-    if new is None:
-        return []
+    fleet.hungry.discard(deployment)
+    new = next_status(fleet, deployment, wall) or status.data
+    if new.get("waiting"):  # it does not any more
+        new = {key: value for key, value in new.items() if key not in ("waiting", "nodes")}
     if late:
-        new["reason"] = late
+        new |= {"expired": True, "reason": late}
+    if new == status.data:
+        return []
     return [SetStatus(deployment, status.rev, new, f"{status.data['status']} -> {new['status']}")]
 
 
