@@ -24,9 +24,9 @@ log = logging.getLogger("agent")
 RETRY_AFTER = 1.0
 """Seconds until an order that the keeper could not carry out (a full disk) is tried again."""
 OF_OLD_KEEPERS = frozenset(
-    {"process", "user", "ulimits", "depends_on", "logs", "duration", "health", "ports"}
+    {"process", "user", "ulimits", "depends_on", "logs", "duration", "health", "ports", "peers", "literal"}
 )
-"""What a keeper of the last release can do."""
+"""What asks no more of a keeper than one of the last release can do."""
 LOGS_KEPT = 7 * 86400.0
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ from store.clock import Clock
 from store.version import VERSION
 
 FEATURES = (
-    "depends_on", "disconnect", "duration", "health", "hooks", "limits", "logs", "peers", "ports",
+    "depends_on", "disconnect", "duration", "health", "hooks", "limits", "literal", "logs", "peers", "ports",
     "presence", "process", "restart", "ulimits", "umask", "user",
 )  # fmt: skip
 """What this agent claims; it is never sent what it does not."""

@@ -8,7 +8,7 @@ from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import Mirror
 from manager_api.core.fleet import Fleet
 from manager_api.core.moment import Moment
-from manager_api.core.plan import by_age, plan_deployments, plan_nodes
+from manager_api.core.plan import by_importance, plan_deployments, plan_nodes
 from store.batches import batches
 from store.clock import Clock
 
@@ -76,12 +76,12 @@ class Planner:
             self._renew()
 
     def _next_deployments(self) -> list[str]:
-        """Those without a decision before all others; of these, first come, first served."""
+        """Those without a decision before all others; of these, by importance, then by age."""
         fleet, moved = self._mirror.fleet, self._mirror.dirty_deployments
-        fresh = by_age(fleet, moved & fleet.undecided)
+        fresh = by_importance(fleet, moved & fleet.undecided)
         batch = fresh[:DEPLOYMENTS_AT_ONCE]
         left = set(fresh[DEPLOYMENTS_AT_ONCE:])
-        self._deployments |= dict.fromkeys(by_age(fleet, moved.difference(fresh)))
+        self._deployments |= dict.fromkeys(by_importance(fleet, moved.difference(fresh)))
         self._mirror.dirty_deployments = left
         if not batch:
             size = 0

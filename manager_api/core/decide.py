@@ -1,31 +1,35 @@
 """The decision on a new deployment: all of it is placed, or it is refused as a whole, or it waits."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
-from manager_api.core.actions import Action, Advance, Json, Place, Refuse, SetStatus, Wake
+from manager_api.core.actions import Action, Advance, Json, Place, Refuse, Reorder, SetStatus, Wake
 from manager_api.core.draft import AGAIN, MOST_NEW
 from manager_api.core.fleet import Fleet
-from manager_api.core.merge import is_part, running_already
+from manager_api.core.found import Found
 from manager_api.core.moment import Moment
-from manager_api.core.placement import Chosen, Placer, Refused, Taken
-from manager_api.core.progress import MOST_BRIEFS, brief_of
+from manager_api.core.placement import Placer, Refused, Taken
+from manager_api.core.portions import MOST_AT_ONCE
+from manager_api.core.progress import brief_of
 from manager_api.core.records import allocation, make_room, number_of
 from manager_api.core.release import Release, groups, target
-from manager_api.core.slots import Slot, key_of, request, slots
+from manager_api.core.slots import Slot, request, slots
 from store.model.lifecycle import Deployment
-from store.model.placed import ranges
+from store.model.placed import MOST_BRIEFS, ranges
 
 
 @dataclass(slots=True)
 class _Plan:
     """What was found a place so far."""
 
+    kept: dict[str, Json] = field(default_factory=dict)
+    """What runs already, and has no record."""
+    highest: int = -1
+    """The highest number that anything of the deployment is known by."""
     puts: dict[str, Json] = field(default_factory=dict)
     known: dict[str, Json] = field(default_factory=dict)
     """Records that are there already."""
-    victims: dict[str, tuple[int, Json]] = field(default_factory=dict)
+    victims: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What makes room for each."""
 
 
 def decide(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Action]:
@@ -44,12 +48,19 @@ def decide(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Act
     known = groups(fleet, stored.data["template"], release)
     if any(group.everywhere for group in known):
         fleet.everywhere.add(deployment)
-    plan = _Plan()
+    found = Found(fleet, deployment, release)
+    plan = _Plan(highest=found.highest)
     refused = _nowhere(fleet, wanted, known)
     if refused is None:
-        refused = _place_all(fleet, deployment, release, wanted, placer, plan)
+        refused = _place_all(fleet, deployment, release, wanted, placer, plan, found)
+    if len(plan.kept) >= MOST_AT_ONCE:  # with a status, what has no record would be placed again
+        every = {alloc_id: (0, data) for alloc_id, data in plan.kept.items()}
+        return [Reorder(deployment, every, "they run already, and their records were lost")]
     if refused is not None:
-        return _not_now(fleet, deployment, now, refused)
+        later = _not_now(fleet, deployment, now, refused)
+        if not later or not (plan.known or plan.kept):
+            return later
+        plan.puts.clear()  # what runs is not given up because something of it is missing
     placer.keep()
     return [_accept(fleet, deployment, plan)]
 
@@ -70,34 +81,31 @@ def _nowhere(fleet: Fleet, wanted: list[Slot], known: tuple) -> tuple[str, Refus
 
 
 def _place_all(
-    fleet: Fleet, deployment: str, release: Release, wanted: list[Slot], placer: Placer, plan: _Plan
+    fleet: Fleet,
+    deployment: str,
+    release: Release,
+    wanted: list[Slot],
+    placer: Placer,
+    plan: _Plan,
+    found: Found,
 ) -> tuple[str, Refused] | None:
     """Find a place for each slot; the group and the refusal of the first that finds none."""
-    found = _Found(fleet, deployment)
-    numbers = found.numbers(len(wanted))
-    for position, slot in enumerate(wanted):
-        if found.listed(slot, plan):
-            continue
-        runs = found.running(slot, f"{deployment}.{position}")
-        if runs is not None:
-            alloc_id, node, generation = runs
-            chosen: Chosen | Refused = Chosen(node, found.ports(alloc_id), "it runs there already")
-        else:
-            alloc_id, generation = f"{deployment}.{next(numbers)}", 1
-            chosen = placer.place(request(fleet, deployment, slot, release))
+    left = _keep(fleet, deployment, wanted, placer, plan, found)
+    numbers = found.numbers(len(left))
+    indices = _Indices(plan)
+    for slot in left:
+        chosen = placer.place(request(fleet, deployment, slot, release))
         if isinstance(chosen, Refused):
             if slot.node is not None and _others(wanted, slot):
                 continue  # of a group on every node, those that have room
             return slot.group.name, chosen
-        data = {**allocation(fleet, deployment, release, slot, chosen), "generation": generation}
+        data, alloc_id = allocation(fleet, deployment, release, slot, chosen), f"{deployment}.{next(numbers)}"
         if slot.node is not None:
-            data["index"] = found.index(slot.group.name)
+            data["index"] = indices.next(slot.group.name)
         plan.puts[alloc_id] = data
-        for victim in chosen.victims:
-            stored = fleet.allocations[victim]
-            plan.victims[victim] = stored.rev, make_room(stored.data, deployment)
+        plan.victims[alloc_id] = chosen.victims
     unplaced = {slot.group.name for slot in wanted} - {
-        data["group"] for data in [*plan.puts.values(), *plan.known.values()]
+        data["group"] for data in [*plan.kept.values(), *plan.puts.values(), *plan.known.values()]
     }
     if unplaced:
         name = min(unplaced)
@@ -107,73 +115,55 @@ def _place_all(
     return None
 
 
+def _keep(
+    fleet: Fleet, deployment: str, wanted: list[Slot], placer: Placer, plan: _Plan, found: Found
+) -> list[Slot]:
+    """Note what is there already, and what it takes; the slots that nothing fills."""
+    left: list[Slot] = []
+    for position, slot in enumerate(wanted):
+        known = found.listed(slot)
+        if known is not None:
+            plan.known[known] = fleet.allocations[known].data
+            continue
+        run = found.running(slot, position)
+        if run is None:
+            left.append(slot)
+            continue
+        data = {**allocation(fleet, deployment, run.release, run.slot, run.chosen), "index": run.index}
+        plan.kept[run.alloc_id] = {**data, "generation": run.generation}
+        placer.note(request(fleet, deployment, run.slot, run.release), run.chosen)
+    return left
+
+
+class _Indices:
+    """Indices in groups on every node: each the lowest that nothing has."""
+
+    def __init__(self, plan: _Plan) -> None:
+        self._used: dict[str, set[int]] = {}
+        for data in [*plan.kept.values(), *plan.known.values()]:
+            self._used.setdefault(data["group"], set()).add(int(data["index"]))
+        self._next: dict[str, int] = {}
+
+    def next(self, group: str) -> int:
+        """The next one of a group."""
+        number, used = self._next.get(group, 0), self._used.get(group, ())
+        while number in used:
+            number += 1
+        self._next[group] = number + 1
+        return number
+
+
 def _others(wanted: list[Slot], slot: Slot) -> bool:
     return any(each.group.name == slot.group.name and each.node != slot.node for each in wanted)
 
 
-class _Found:
-    """What is there of a deployment already: records whose status was lost, runs whose records were."""
-
-    def __init__(self, fleet: Fleet, deployment: str) -> None:
-        self._fleet = fleet
-        self._already = running_already(fleet, deployment)
-        self._listed = {
-            each: fleet.allocations[each].data
-            for each in fleet.plannable(fleet.of_deployment.get(deployment, ()))
-            if fleet.allocations[each].data["wanted"] == "running" and each not in self._already
-        }
-        self._highest = max(
-            (number_of(each) for each in [*self._already, *fleet.of_deployment.get(deployment, ())]),
-            default=-1,
-        )
-        self._indices: dict[str, int] = {}
-
-    def numbers(self, count: int) -> Iterator[int]:
-        """Numbers for new allocations: none that anything of the deployment ever had."""
-        start = self._highest + 1 if self._highest >= 0 else 0
-        return iter(range(start, start + count))
-
-    def index(self, group: str) -> int:
-        """The next index in a group on every node."""
-        self._indices[group] = self._indices.get(group, -1) + 1
-        return self._indices[group]
-
-    def listed(self, slot: Slot, plan: _Plan) -> bool:
-        """Whether a record fills the slot; it is noted."""
-        for alloc_id, data in self._listed.items():
-            if alloc_id not in plan.known and key_of(data, slot.group) == slot.key:
-                plan.known[alloc_id] = data
-                return True
-        return False
-
-    def running(self, slot: Slot, expected: str) -> tuple[str, str, int] | None:
-        """What runs in a slot: its id, node and generation."""
-        for alloc_id in sorted(self._already, key=lambda each: each != expected):
-            node, said = self._already[alloc_id]
-            order = said.get("order") or {}
-            named = order.get("group"), order.get("index")
-            mine = named == (slot.group.name, slot.index) if order else alloc_id == expected
-            if (mine or alloc_id == expected) and is_part(said, slot.part):
-                del self._already[alloc_id]
-                return alloc_id, node, int(said["generation"])
-        return None
-
-    def ports(self, alloc_id: str) -> dict[str, dict[str, int]]:
-        """The ports that a node says it gave."""
-        for state in self._fleet.states.values():
-            order = (state.actual.get(alloc_id) or {}).get("order") or {}
-            if order.get("ports"):
-                return {task: dict(given) for task, given in order["ports"].items()}
-        return {}
-
-
 def _accept(fleet: Fleet, deployment: str, plan: _Plan) -> Place | Advance:
     stored, status = fleet.deployments[deployment], fleet.status.get(deployment)
-    first = dict(islice(plan.puts.items(), MOST_NEW))
+    first, making_room = _first(fleet, deployment, plan)
     highest = max((number_of(each) for each in [*first, *plan.known]), default=-1)
     there = {**plan.known, **first}
     record: Json = {"v": 1, **restarted(stored.data), "status": Deployment.PENDING}
-    record |= {"reason": "waiting for its nodes", "next": highest + 1}
+    record |= {"reason": "waiting for its nodes", "next": max(highest, plan.highest) + 1}
     if len(there) > MOST_BRIEFS:
         record |= {"allocations": [], "placed": ranges(number_of(each) for each in there)}
     else:
@@ -181,15 +171,31 @@ def _accept(fleet: Fleet, deployment: str, plan: _Plan) -> Place | Advance:
     record["groups"] = _counted(fleet, deployment, first, plan.known)
     if stored.data.get("change"):
         record["release"] = target(fleet, deployment).as_record()
-    nodes = sorted({each["node"] for each in plan.puts.values()})
+    nodes = sorted({each["node"] for each in [*plan.kept.values(), *plan.puts.values()]})
     why = f"placed on {', '.join(nodes[:5])}{' and more' if len(nodes) > 5 else ''}"
-    if status is None and not plan.victims:
+    if status is None and not making_room:
         return Place(deployment, stored.rev, first, record, why)
-    puts = plan.victims | {alloc_id: (0, data) for alloc_id, data in first.items()}
+    puts = making_room | {alloc_id: (0, data) for alloc_id, data in first.items()}
     reasons = {
         each: first[each]["why"] if each in first else data["stopped"] for each, (_, data) in puts.items()
     }
     return Advance(deployment, stored.rev, status.rev if status else 0, puts, record, reasons, why)
+
+
+def _first(fleet: Fleet, deployment: str, plan: _Plan) -> tuple[dict[str, Json], dict[str, tuple[int, Json]]]:
+    """As many of the new allocations as are written at once, and what makes room for these: no more."""
+    most = MOST_AT_ONCE if plan.victims else MOST_NEW  # who makes room goes in the same transaction
+    first: dict[str, Json] = {}
+    making_room: dict[str, tuple[int, Json]] = {}
+    for alloc_id, data in {**plan.kept, **plan.puts}.items():
+        victims = plan.victims.get(alloc_id, ())
+        if first and len(first) + len(making_room) + len(victims) >= most:
+            break
+        first[alloc_id] = data
+        for victim in victims:
+            stored = fleet.allocations[victim]
+            making_room[victim] = stored.rev, make_room(stored.data, deployment)
+    return first, making_room
 
 
 def _counted(fleet: Fleet, deployment: str, puts: dict[str, Json], known: dict[str, Json]) -> Json:

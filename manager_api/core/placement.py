@@ -81,6 +81,10 @@ class Placer:
             return self._take(request, pool, node, self._why(request, pool, candidates, node))
         return self._preempt(request, pool) or self._refuse(request, pool, candidates)
 
+    def note(self, request: Request, chosen: Chosen) -> None:
+        """What runs somewhere already takes its place, whatever speaks against that by now."""
+        self._ledger.take(chosen.node, request.key, Need.of(request.part), chosen.numbers)
+
     def refusal(self, node: str, request: Request) -> str | None:
         """Why a node cannot take it, as a predicate ("is offline"), or None. Takes nothing."""
         pool = self._pool(request)
@@ -237,9 +241,9 @@ class Placer:
             before = self._ports_before(request, node)
             given = ports.give(wanted, request.identity, ledger.numbers(node, request.free), before)
         ledger.release(request.free)
-        numbers = {*wanted.published, *(number for task in given.values() for number in task.values())}
-        ledger.take(node, request.key, pool.want.need, numbers)
-        return Chosen(node, given, why, (), wanted.published)
+        chosen = Chosen(node, given, why, (), wanted.published)
+        ledger.take(node, request.key, pool.want.need, chosen.numbers)
+        return chosen
 
     def _ports_before(self, request: Request, node: str) -> Mapping[str, Mapping[str, int]]:
         for each in sorted(request.free):
@@ -251,13 +255,9 @@ class Placer:
         placement = request.group.policy.placement
         if pool.pinned is not None:
             return f"it is pinned to {request.part.pin or placement.node}"
-        number = candidates.feasible
         which = "fullest" if placement.strategy == "binpack" else "least loaded"
-        text = (
-            f"the {which} of {number} nodes that can take it"
-            if number > 1
-            else "the only node that can take it"
-        )
+        best = f"the {which} of {candidates.feasible} nodes that can take it"
+        text = best if candidates.feasible > 1 else "the only node that can take it"
         text += "" if candidates.complete else ", of those looked at"
         if placement.spread is None:
             return text

@@ -1,5 +1,6 @@
 """The controller's plan: from the fleet and the time to actions, and nothing else."""
 
+import contextlib
 from collections.abc import Iterable
 
 from manager_api.core import changes, claims
@@ -11,12 +12,14 @@ from manager_api.core.fleet import Fleet, Json, Stored
 from manager_api.core.moment import Moment
 from manager_api.core.peering import Peers
 from manager_api.core.placement import Taken
+from manager_api.core.preemption import standing
 from manager_api.core.progress import next_status
 from manager_api.core.project import plan_node
 from manager_api.core.reconcile import reconcile
+from manager_api.core.requests import DEFAULT_PRIORITY
 from manager_api.core.summary import is_lost
 from store.errors import BadRecord
-from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS
+from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, version_field
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
 
 COLLECTED_AT_ONCE = 200
@@ -30,7 +33,7 @@ def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> l
     """What some deployments need, each for itself."""
     actions: list[Action] = []
     taken = Taken()
-    for deployment in by_age(fleet, deployments):
+    for deployment in by_importance(fleet, deployments):
         if fleet.closed(deployment):
             continue
         try:
@@ -41,15 +44,18 @@ def plan_deployments(fleet: Fleet, now: Moment, deployments: Iterable[str]) -> l
     return [*actions, *plan_brake(fleet, now)]
 
 
-def by_age(fleet: Fleet, deployments: Iterable[str]) -> list[str]:
-    """First come, first served."""
+def by_importance(fleet: Fleet, deployments: Iterable[str]) -> list[str]:
+    """The more important first; of these first come, first served."""
 
-    def age(deployment: str) -> tuple[float, str]:
+    def rank(deployment: str) -> tuple[int, float, str]:
         stored = fleet.deployments.get(deployment)
-        created = stored.data.get("created") if stored else None
-        return (float(created) if isinstance(created, int | float) else 0.0, deployment)
+        data = stored.data if stored is not None else {}
+        created, priority = data.get("created"), DEFAULT_PRIORITY
+        with contextlib.suppress(AttributeError, KeyError):  # what cannot be read is nothing special
+            priority, _ = standing(fleet, version_field(data["template"], data["version"]))
+        return -priority, float(created) if isinstance(created, int | float) else 0.0, deployment
 
-    return sorted(deployments, key=age)
+    return sorted(deployments, key=rank)
 
 
 def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
@@ -135,13 +141,14 @@ def _undecided(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list
 def _follow(fleet: Fleet, deployment: str, wall: float, late: str | None) -> list[Action]:
     """The status of a deployment that is to stop."""
     status = fleet.status[deployment]
-    new = next_status(fleet, deployment, wall)
-    if late and not status.data.get("expired"):
-        new = {**(new or status.data), "expired": True}
-    if new is None:
-        return []
+    fleet.hungry.discard(deployment)
+    new = next_status(fleet, deployment, wall) or status.data
+    if new.get("waiting"):  # it does not any more
+        new = {key: value for key, value in new.items() if key not in ("waiting", "nodes")}
     if late:
-        new["reason"] = late
+        new |= {"expired": True, "reason": late}
+    if new == status.data:
+        return []
     return [SetStatus(deployment, status.rev, new, f"{status.data['status']} -> {new['status']}")]
 
 

@@ -12,11 +12,8 @@ from store.errors import BadRecord
 from store.keys import ALLOCATIONS
 from store.model import status as model
 from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment, Task, may_become
-from store.model.placed import numbers, ranges
+from store.model.placed import MOST_BRIEFS, numbers, ranges
 from store.model.status import UNHEALTHY
-
-MOST_BRIEFS = 400
-"""Allocations that a status names; of more it has the numbers only."""
 
 
 class Sight:

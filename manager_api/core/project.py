@@ -29,6 +29,7 @@ OURS = frozenset(
         "canary",
         "done",
         "quiet",
+        "published",
     }
 )
 """What an allocation holds for managers only. All else is for the agent, known to this release or not."""

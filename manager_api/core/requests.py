@@ -52,6 +52,11 @@ class Chosen:
     published: tuple[int, ...] = ()
     """What its containers publish on the node beside its ports; to be kept in the allocation."""
 
+    @property
+    def numbers(self) -> set[int]:
+        """All ports of the node that it takes."""
+        return {*self.published, *(number for given in self.ports.values() for number in given.values())}
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:

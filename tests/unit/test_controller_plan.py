@@ -106,13 +106,13 @@ def test_what_has_ended_reserves_nothing():
 
 
 def test_first_come_first_served():
-    from manager_api.core.plan import by_age
+    from manager_api.core.plan import by_importance
 
     fleet = a_case()
     for number in range(40):
         add_deployment(fleet, f"{(number * 7) % 40:02}", created=1e9 + number)
     names = set(fleet.deployments) - {"dep"}
-    assert by_age(fleet, names) == [f"{(number * 7) % 40:02}" for number in range(40)]
+    assert by_importance(fleet, names) == [f"{(number * 7) % 40:02}" for number in range(40)]
 
 
 def test_all_or_nothing():
