@@ -235,7 +235,7 @@ class Placer:
         given: ports.Given = {}
         if wanted:
             before = self._ports_before(request, node)
-            given = ports.give(wanted, request.identity, ledger.numbers(node, request.free), before)
+            given = ports.give(wanted, request.at(node), ledger.numbers(node, request.free), before)
         ledger.release(request.free)
         numbers = {*wanted.published, *(number for task in given.values() for number in task.values())}
         ledger.take(node, request.key, pool.want.need, numbers)

@@ -336,6 +336,13 @@ def test_ports_are_given_out_and_kept_apart():
     assert place(fleet, with_ports(http=0))[0].ports["t"]["http"] == given["http"] + 1
 
 
+def test_the_same_instance_gets_other_numbers_on_another_node():
+    """Its predecessor still runs while it starts, and several agents may share one host."""
+    fleet = nodes(a_fleet(), "a", "b")
+    given = [place(fleet, with_ports(http=0), node=node)[0].ports["t"]["http"] for node in ("a", "b")]
+    assert given[0] != given[1]
+
+
 def test_a_fixed_port_is_refused_where_it_is_taken():
     fleet = nodes(a_fleet(), "a", "b")
     add_deployment(fleet, "other", template="shop")
