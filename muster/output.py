@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -47,6 +47,19 @@ def ago(then: float | None) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def task_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each task of one deployment: `site`; `site[2]` of several, `web.site[2]` of many groups."""
+    groups: dict[str, list[Any]] = {}
+    for row in rows:
+        groups.setdefault(row["name"], []).append(row.get("group"))
+    found = []
+    for row in rows:
+        alike = groups[row["name"]]
+        name = f"{row['group']}.{row['name']}" if len(set(alike)) > 1 else row["name"]
+        found.append(f"{name}[{row['index']}]" if len(alike) > 1 and "index" in row else name)
+    return found
 
 
 def node_state(row: dict[str, Any]) -> str:
