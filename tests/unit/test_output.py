@@ -3,6 +3,8 @@
 import pytest
 
 from muster import deploying, output
+from muster.releases import update
+from muster.starting import deploy
 
 pytestmark = pytest.mark.unit
 
@@ -25,6 +27,21 @@ def test_tasks_of_one_name_are_told_apart(rows, named):
     assert output.task_names(rows) == named
 
 
+LONG = "port 28999 is held by python3 (pid 20298); given up after 5 restarts"
+
+
+@pytest.mark.parametrize("columns", ["20", "50", "80"])
+def test_no_column_but_the_last_is_cut_on_a_narrow_terminal(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    output.table(("ID", "NAME", "REASON"), [("3ff5574a", "städtisch-東京", LONG)])
+    said = capsys.readouterr().out
+    assert "3ff5574a  städtisch-東京  port" in said
+    assert "…" not in said
+    folded = len(said.splitlines()) > 2
+    assert folded == (columns != "20"), "with no room at all for the last column, lines are left whole"
+
+
 class Answers:
     """A manager that answers the same deployment, in one state after the other."""
 
@@ -45,3 +62,9 @@ def test_two_instances_on_one_node_do_not_speak_over_each_other(capsys, monkeypa
         "  site[1] on n1: pending",
         "  site[1] on n1: running",
     ]
+
+
+@pytest.mark.parametrize("command", [deploy, update], ids=["deploy", "update"])
+def test_a_parameter_has_a_short_option(command):
+    given = command.make_context(command.name, ["shop", "-p", "a=1", "--param", "b=x=y"]).params["params"]
+    assert given == ("a=1", "b=x=y")
