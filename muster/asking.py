@@ -11,7 +11,12 @@ from muster.deploying import Failed
 
 yes_option = click.option("--yes", is_flag=True, help="Do it, however much of a group it touches at once.")
 params_option = click.option(
-    "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter's value; may be repeated."
+    "-p",
+    "--param",
+    "params",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A parameter's value; may be repeated.",
 )
 
 

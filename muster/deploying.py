@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from muster.client import Client, Refused
-from muster.output import note
+from muster.output import note, task_names
 
 UP = ("running", "completed")
 LIMITED_WITHIN = 1.0
@@ -122,8 +122,8 @@ def _watch(
         if not row["tasks"] and row.get("wait") and row["reason"] and said.get("") != row["reason"]:
             said[""] = row["reason"]
             note(f"  waiting: {row['reason']}")
-        for task in row["tasks"]:
-            where = f"{task['name']} on {task['node']}"
+        for task, name in zip(row["tasks"], task_names(row["tasks"]), strict=True):
+            where = f"{name} on {task['node']}"
             text = task["state"] + (f" ({task['reason']})" if task["reason"] else "")
             if said.get(where) != text:
                 said[where] = text

@@ -3,22 +3,37 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+LAST_LEAST = 20
+"""Characters of a table's last column; with less room for it lines are printed whole, and wrap."""
+GAP = 2
+
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows; coloured and fitted on a terminal, plain and whole elsewhere."""
+    """Print rows; on a terminal coloured, the last column folded to fit; plain and whole elsewhere.
+
+    No other column is ever cut: half an id is of no use.
+    """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    view = Table(*titles, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        view.add_row(*(Text("-" if cell is None or cell == "" else str(cell)) for cell in row))
-    wide = None if sys.stdout.isatty() else 10_000
+    cells = [["-" if cell is None or cell == "" else str(cell) for cell in row] for row in rows]
+    view = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles[:-1]:
+        view.add_column(title, no_wrap=True)
+    view.add_column(titles[-1], overflow="fold")
+    for row in cells:
+        view.add_row(*map(Text, row))
+    *fixed, last = (max(map(cell_len, column)) for column in zip(titles, *cells, strict=True))
+    needed = sum(fixed) + GAP * len(fixed) + min(last, LAST_LEAST)
+    fits = sys.stdout.isatty() and Console().width >= needed
+    wide = None if fits else 10_000
     console = Console(width=wide, highlight=False)
     if wide:
         with console.capture() as captured:
@@ -47,6 +62,19 @@ def ago(then: float | None) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def task_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each task of one deployment: `site`; `site[2]` of several, `web.site[2]` of many groups."""
+    groups: dict[str, list[Any]] = {}
+    for row in rows:
+        groups.setdefault(row["name"], []).append(row.get("group"))
+    found = []
+    for row in rows:
+        alike = groups[row["name"]]
+        name = f"{row['group']}.{row['name']}" if len(set(alike)) > 1 else row["name"]
+        found.append(f"{name}[{row['index']}]" if len(alike) > 1 and "index" in row else name)
+    return found
 
 
 def node_state(row: dict[str, Any]) -> str:

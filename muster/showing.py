@@ -39,23 +39,24 @@ def ps(everything: bool, url: str | None, form: str, **filters: str | None) -> N
     lost = client.get("/v1/unclaimed")["total"]
     if lost:
         output.note(f"{lost} allocations run unclaimed: see `muster unclaimed`, then adopt or stop them")
-    rows = [_row(row, task) for row in found for task in _tasks(row, asked.get("node"))]
+    rows = [_row(row, task, name) for row in found for task, name in _tasks(row, asked.get("node"))]
     named = any(row.get("name") for row in found)
     keep = [place for place, title in enumerate(TITLES) if title != "NAME" or named]
     output.table([TITLES[place] for place in keep], [[cells[place] for place in keep] for cells in rows])
 
 
-def _tasks(row: dict[str, Any], node: str | None) -> list[dict[str, Any]]:
-    return [task for task in row["tasks"] if node in (None, task.get("node"))] or [{}]
+def _tasks(row: dict[str, Any], node: str | None) -> list[tuple[dict[str, Any], str | None]]:
+    named = zip(row["tasks"], output.task_names(row["tasks"]), strict=True)
+    return [each for each in named if node in (None, each[0].get("node"))] or [({}, None)]
 
 
-def _row(row: dict[str, Any], task: dict[str, Any]) -> tuple[Any, ...]:
+def _row(row: dict[str, Any], task: dict[str, Any], name: str | None) -> tuple[Any, ...]:
     return (
         row["id"][:8],
         row.get("name"),
         row["template"],
         rolling.shown(row),
-        task.get("name"),
+        name,
         task.get("node"),
         task.get("state"),
         task.get("health"),

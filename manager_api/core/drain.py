@@ -139,11 +139,13 @@ def plan_drain(fleet: Fleet, node: str) -> list[Action]:
     most = max(left, int(written["of"]) if written and written.get("since") == drain_of["since"] else 0)
     if left == 0:
         state, reason = "done", "nothing is left on it"
-    elif stuck and len(stuck) == left:
-        first = min(stuck)
-        state, reason = "stuck", f"{first} {stuck[first]}"
     else:
-        state, reason = "draining", f"{left} of {most} allocations are still on it"
+        waiting = [each for each in live if each not in stuck and _stays(fleet, fleet.allocations[each].data)]
+        first = min(stuck, default="")  # what stays last waits for it
+        why = f"{first} {stuck[first]}" if stuck else ""
+        state, reason = "draining", f"{left} of {most} allocations are still on it" + (why and f"; {why}")
+        if stuck and drain_of.get("deadline") is None and len(stuck) + len(waiting) == left:
+            state, reason = "stuck", why
     record: Json = {"state": state, "left": left, "of": most, "reason": reason, "since": drain_of["since"]}
     if record == written:
         return []

@@ -11,6 +11,12 @@ from manager_api.core.fleet import Fleet
 from manager_api.core.ledger import Ledger, Taken, is_live
 from manager_api.core.requests import Request
 
+ALIKE = 0.25
+"""Of a node's load: what one more instance of the same group on it counts for when nodes are compared.
+
+Without it a moment's difference in what is measured would put all instances of a group on one node.
+"""
+
 
 @dataclass(slots=True)
 class Want:
@@ -138,7 +144,8 @@ class Judge:
         memory, cpus, kept, kept_cpus = ledger.host(node).shares(ledger.before(node), ledger.now(node))
         if request.group.policy.placement.strategy == "binpack":
             return -max(kept, kept_cpus), -memory
-        return max(memory, cpus), memory + cpus
+        alike = ALIKE * ledger.replicas(request.key, node)
+        return max(memory, cpus) + alike, memory + cpus
 
     def on(self, alloc_id: str, node: str) -> bool:
         """Whether an allocation is on a node."""

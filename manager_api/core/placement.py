@@ -239,7 +239,7 @@ class Placer:
         given: ports.Given = {}
         if wanted:
             before = self._ports_before(request, node)
-            given = ports.give(wanted, request.identity, ledger.numbers(node, request.free), before)
+            given = ports.give(wanted, request.at(node), ledger.numbers(node, request.free), before)
         ledger.release(request.free)
         chosen = Chosen(node, given, why, (), wanted.published)
         ledger.take(node, request.key, pool.want.need, chosen.numbers)

@@ -222,7 +222,9 @@ def _close(fleet: Fleet, status: Json, members: list[str], missing: list[Json], 
     for alloc_id in sorted(members, key=_order):
         data = fleet.allocations[alloc_id].data if alloc_id in fleet.allocations else None
         if data is not None:
-            found += rows(fleet, alloc_id, data, data["node"], _names(fleet, alloc_id, data))
+            whose = {"allocation": alloc_id, "group": data["group"], "index": data["index"]}
+            mine = rows(fleet, alloc_id, data, data["node"], _names(fleet, alloc_id, data))
+            found += [row | whose for row in mine]
     for brief in missing:
         found += rows(fleet, brief["id"], None, brief["node"], brief["tasks"])
     status["tasks"] = [{key: row[key] for key in row if key != "task_state"} for row in found]

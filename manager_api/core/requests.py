@@ -38,6 +38,10 @@ class Request:
         """The instance that it is, whichever allocation stands for it."""
         return f"{self.deployment}/{self.group.name}/{self.index}"
 
+    def at(self, node: str) -> str:
+        """The instance on one node. Before it moves it runs on both, and they may share a host."""
+        return f"{self.identity}/{node}"
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:

@@ -32,6 +32,8 @@ class Unit:
     """Whether it ended for good, badly, in this generation."""
     away: bool
     """Whether its node is offline: nothing can be said of it."""
+    trouble: str = ""
+    """What its node says is wrong with it."""
     seen_for: float = inf
     """How long its node has been online without a break, if that is known: nobody is late who was away."""
 
@@ -207,10 +209,11 @@ class _View:
             return None
         for unit in self.unwell:
             if unit.failed:
-                return f"{unit.id} has failed"
+                return f"{unit.id} has failed" + (f": {unit.trouble}" if unit.trouble else "")
             late = not unit.away and self._waited(unit) >= self._deadline
             if late and not self._proven(unit):
-                return f"{unit.id} was not healthy within {self._deadline:g} s"
+                late_by = f"{unit.id} was not healthy within {self._deadline:g} s"
+                return late_by + (f": {unit.trouble}" if unit.trouble else "")
         return None
 
     def _waited(self, unit: Unit) -> float:

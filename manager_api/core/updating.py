@@ -130,6 +130,7 @@ def _unit(draft: Draft, alloc_id: str) -> Unit:
         up_for=settled_for(draft, alloc_id),
         ordered_for=max(0.0, draft.now.steady - since),
         failed=summary.done == "failed",
+        trouble=summary.trouble[1] if summary.trouble is not None else "",
         away=not state.online or summary.lost,
         seen_for=inf if state.online_since is None else max(0.0, draft.now.steady - state.online_since),
     )

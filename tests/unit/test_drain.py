@@ -4,6 +4,7 @@ import pytest
 
 from manager_api.core.actions import SetNodeStatus
 from manager_api.core.drain import plan_drain
+from tests.builders import a_template, add_deployment, add_template
 from tests.core_world import WALL, Case, a_task
 
 pytestmark = pytest.mark.unit
@@ -140,3 +141,19 @@ def test_progress_counts_what_has_left():
     (said,) = plan_drain(case.fleet, "a")
     assert (said.drain["left"], said.drain["of"], said.drain["state"]) == (0, 2, "done")
     assert said.drain["since"] > WALL
+
+
+@pytest.mark.parametrize(
+    ("deadline", "state"), [(None, "stuck"), (600.0, "draining")], ids=["for ever", "until its deadline"]
+)
+def test_what_stays_last_does_not_hide_what_cannot_leave(deadline, state):
+    case = Case(a_task("t", resources={"reservations": {"memory": "5G"}}), count=2, nodes=("a", "b")).begin()
+    add_template(case.fleet, a_template(a_task("log"), name="every", count="all"))
+    add_deployment(case.fleet, "other", template="every")
+    mine = next(each for each in case.live.values() if each["node"] == "a")
+    case.put("other.0", {**mine, "deployment": "other", "template": "every", "memory": 0})
+    drain(case, "a", deadline)
+    case.step()
+    (said,) = plan_drain(case.fleet, "a")
+    assert (said.drain["state"], said.drain["left"]) == (state, 2)
+    assert "no node can take it" in said.drain["reason"] or "of memory" in said.drain["reason"]

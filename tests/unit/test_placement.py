@@ -272,6 +272,19 @@ def test_another_instance_that_reserves_nothing_goes_where_there_are_fewer():
     assert names(place(fleet, a_group())) == ["b"]
 
 
+def test_a_moments_difference_in_load_does_not_put_a_whole_group_on_one_node():
+    fleet = nodes(a_fleet(), "a", "b", "c")
+    for node, percent in {"a": 99.3, "b": 98.9, "c": 100.0}.items():
+        fleet.states[node].beat["cpu_percent"] = percent
+    assert sorted(names(place(fleet, a_group(), 6))) == ["a", "a", "b", "b", "c", "c"]
+
+
+def test_an_idle_node_takes_more_of_a_group_than_a_busy_one():
+    fleet = nodes(a_fleet(), "a", "b")
+    fleet.states["a"].beat["cpu_percent"], fleet.states["b"].beat["cpu_percent"] = 5, 90
+    assert names(place(fleet, a_group(), 5)) == ["a", "a", "a", "a", "b"]
+
+
 def test_binpack_fills_one_node_before_the_next():
     fleet = nodes(a_fleet(), "a", "b", "c")
     put(fleet, "other.0", "b", memory=GB)
@@ -282,7 +295,7 @@ def test_binpack_fills_one_node_before_the_next():
 
 def test_spread_takes_the_least_loaded_and_ties_go_by_id():
     fleet = nodes(a_fleet(), "b", "c", "a")
-    fleet.states["a"].beat["memory_percent"] = 30
+    fleet.states["a"].beat["memory_percent"] = 60
     found = place(fleet, a_group(reserving("1G")), 3)
     assert names(found) == ["b", "c", "b"]
     assert found[0].why == "the least loaded of 3 nodes that can take it"
@@ -299,7 +312,7 @@ def test_a_label_is_spread_over_evenly_and_nodes_without_it_come_last():
     put(fleet, "other.0", "b1")
     group = a_group(reserving("3G"), placement={"spread": "zone"})
     found = place(fleet, group, 9)
-    assert names(found) == ["b1", "a3", "b1", "a1", "a2", "a3", "a1", "a2", "none"]
+    assert names(found) == ["b1", "a3", "b1", "a2", "a1", "a3", "a2", "a1", "none"]
     assert found[0].why == "the least loaded of 5 nodes that can take it, spread over zone (here b)"
     assert found[-1].why.endswith("spread over zone (here none)")
 
@@ -334,6 +347,13 @@ def test_ports_are_given_out_and_kept_apart():
     assert place(fleet, with_ports(http=0, admin=0, fixed=8080))[0].ports == found.ports, "the same again"
     put(fleet, "other.0", "a", ports={"t": {"x": given["http"]}})
     assert place(fleet, with_ports(http=0))[0].ports["t"]["http"] == given["http"] + 1
+
+
+def test_the_same_instance_gets_other_numbers_on_another_node():
+    """Its predecessor still runs while it starts, and several agents may share one host."""
+    fleet = nodes(a_fleet(), "a", "b")
+    given = [place(fleet, with_ports(http=0), node=node)[0].ports["t"]["http"] for node in ("a", "b")]
+    assert given[0] != given[1]
 
 
 def test_a_fixed_port_is_refused_where_it_is_taken():

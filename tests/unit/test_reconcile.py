@@ -222,3 +222,13 @@ def test_a_look_at_a_large_deployment_at_rest_makes_nothing_anew(monkeypatch):
     monkeypatch.setattr(summary, "_summary", lambda *args: seen.append(1) or made(*args))
     assert plan_deployments(case.fleet, case.now, ["dep"]) == []
     assert seen == []
+
+
+def test_how_tasks_ended_says_of_which_instance():
+    case = Case(count=2).begin()
+    case.ask(wanted="stopped")
+    case.step()
+    case.up(state="stopped")
+    case.step()
+    told = [(row["allocation"], row["group"], row["index"]) for row in case.status["tasks"]]
+    assert told == [("dep.0", "group-0", 0), ("dep.1", "group-0", 1)]

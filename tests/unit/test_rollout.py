@@ -99,6 +99,14 @@ TABLE = {
         group(begun("a", ordered_for=300.0), old("b")), {"state": "failed"},
     ),
     "it failed": (group(begun("a", failed=True, **DOWN), old("b")), {"state": "failed", "update": (), "reason": "a has failed"}),
+    "it failed, and its node says of what": (
+        group(begun("a", failed=True, trouble="task web on n1 failed: exit code 3", **DOWN), old("b")),
+        {"state": "failed", "reason": "a has failed: task web on n1 failed: exit code 3"},
+    ),
+    "it is late, and its node says of what": (
+        group(begun("a", ordered_for=300.0, trouble="task web on n1 backoff: port 80 is held by x (pid 7)", **DOWN), old("b")),
+        {"reason": "a was not healthy within 300 s: task web on n1 backoff: port 80 is held by x (pid 7)"},
+    ),
     "the last one failed": (group(well("a"), begun("b", failed=True, **DOWN)), {"state": "failed"}),
     "failed stays failed, whatever a new leader has yet to count": (
         group(begun("a", ordered_for=0.0, **DOWN), old("b"), state="failed"), {"state": "failed", "update": (), "wake": None},

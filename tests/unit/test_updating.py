@@ -120,7 +120,7 @@ def test_a_release_that_does_not_come_up_stops_there():
     case.steady += 61
     case.step()
     assert case.status["rollout"]["state"] == "failed"
-    assert "was not healthy" in case.status["rollout"]["reason"]
+    assert "was not healthy within 60 s: task t on a backoff" in case.status["rollout"]["reason"]
     case.steady += 100
     case.up()
     case.step()
