@@ -10,8 +10,9 @@ from dataclasses import replace
 from manager_api.core import whereabouts
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
+from manager_api.core.peering import Peers
 from manager_api.core.placement import Chosen, Placer, Refused, Taken
-from manager_api.core.release import Release, target
+from manager_api.core.release import Release, groups, target
 from manager_api.core.slots import Key, Slot, key_of, request, slots
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS
@@ -55,7 +56,19 @@ def explain(fleet: Fleet, deployment: str, now: Moment) -> Json:
         return found
     found["release"] = release.as_record()
     found["groups"] = _Groups(fleet, deployment, now, release, wanted).all()
+    if record["wanted"] == "running" and not fleet.is_over(deployment):
+        found["waits"] += _unmet(fleet, deployment, release, found["groups"])
     return found
+
+
+def _unmet(fleet: Fleet, deployment: str, release: Release, rows: Sequence[Json]) -> Iterator[str]:
+    """Other groups for which tasks wait, whether or not they have a node that says so."""
+    every, peers = groups(fleet, fleet.deployments[deployment].data["template"], release), Peers(fleet)
+    incomplete = {row["name"] for row in rows if row["up"] < row["wanted"]}
+    for group in every:
+        if group.name in incomplete:
+            for key, reason in peers.unmet(deployment, group, every).items():
+                yield f"tasks of group {group.name} wait for {key}: {reason}"
 
 
 class _Groups:

@@ -177,6 +177,43 @@ def test_what_it_waits_for(record, status, says):
     )
 
 
+def two_groups(depends_on, **db):
+    fleet = a_case("a", "b")
+    web = {"name": "web", "count": 1, "tasks": [a_task(depends_on=depends_on)]}
+    body = {"name": "etl", "task_groups": [{"name": "db", "count": 2, "tasks": [a_task()], **db}, web]}
+    add_template(fleet, body)
+    return fleet
+
+
+def test_what_other_groups_lack_is_said_before_any_node_says_so():
+    fleet = two_groups({"db": "2 started"})
+    put(fleet, 0, "a", group="db", index=0)
+    say(fleet, "a", "dep.0", "running")
+    before = picture(fleet)
+    said = explain(fleet, "dep", NOW)
+    assert "tasks of group web wait for db: 1 of 2 of db are started" in said["waits"]
+    assert picture(fleet) == before
+    put(fleet, 1, "gone", group="db", index=1)
+    said = explain(fleet, "dep", NOW)
+    assert "tasks of group web wait for db: 1 of 2 of db are started" in said["waits"]
+    assert "gone" not in fleet.states, "what is asked adds nothing"
+    put(fleet, 1, "b", group="db", index=1)
+    say(fleet, "b", "dep.1", "running")
+    assert not [text for text in explain(fleet, "dep", NOW)["waits"] if "wait for" in text]
+
+
+def test_nobody_waits_for_other_groups_any_more():
+    fleet = two_groups({"db": "started"})
+    put(fleet, 0, "a", group="web", index=0)
+    say(fleet, "a", "dep.0", "running")
+    waits = explain(fleet, "dep", NOW)["waits"]
+    assert not [text for text in waits if "wait for" in text], "it runs already"
+    fleet.drop_allocation("dep.0")
+    fleet.deployments["dep"].data["wanted"] = "stopped"
+    waits = explain(fleet, "dep", NOW)["waits"]
+    assert not [text for text in waits if "wait for" in text]
+
+
 def test_what_is_not_decided_yet_says_what_for():
     fleet = a_case("a", count=1)
     del fleet.status["dep"]
