@@ -160,4 +160,7 @@ def line(row: dict[str, Any]) -> str:
     named = about.get("allocation") or about.get("deployment") or about.get("template") or ""
     node = about.get("node", "")
     where = f"{named}@{node}" if named and node else named or node or "-"
-    return f"{when}  {row['kind']:<20}  {where}  {' '.join(row['reason'].split())}"
+    data = row.get("data")
+    remote = data.get("remote") if isinstance(data, dict) else None
+    who = f" from {remote}" if remote else ""
+    return f"{when}  {row['kind']:<20}  {where}  {' '.join((row['reason'] + who).split())}"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from manager_api.controller.agenda import Agenda
 from manager_api.controller.heartbeats import Heartbeats
 from manager_api.controller.intake import Intake
+from manager_api.core import brake, drain
 from manager_api.core import events as told
-from manager_api.core.brake import resume
 from manager_api.core.fleet import Fleet, Json, Stored
 from store.batches import batches
 from store.clock import Clock
@@ -96,7 +96,8 @@ class Mirror:
                 self._intake.take(name, field, record)
                 if number % RECORDS_AT_ONCE == RECORDS_AT_ONCE - 1:
                     self._renew()
-        resume(self.fleet)
+        brake.resume(self.fleet)
+        drain.resume(self.fleet)
         self.fleet.doubtful = set(self.fleet.undecided)
         self.presence.keep(set(self.fleet.nodes))
         for nodes in self._parts():

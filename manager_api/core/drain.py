@@ -122,6 +122,14 @@ def _stays(fleet: Fleet, data: Json) -> bool:
     return group.everywhere or pinned
 
 
+def resume(fleet: Fleet) -> None:
+    """A new leader goes on where the last one was: what that wrote is there to be changed, or taken away."""
+    for node, said in fleet.nodes_status.items():
+        written = said.data.get("drain")
+        if isinstance(written, dict):
+            fleet.memory.drains[node] = written
+
+
 def plan_drain(fleet: Fleet, node: str) -> list[Action]:
     """What is to be said of a node's drain: written once whenever it changes."""
     drain_of = fleet.nodes[node].data.get("drain")
@@ -136,9 +144,12 @@ def plan_drain(fleet: Fleet, node: str) -> list[Action]:
     ending = [each for each in fleet.on_node.get(node, ()) if _ending(fleet, each)]
     stuck = {each: why for each, why in fleet.memory.stuck.get(node, {}).items() if each in live}
     left = len(live) + len(ending)
-    most = max(left, int(written["of"]) if written and written.get("since") == drain_of["since"] else 0)
+    same = written is not None and written.get("since") == drain_of["since"]
+    most = max(left, int(written.get("of", 0)) if written is not None and same else 0)
     if left == 0:
         state, reason = "done", "nothing is left on it"
+    elif not live and fleet.states[node].settled and not fleet.states[node].online:
+        state, reason = "draining", f"it is offline: {left} of {most} allocations stop there when it is back"
     else:
         waiting = [each for each in live if each not in stuck and _stays(fleet, fleet.allocations[each].data)]
         first = min(stuck, default="")  # what stays last waits for it

@@ -1,9 +1,9 @@
 """What would come of it: a new deployment, an update, a drain. The fleet stays as it is."""
 
 from copy import copy
-from dataclasses import replace
 
 from manager_api.core import whereabouts
+from manager_api.core.effort import NOT_LOOKED_AT, Effort
 from manager_api.core.explain import MOST_LISTED, said_by, spec_of
 from manager_api.core.fleet import Fleet, Json, Stored
 from manager_api.core.layout import parts
@@ -13,6 +13,8 @@ from manager_api.core.release import DIFFERENT, LIMITS, Release, group_of, group
 from manager_api.core.slots import Key, Slot, key_of, request, slots
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS
+
+_PINNED = "is pinned to its node: it stays, unless the drain has a deadline; then it is stopped"
 
 
 def plan_new(fleet: Fleet, record: Json, now: Moment, deployment: str = "dry-run") -> Json:
@@ -37,6 +39,7 @@ class _Plan:
         self._left_out = 0
         self._counts = dict.fromkeys(("place", "restart", "limits", "stay", "stop"), 0)
         self._refused: Refused | None = None
+        self._effort = Effort(fleet)
         self._why = ""
 
     def made(self, now: Moment) -> Json:
@@ -89,7 +92,11 @@ class _Plan:
         return ("limits", "its limits would be other ones") if differs == LIMITS else ("stay", "")
 
     def _place(self, placer: Placer, slot: Slot) -> None:
-        found = placer.place(request(self._fleet, self._deployment, slot, self._release))
+        if self._effort.enough and self._refused is not None:
+            return  # it is known what comes of it as a whole
+        asked = request(self._fleet, self._deployment, slot, self._release)
+        found = placer.place(asked)
+        self._effort.note(asked, found)
         if isinstance(found, Chosen):
             row: Json = {"group": slot.group.name, "index": slot.index, "node": found.node, "why": found.why}
             row["ports"] = {task: dict(given) for task, given in found.ports.items()}
@@ -128,13 +135,7 @@ def drain_plan(fleet: Fleet, node: str, now: Moment) -> Json:
         for each in whereabouts.ordered(fleet.on_node.get(node, ()))
         if _lives(fleet, each) and fleet.allocations[each].data["uid"] == record["uid"]
     ]
-    taken = Taken()
-    rows: list[Json] = []
-    for deployment in sorted({fleet.allocations[each].data["deployment"] for each in living}):
-        placer = Placer(fleet, taken)
-        mine = [each for each in living if fleet.allocations[each].data["deployment"] == deployment]
-        rows += [_leaves(fleet, placer, each, now) for each in mine]
-        placer.keep()
+    rows = _Leaving(fleet, node, now).all(living)
     return {
         "node": node,
         "allocations": rows[:MOST_LISTED],
@@ -174,25 +175,53 @@ def _shares(fleet: Fleet, living: list[str]) -> list[Json]:
     return found
 
 
-def _leaves(fleet: Fleet, placer: Placer, alloc_id: str, now: Moment) -> Json:
-    data = fleet.allocations[alloc_id].data
-    row: Json = {key: data[key] for key in ("deployment", "template", "group", "index")}
-    row |= {"id": alloc_id, "to": None, "state": whereabouts.state(fleet, alloc_id, now)["state"]}
-    try:
-        group = group_of(fleet, data)
-        slot = Slot(group, data["index"], data["part"], parts(group)[data["part"]])
-    except (BadRecord, IndexError, KeyError, TypeError, ValueError) as error:
-        return {**row, "reason": f"cannot be moved: its template cannot be read: {error!r}"}
-    if group.everywhere:
-        return {**row, "reason": "belongs to its node: it is stopped when all else has left"}
-    if slot.pinned:
-        return {
-            **row,
-            "reason": "is pinned to its node: it stays, unless the drain has a deadline; then it is stopped",
+class _Leaving:
+    """What is to leave a node, while a place is looked for."""
+
+    def __init__(self, fleet: Fleet, node: str, now: Moment) -> None:
+        """As if the drain had begun: the node takes nothing, so what is alike is looked at once."""
+        self._fleet, self._now, self._taken = copy(fleet), now, Taken()
+        stored = fleet.nodes[node]
+        drained = Stored(
+            {**stored.data, "drain": stored.data.get("drain") or {"since": now.wall}}, stored.rev
+        )
+        self._fleet.nodes = {**fleet.nodes, node: drained}
+        self._effort = Effort(fleet)
+
+    def all(self, living: list[str]) -> list[Json]:
+        """A row for each allocation, one deployment after the other."""
+        mine: dict[str, list[str]] = {}
+        for each in living:
+            mine.setdefault(self._fleet.allocations[each].data["deployment"], []).append(each)
+        rows: list[Json] = []
+        for _, ids in sorted(mine.items()):
+            placer = Placer(self._fleet, self._taken)
+            rows += [self._row(placer, each) for each in ids]
+            placer.keep()
+        return rows
+
+    def _row(self, placer: Placer, alloc_id: str) -> Json:
+        data = self._fleet.allocations[alloc_id].data
+        row: Json = {key: data[key] for key in ("deployment", "template", "group", "index")}
+        row |= {
+            "id": alloc_id,
+            "to": None,
+            "state": whereabouts.state(self._fleet, alloc_id, self._now)["state"],
         }
-    release = Release.of(data)
-    asked = request(fleet, data["deployment"], slot, release)
-    found = placer.place(replace(asked, avoid=frozenset({data["node"]})))
-    if isinstance(found, Refused):
-        return {**row, "reason": f"cannot be moved: {found.reason}"}
-    return {**row, "to": found.node, "reason": found.why}
+        try:
+            group = group_of(self._fleet, data)
+            slot = Slot(group, data["index"], data["part"], parts(group)[data["part"]])
+        except (BadRecord, IndexError, KeyError, TypeError, ValueError) as error:
+            return {**row, "reason": f"cannot be moved: its template cannot be read: {error!r}"}
+        if group.everywhere:
+            return {**row, "reason": "belongs to its node: it is stopped when all else has left"}
+        if slot.pinned:
+            return {**row, "reason": _PINNED}
+        if self._effort.enough:
+            return {**row, "reason": NOT_LOOKED_AT}
+        asked = request(self._fleet, data["deployment"], slot, Release.of(data))
+        found = placer.place(asked)
+        self._effort.note(asked, found)
+        if isinstance(found, Refused):
+            return {**row, "reason": f"cannot be moved: {found.reason}"}
+        return {**row, "to": found.node, "reason": found.why}

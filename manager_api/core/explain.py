@@ -5,13 +5,14 @@ Read only: whatever is looked at here, the fleet stays as it is.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from manager_api.core import whereabouts
+from manager_api.core.effort import NOT_LOOKED_AT, Effort
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
+from manager_api.core.peering import Peers
 from manager_api.core.placement import Chosen, Placer, Refused, Taken
-from manager_api.core.release import Release, target
+from manager_api.core.release import Release, groups, target
 from manager_api.core.slots import Key, Slot, key_of, request, slots
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS
@@ -55,7 +56,19 @@ def explain(fleet: Fleet, deployment: str, now: Moment) -> Json:
         return found
     found["release"] = release.as_record()
     found["groups"] = _Groups(fleet, deployment, now, release, wanted).all()
+    if record["wanted"] == "running" and not fleet.is_over(deployment):
+        found["waits"] += _unmet(fleet, deployment, release, found["groups"])
     return found
+
+
+def _unmet(fleet: Fleet, deployment: str, release: Release, rows: Sequence[Json]) -> Iterator[str]:
+    """Other groups for which tasks wait, whether or not they have a node that says so."""
+    every, peers = groups(fleet, fleet.deployments[deployment].data["template"], release), Peers(fleet)
+    incomplete = {row["name"] for row in rows if row["up"] < row["wanted"]}
+    for group in every:
+        if group.name in incomplete:
+            for key, reason in peers.unmet(deployment, group, every).items():
+                yield f"tasks of group {group.name} wait for {key}: {reason}"
 
 
 class _Groups:
@@ -66,7 +79,7 @@ class _Groups:
     ) -> None:
         self._fleet, self._deployment, self._now = fleet, deployment, now
         self._release = release
-        self._placer = Placer(fleet, Taken())
+        self._placer, self._effort = Placer(fleet, Taken()), Effort(fleet)
         self._specs = {slot.group.name: slot.group for slot in wanted}
         self._slots: dict[str, dict[Key, Slot]] = {}
         for slot in wanted:
@@ -119,7 +132,7 @@ class _Groups:
         if row["state"] in ("away", "lost") and not data.get("done"):
             row["moves"] = self._moves(data, slot)
         elif whereabouts.is_leaving(fleet, data["node"]):
-            row["moves"] = self._elsewhere(data, slot)
+            row["moves"] = self._elsewhere(slot)
         return row
 
     def _moves(self, data: Json, slot: Slot | None) -> str:
@@ -135,21 +148,25 @@ class _Groups:
         left = after - (self._now.steady - since) if since is not None else 0.0
         if left > 0:
             return f"in {left:.0f} s it is placed elsewhere, unless its node is back"
-        return self._fleet.brake.reason or self._elsewhere(data, slot)
+        return self._fleet.brake.reason or self._elsewhere(slot)
 
-    def _elsewhere(self, data: Json, slot: Slot | None) -> str:
+    def _elsewhere(self, slot: Slot | None) -> str:
         if slot is None:
             return "nothing: it is not wanted any more"
         if slot.pinned or slot.group.everywhere:
             return "nothing: it belongs to its node"
-        found = self._place(slot, frozenset({data["node"]}))
+        found = self._place(slot)  # its own node is away or closed, or else another machine by now
         if isinstance(found, Refused):
             return f"it cannot: {found.reason}"
         return f"it can go to node {found.node}: {found.why}"
 
-    def _place(self, slot: Slot, avoid: frozenset[str] = frozenset()) -> Chosen | Refused:
+    def _place(self, slot: Slot) -> Chosen | Refused:
+        if self._effort.enough:
+            return Refused(NOT_LOOKED_AT, {})
         asked = request(self._fleet, self._deployment, slot, self._release)
-        return self._placer.place(replace(asked, avoid=avoid))
+        found = self._placer.place(asked)
+        self._effort.note(asked, found)
+        return found
 
     def _missing(self, lacking: Sequence[Slot]) -> Iterator[Json]:
         """Missing slots; those that are refused alike together, since their nodes say the same."""

@@ -61,6 +61,11 @@ class Peers:
             fleet.peered.add(deployment)
         return {peer.key: self._state(deployment, peer) for peer in found}
 
+    def unmet(self, deployment: str, group: GroupSpec, others: Iterable[GroupSpec]) -> dict[str, str]:
+        """What tasks of a group would have to wait for, and why. Adds nothing to the fleet."""
+        known = {peer.key: self._state(deployment, peer) for peer in of_group(group, others)}
+        return {key: str(said["reason"]) for key, said in known.items() if not said["met"]}
+
     def _state(self, deployment: str, peer: Peer) -> Json:
         key = deployment, peer.key, f"{peer.quorum} {peer.condition}"
         if key not in self._known:
@@ -85,7 +90,8 @@ class Peers:
         return {**record, "addresses": self._addresses([data for _, _, data in good], peer)}
 
     def _is_so(self, alloc_id: str, data: Json, peer: Peer) -> bool:
-        said = self._fleet.states[data["node"]].actual.get(alloc_id)
+        state = self._fleet.states.get(data["node"])
+        said = state.actual.get(alloc_id) if state is not None else None
         if data.get("done") == "completed" and peer.condition != "healthy":
             return True
         if said is None or said.get("uid", data["uid"]) != data["uid"] or is_past(data, said):

@@ -17,7 +17,7 @@ from manager_api.core.eligible import eligible, matching
 from manager_api.core.fleet import Fleet, numbers_of
 from manager_api.core.judge import Judge, Want
 from manager_api.core.ledger import Ledger, Taken, by_value, value_of
-from manager_api.core.requests import Chosen, Refused, Request
+from manager_api.core.requests import Chosen, Refused, Request, without_needless
 from store.model.spec import GroupSpec
 
 __all__ = ["Chosen", "Need", "Placer", "Refused", "Request", "Taken", "eligible", "gigabytes", "matching"]
@@ -61,6 +61,7 @@ class Placer:
 
     def place(self, request: Request) -> Chosen | Refused:
         """The node for an allocation, or why there is none."""
+        request = without_needless(self._fleet, request)
         pool = self._pool(request)
         if pool.hopeless is not None:
             return pool.hopeless
@@ -123,8 +124,7 @@ class Placer:
         if found is None:
             want = Want.of(request, self._ledger.round)
             pinned = self._pinned(request)
-            hopeless = pinned if isinstance(pinned, Refused) else None
-            left = None if isinstance(pinned, Refused) else pinned
+            left, hopeless = (None, pinned) if isinstance(pinned, Refused) else (pinned, None)
             found = self._pools[key] = _Pool(request.group, want, left, hopeless)
         return found
 

@@ -1,8 +1,10 @@
 """What is asked of placement, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from manager_api.core.eligible import closed
+from manager_api.core.fleet import Fleet
 from manager_api.core.layout import Part
 from store.model.spec import GroupSpec
 
@@ -68,3 +70,11 @@ class Refused:
 
     reason: str
     nodes: Mapping[str, str]
+
+
+def without_needless(fleet: Fleet, request: Request) -> Request:
+    """Closed nodes need not be avoided: so requests that leave them are alike, and all is looked at once."""
+    if not request.avoid or request.free or request.node is not None:
+        return request
+    avoid = (each for each in request.avoid if each not in fleet.nodes or not closed(fleet.nodes[each].data))
+    return replace(request, avoid=frozenset(avoid))

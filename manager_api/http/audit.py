@@ -19,6 +19,7 @@ log = logging.getLogger("api")
 
 READ = ("GET", "HEAD", "OPTIONS")
 MOST_READ = 64 * 1024
+MOST_REMOTE = 100
 _NAMED = {"deployment": "deployment", "node": "node", "node_id": "node", "template": "template"}
 """Words in paths that name a subject."""
 
@@ -55,7 +56,7 @@ class Audit:
             kind="api",
             reason=f"{req.method} {path}",
             subject=subject(path, params, answer),
-            data={"method": req.method, "path": path, "status": resp.status_code},
+            data=_call(req, path, resp.status_code),
         )
         store = self._services.store
         try:
@@ -63,6 +64,18 @@ class Audit:
             Events(store.client, store.keys).add([record])
         except StoreError as error:
             log.info("an event is not told: %s", error)
+
+
+def forgo(req: falcon.Request) -> None:
+    """For calls that turn out to write nothing: they are not told of."""
+    req.context.audited = None
+
+
+def _call(req: falcon.Request, path: str, status: int) -> dict[str, Any]:
+    """The call, and who made it, as far as the server knows: headers can say anything."""
+    data: dict[str, Any] = {"method": req.method, "path": path, "status": status}
+    remote = req.env.get("REMOTE_ADDR")
+    return data | ({"remote": remote[:MOST_REMOTE]} if isinstance(remote, str) and remote else {})
 
 
 def _answer(resp: falcon.Response) -> Mapping[str, Any]:

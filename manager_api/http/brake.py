@@ -4,6 +4,7 @@ import falcon
 import orjson
 
 from manager_api.http import bodies
+from manager_api.http.audit import forgo
 from manager_api.http.durability import writes
 from manager_api.http.schemas import EmptySchema
 from manager_api.http.services import Services
@@ -82,4 +83,6 @@ class Release:
         """Ask for its release; without a brake that is engaged, nothing is to be done."""
         bodies.read(req, _NOTHING, optional=True)
         asked = self._services.call(release)
+        if not asked:
+            forgo(req)
         resp.data = orjson.dumps({**self._services.call(state), "asked": asked})

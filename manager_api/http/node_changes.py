@@ -12,6 +12,7 @@ import orjson
 
 from manager_api.core import confirm
 from manager_api.http import bodies
+from manager_api.http.audit import forgo
 from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, invalid
 from manager_api.http.node_rows import one, read_beat, unknown
@@ -227,6 +228,7 @@ class Drain(_OfNode):
         deadline = quantity.duration(said["deadline"]) if said.get("deadline") else None
         record = self._services.call(lambda store: _record(store, node))
         if said.get("dry_run"):
+            forgo(req)
             resp.data = orjson.dumps(ask(self._services, "drain", {"node": node}))
             return
         now = self._services.clock.wall()

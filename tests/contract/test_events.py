@@ -7,7 +7,7 @@ import pytest
 
 from manager_api.chronicle import FILE
 from manager_api.controller.herald import Herald
-from manager_api.http import event_hub, events
+from manager_api.http import event_hub, events, node_changes
 from manager_api.http.app import create_app
 from manager_api.recorder import Recorder
 from store.clock import SystemClock
@@ -156,6 +156,34 @@ def test_a_dry_run_is_not_told(fake_store):
     manager = Manager(fake_store)
     manager.http.simulate_post("/api/task/task_group", json=TEMPLATE, params={"dry_run": "1"})
     assert reasons(manager) == []
+
+
+def test_a_dry_run_of_a_drain_is_not_told(store, monkeypatch):
+    manager = Manager(store)
+    Puppet(manager)
+    plan = {"node": "web-1", "allocations": [{"why": "x" * 100_000}], "left_out": 0, "groups": []}
+    monkeypatch.setattr(node_changes, "ask", lambda *_: plan)
+    assert manager.post("/v1/nodes/web-1/drain", {"dry_run": True}).json == plan
+    assert reasons(manager) == ["POST /v1/nodes/join"]
+    assert manager.post("/v1/nodes/web-1/drain", {}).status_code == 200
+    assert reasons(manager) == ["POST /v1/nodes/{node}/drain", "POST /v1/nodes/join"]
+
+
+def test_a_brake_that_is_not_engaged_is_not_told_of_as_released(fake_store):
+    manager = Manager(fake_store)
+    answer = manager.post("/v1/brake/release", {})
+    assert (answer.status_code, answer.json["asked"]) == (200, False)
+    assert reasons(manager) == []
+
+
+def test_who_called_is_told(fake_store):
+    manager = Manager(fake_store)
+    headers = {"X-Forwarded-For": "203.0.113.9"}
+    manager.http.simulate_post(
+        "/api/task/task_group", json=TEMPLATE, remote_addr="198.51.100.7", headers=headers
+    )
+    [event] = asked(manager)["data"]
+    assert event["data"]["remote"] == "198.51.100.7", "a header can say anything"
 
 
 def test_a_call_succeeds_although_nobody_can_be_told(fake_store, monkeypatch):

@@ -3,7 +3,9 @@
 import pytest
 
 from manager_api.core.actions import SetNodeStatus
-from manager_api.core.drain import plan_drain
+from manager_api.core.drain import plan_drain, resume
+from manager_api.core.fleet import Stored
+from manager_api.core.memory import Memory
 from tests.builders import a_template, add_deployment, add_template
 from tests.core_world import WALL, Case, a_task
 
@@ -141,6 +143,51 @@ def test_progress_counts_what_has_left():
     (said,) = plan_drain(case.fleet, "a")
     assert (said.drain["left"], said.drain["of"], said.drain["state"]) == (0, 2, "done")
     assert said.drain["since"] > WALL
+
+
+def led_anew(case, node, said):
+    """Another leader: it remembers nothing, and finds what the last one wrote."""
+    case.fleet.memory = Memory()
+    case.fleet.nodes_status[node] = Stored({"v": 1, "drain": said.drain}, 9)
+    resume(case.fleet)
+
+
+def test_the_next_leader_takes_away_what_was_said_of_a_drain_that_was_cancelled_meanwhile():
+    case = Case(count=1, nodes=("a",)).begin()
+    drain(case, "a")
+    (said,) = plan_drain(case.fleet, "a")
+    case.mark("a", drain=None, cordoned=None)
+    led_anew(case, "a", said)
+    assert [each.drain for each in plan_drain(case.fleet, "a")] == [None]
+    assert plan_drain(case.fleet, "a") == []
+
+
+def test_the_next_leader_knows_how_much_there_was():
+    case = Case(count=3, nodes=("a",)).begin()
+    drain(case, "a")
+    (said,) = plan_drain(case.fleet, "a")
+    led_anew(case, "a", said)
+    assert plan_drain(case.fleet, "a") == [], "nothing has changed"
+    case.fleet.drop_allocation("dep.0")
+    (said,) = plan_drain(case.fleet, "a")
+    assert (said.drain["left"], said.drain["of"]) == (2, 3)
+
+
+def test_the_drain_of_a_node_that_is_offline_says_what_it_waits_for():
+    case = Case(count=1, nodes=("a",)).begin()
+    from tests.builders import add_node
+
+    add_node(case.fleet, "b", features=["process"])
+    case.cut("a")
+    drain(case, "a")
+    for _ in range(3):
+        case.step()
+        case.up()
+        case.steady += 11
+    assert case.nodes() == ["b"]
+    (said,) = plan_drain(case.fleet, "a")
+    assert said.drain["state"] == "draining"
+    assert "it is offline: 1 of 1 allocations stop there when it is back" in said.drain["reason"]
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,11 @@ def test_one_line_for_people():
     assert "\n" not in text
 
 
+def test_one_line_says_who_called():
+    called = {**a(node="n"), "reason": "POST /v1/nodes/{node}/drain", "data": {"remote": "198.51.100.7"}}
+    assert line(called).endswith("n  POST /v1/nodes/{node}/drain from 198.51.100.7")
+
+
 # -- the herald
 
 

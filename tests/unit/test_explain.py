@@ -4,11 +4,12 @@ import copy
 
 import pytest
 
-from manager_api.core import removal
+from manager_api.core import effort, removal
 from manager_api.core.actions import Collect, Reorder
 from manager_api.core.dryrun import drain_plan, plan_new
 from manager_api.core.explain import explain
 from manager_api.core.fleet import Stored
+from manager_api.core.judge import Judge
 from manager_api.core.moment import Moment
 from muster.explaining import lines
 from tests.builders import GB, a_fleet, a_task, a_template, add_deployment, add_node, add_template
@@ -177,6 +178,43 @@ def test_what_it_waits_for(record, status, says):
     )
 
 
+def two_groups(depends_on, **db):
+    fleet = a_case("a", "b")
+    web = {"name": "web", "count": 1, "tasks": [a_task(depends_on=depends_on)]}
+    body = {"name": "etl", "task_groups": [{"name": "db", "count": 2, "tasks": [a_task()], **db}, web]}
+    add_template(fleet, body)
+    return fleet
+
+
+def test_what_other_groups_lack_is_said_before_any_node_says_so():
+    fleet = two_groups({"db": "2 started"})
+    put(fleet, 0, "a", group="db", index=0)
+    say(fleet, "a", "dep.0", "running")
+    before = picture(fleet)
+    said = explain(fleet, "dep", NOW)
+    assert "tasks of group web wait for db: 1 of 2 of db are started" in said["waits"]
+    assert picture(fleet) == before
+    put(fleet, 1, "gone", group="db", index=1)
+    said = explain(fleet, "dep", NOW)
+    assert "tasks of group web wait for db: 1 of 2 of db are started" in said["waits"]
+    assert "gone" not in fleet.states, "what is asked adds nothing"
+    put(fleet, 1, "b", group="db", index=1)
+    say(fleet, "b", "dep.1", "running")
+    assert not [text for text in explain(fleet, "dep", NOW)["waits"] if "wait for" in text]
+
+
+def test_nobody_waits_for_other_groups_any_more():
+    fleet = two_groups({"db": "started"})
+    put(fleet, 0, "a", group="web", index=0)
+    say(fleet, "a", "dep.0", "running")
+    waits = explain(fleet, "dep", NOW)["waits"]
+    assert not [text for text in waits if "wait for" in text], "it runs already"
+    fleet.drop_allocation("dep.0")
+    fleet.deployments["dep"].data["wanted"] = "stopped"
+    waits = explain(fleet, "dep", NOW)["waits"]
+    assert not [text for text in waits if "wait for" in text]
+
+
 def test_what_is_not_decided_yet_says_what_for():
     fleet = a_case("a", count=1)
     del fleet.status["dep"]
@@ -281,6 +319,83 @@ def test_a_drain_says_what_cannot_go():
     assert reasons["pin.0"][1].startswith("is pinned to its node")
     assert reasons["all.0"][1].startswith("belongs to its node")
     assert {to for to, _ in reasons.values()} == {None}
+
+
+# -- how long who leads takes for it
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    found = []
+    look = Judge.look
+
+    def counted(self, request, want, node):
+        found.append(node)
+        return look(self, request, want, node)
+
+    monkeypatch.setattr(Judge, "look", counted)
+    monkeypatch.setattr(effort, "MOST_LOOKS", 1000)
+    return found
+
+
+def a_large_fleet(sizes, nodes=600):
+    """Of deployments that want so many GB each there is one on the first node, and no room elsewhere."""
+    fleet = a_fleet()
+    for number in range(nodes):
+        add_node(fleet, f"n{number:03}")
+    for number, size in enumerate(sizes):
+        task = a_task(resources={"reservations": {"memory": f"{size}G"}})
+        add_template(fleet, a_template(task, name=f"t{number}"))
+        add_deployment(fleet, f"d{number}", f"t{number}")
+        put(fleet, 0, "n000", deployment=f"d{number}", template=f"t{number}")
+    return fleet
+
+
+def test_what_is_alike_and_cannot_leave_a_node_is_looked_at_once(looks):
+    said = drain_plan(a_large_fleet([100] * 50), "n000", NOW)
+    assert {row["reason"] for row in said["allocations"]} == {"cannot be moved: no node can take it"}
+    assert len(looks) < 2000
+
+
+def test_the_drain_of_much_that_differs_ends(looks):
+    said = drain_plan(a_large_fleet(range(100, 150)), "n000", NOW)
+    reasons = [row["reason"] for row in said["allocations"]]
+    assert (reasons[0], reasons[-1]) == ("cannot be moved: no node can take it", effort.NOT_LOOKED_AT)
+    assert len(said["groups"]) == 50, "what share of what is moved is known all the same"
+    assert len(looks) < 4000
+
+
+def many_groups(fleet):
+    tasks = [a_task(resources={"reservations": {"memory": f"{size}G"}}) for size in range(100, 150)]
+    groups = [{"name": f"g{n}", "count": 1, "tasks": [task]} for n, task in enumerate(tasks)]
+    add_template(fleet, {"name": "many", "task_groups": groups})
+    add_deployment(fleet, "many", "many")
+    return fleet
+
+
+def test_many_groups_without_room_do_not_keep_who_leads(looks):
+    fleet = many_groups(a_large_fleet([]))
+    reasons = [group["missing"][0]["reason"] for group in explain(fleet, "many", NOW)["groups"]]
+    assert (reasons[0], reasons[-1]) == ("no node can take it", effort.NOT_LOOKED_AT)
+    assert len(looks) < 4000
+    del looks[:]
+    said = plan_new(fleet, fleet.deployments["many"].data, NOW, "another")
+    assert (said["would"], said["reason"]) == ("refuse", "group 'g0': no node can take it")
+    assert len(looks) < 4000
+
+
+def test_what_leaves_many_drained_nodes_is_looked_at_once(looks):
+    fleet = a_large_fleet([])
+    add_template(fleet, a_template(a_task(resources={"reservations": {"memory": "100G"}}), count=50))
+    add_deployment(fleet)
+    for number in range(50):
+        node = f"n{number:03}"
+        put(fleet, number, node)
+        say(fleet, node, f"dep.{number}", "running")
+        fleet.nodes[node].data["drain"] = {"since": 1.0}
+    rows = the_group(explain(fleet, "dep", NOW))["allocations"]
+    assert {row["moves"] for row in rows} == {"it cannot: no node can take it"}
+    assert len(looks) < 2000
 
 
 # -- removal
