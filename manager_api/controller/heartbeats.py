@@ -109,6 +109,7 @@ class Heartbeats:
         state.online, state.settled = now
         away = state.settled and not state.online
         state.away_since = (state.away_since or self._clock.now()) if away else None
+        self._fleet.brake.turned = True
         self._agenda.reported(node)
         return True
 

@@ -6,6 +6,7 @@ from itertools import islice
 
 from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import Mirror
+from manager_api.core.brake import plan_brake
 from manager_api.core.fleet import Fleet
 from manager_api.core.moment import Moment
 from manager_api.core.plan import by_age, plan_deployments, plan_nodes
@@ -59,9 +60,12 @@ class Planner:
         mirror = self._mirror
         self._nodes |= dict.fromkeys(mirror.dirty_nodes)
         mirror.dirty_nodes = set()
+        now = Moment(self._clock.wall(), self._clock.now())
+        said = plan_brake(mirror.fleet, now) if mirror.fleet.brake.turned else []
+        if said:  # before anything is moved, and whether or not anything is
+            self._executor.perform(said)
         batch = self._next_deployments()
         if batch:
-            now = Moment(self._clock.wall(), self._clock.now())
             self._executor.perform(plan_deployments(mirror.fleet, now, batch))
             self._renew()
             moved, mirror.dirty_nodes = mirror.dirty_nodes, set()

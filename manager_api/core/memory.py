@@ -64,6 +64,8 @@ class Brake:
     forgiven: set[str] = field(default_factory=set)
     """Nodes that were away when somebody released it: they count no more until they are back."""
     looked: float | None = None
+    turned: bool = True
+    """Whether nodes came or went since it was judged last; set by whoever owns the fleet."""
     written: Json | None = None
 
     @property
