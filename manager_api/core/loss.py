@@ -5,11 +5,10 @@ from math import inf
 
 from manager_api.core import brake
 from manager_api.core.draft import AGAIN, Draft
-from manager_api.core.fleet import Fleet, Json
-from manager_api.core.moment import Moment
 from manager_api.core.placement import Refused
-from manager_api.core.summary import Summary, is_lost, obeyed
-from store.model.spec import GroupSpec
+from manager_api.core.quiet import may_run_until
+from manager_api.core.slots import Key
+from manager_api.core.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,30 +17,6 @@ class Loss:
 
     reason: str
     at: float
-
-
-def quiet_after(group: GroupSpec) -> float:
-    """Seconds after which a machine that was cut off has surely stopped a group's tasks by itself."""
-    if group.policy.stop_after is None:
-        return inf
-    return group.policy.stop_after + max(task.stop.timeout for task in group.tasks)
-
-
-def may_run_until(fleet: Fleet, alloc_id: str, data: Json, group: GroupSpec, now: Moment) -> float:
-    """Until when (steady seconds) an allocation that is stopped, or lost, may still run; 0: it does not."""
-    node = data["node"]
-    if node not in fleet.nodes:
-        return inf  # the store lost its record: the agent joins again
-    if is_lost(fleet, data):
-        return _gone_since(fleet, alloc_id, now) + quiet_after(group)
-    if data["wanted"] == "stopped" and obeyed(fleet, node, alloc_id):
-        return 0.0
-    away = fleet.states[node].away_since
-    return inf if away is None else away + quiet_after(group)
-
-
-def _gone_since(fleet: Fleet, alloc_id: str, now: Moment) -> float:
-    return fleet.memory.gone.setdefault(alloc_id, now.steady)
 
 
 def loss(draft: Draft, alloc_id: str) -> Loss | None:
@@ -80,14 +55,29 @@ def replace_lost(draft: Draft) -> None:
         for alloc_id, summary in draft.summaries.items()
         if _may_be_lost(summary) and alloc_id in draft.live and (found := loss(draft, alloc_id)) is not None
     ]
+    blocked = still_running(draft) if lost else {}
     for alloc_id, found in sorted(lost):
         if draft.full:
             return
-        if found.at > draft.now.steady:
-            if found.at < inf:
-                draft.wake(found.at, found.reason)
+        at = max(found.at, blocked.get(draft.key(draft.live[alloc_id]), 0.0))
+        if at > draft.now.steady:
+            draft.wake(at if at < inf else draft.now.steady + AGAIN, found.reason)
             continue
         _replace(draft, alloc_id, found)
+
+
+def still_running(draft: Draft) -> dict[Key, float]:
+    """Slots of which a stopped allocation may still run, where that forbids another; until when."""
+    found: dict[Key, float] = {}
+    for alloc_id, data in draft.stopped.items():
+        group = draft.group(data)
+        if group is None or group.policy.duplicates != "never":
+            continue
+        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        if until > draft.now.steady:
+            key = draft.key(data)
+            found[key] = max(until, found.get(key, 0.0))
+    return found
 
 
 def _may_be_lost(summary: Summary) -> bool:

@@ -26,6 +26,8 @@ class Memory:
     """What each deployment's release asks for; see `manager_api.core.slots`."""
     gone: dict[str, float] = field(default_factory=dict)
     """Allocations whose machine is another one, or gone for good: since when this leader knows."""
+    held: set[str] = field(default_factory=set)
+    """Nodes with work that must not begin yet: to be planned again before long."""
     drains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """What was written last of each node's drain."""
     stuck: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -45,6 +47,7 @@ class Memory:
         for memory in (self.summaries, self.gone):
             for alloc_id in memory.keys() - alloc_ids:
                 del memory[alloc_id]
+        self.held &= known
         for node in (self.drains.keys() | self.stuck.keys()) - known:
             self.drains.pop(node, None)
             self.stuck.pop(node, None)
