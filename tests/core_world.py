@@ -114,10 +114,12 @@ class Case:
 
     def cut(self, node):
         self.fleet.states[node].online, self.fleet.states[node].away_since = False, self.steady
+        self.fleet.brake.turned = True
 
     def back(self, node):
         self.fleet.states[node].online, self.fleet.states[node].away_since = True, None
         self.fleet.states[node].online_since = self.steady
+        self.fleet.brake.turned = True
 
     @property
     def status(self):

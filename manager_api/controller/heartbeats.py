@@ -78,6 +78,8 @@ class Heartbeats:
         named = not report or len(fleet.nodes) <= NAMED
         for node, raw in zip(nodes, sight.raws, strict=True):
             state = fleet.states[node]
+            if raw is None and not sight.blind:
+                state.absent_at = fleet.seen
             beat = self._beat(node, raw) if raw is not None and node in left else None
             if beat is not None:
                 state.beat = beat
@@ -111,6 +113,7 @@ class Heartbeats:
         state.online, state.settled = now
         away = state.settled and not state.online
         state.away_since = (state.away_since or self._clock.now()) if away else None
+        self._fleet.brake.turned = True
         self._agenda.reported(node)
         return True
 

@@ -6,6 +6,7 @@ from itertools import islice
 
 from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import Mirror
+from manager_api.core.brake import plan_brake
 from manager_api.core.fleet import Fleet
 from manager_api.core.moment import Moment
 from manager_api.core.plan import by_importance, plan_deployments, plan_nodes
@@ -52,27 +53,33 @@ class Planner:
         """Put on the agenda what nobody may have told us of: another part of everything each time."""
         deployments, nodes = self._routine.part(self._clock.now())
         self._mirror.dirty_deployments |= set(deployments)
-        self._mirror.dirty_nodes |= set(nodes)
+        self._mirror.dirty_nodes |= {*nodes, *self._mirror.fleet.memory.held}
 
     def _some(self) -> None:
         """Deployments first: what they decide moves nodes, which are planned right after."""
         mirror = self._mirror
         self._nodes |= dict.fromkeys(mirror.dirty_nodes)
         mirror.dirty_nodes = set()
+        now = self._now()
+        said = plan_brake(mirror.fleet, now) if mirror.fleet.brake.turned else []
+        if said:  # before anything is moved, and whether or not anything is
+            self._executor.perform(said)
         batch = self._next_deployments()
         if batch:
-            now = Moment(self._clock.wall(), self._clock.now())
             self._executor.perform(plan_deployments(mirror.fleet, now, batch))
             self._renew()
             moved, mirror.dirty_nodes = mirror.dirty_nodes, set()
             self._plan_nodes(moved)
         self._plan_nodes(list(islice(self._nodes, NODES_AT_ONCE)))
 
+    def _now(self) -> Moment:
+        return Moment(self._clock.wall(), self._clock.now())
+
     def _plan_nodes(self, nodes: Iterable[str]) -> None:
         for part in batches(nodes, NODES_AT_ONCE):
             for node in part:
                 self._nodes.pop(node, None)
-            self._executor.perform(plan_nodes(self._mirror.fleet, part))
+            self._executor.perform(plan_nodes(self._mirror.fleet, part, self._now()))
             self._renew()
 
     def _next_deployments(self) -> list[str]:

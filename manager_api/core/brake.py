@@ -18,21 +18,28 @@ SHARE = 0.2
 """Of the fleet; more must vanish for the brake to engage."""
 FEW = 2
 """Nodes that may vanish from any fleet, however small."""
+LOOKED_EVERY = 1.0
+"""Seconds, at least, between looks through the fleet while no node comes or goes: work does."""
 NAME = "brake"
 
 
 def engaged(fleet: Fleet, now: Moment) -> str | None:
-    """Why nothing may be rescheduled now, or None; looked at once in each round."""
+    """Why nothing may be rescheduled now, or None."""
     brake = fleet.brake
-    if brake.looked != now.steady:
-        brake.looked = now.steady
+    stale = brake.looked is None or now.steady - brake.looked >= LOOKED_EVERY
+    if stale or brake.turned or _asked(fleet) > brake.released:
+        brake.looked, brake.turned = now.steady, False
         _look(fleet, brake, now)
     return brake.reason
 
 
 def plan_brake(fleet: Fleet, now: Moment) -> list[Action]:
-    """What is to be said of the brake: once whenever it changes."""
-    if fleet.brake.since is not None or _asked(fleet) > fleet.brake.released:
+    """What is to be said of the brake: once whenever it changes.
+
+    It is judged when nodes turn, not when something is due to be moved: that may be long after they vanished.
+    """
+    brake = fleet.brake
+    if brake.turned or brake.since is not None or _asked(fleet) > brake.released:
         engaged(fleet, now)
     record = fleet.brake.as_record()
     said = fleet.controls_status.get(NAME)

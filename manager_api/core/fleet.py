@@ -44,6 +44,8 @@ class NodeState:
     """Since when (steady seconds) this leader knows it to be offline; None: it is not, or may not be."""
     online_since: float | None = None
     """Since when (steady seconds) this leader sees it online without a break; None: it does not."""
+    absent_at: int = 0
+    """The revision that the store had surely reached when no heartbeat of it was to be seen the last time."""
     up_since: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Allocations that are up (`store.model.status.is_up`): generation, since when (steady seconds)."""
 

@@ -6,13 +6,9 @@ from math import inf
 from manager_api.core import brake
 from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Fleet, Json
-from manager_api.core.moment import Moment
 from manager_api.core.placement import Refused
-from manager_api.core.release import group_of
-from manager_api.core.summary import is_lost, obeyed
-from store.errors import BadRecord
-from store.model.placing import NEVER
-from store.model.spec import GroupSpec
+from manager_api.core.quiet import may_run_until
+from manager_api.core.slots import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,32 +17,6 @@ class Loss:
 
     reason: str
     at: float
-
-
-def quiet_after(group: GroupSpec) -> float:
-    """Seconds after which a machine that was cut off has surely stopped a group's tasks by itself."""
-    if group.policy.stop_after is None:
-        return inf
-    return group.policy.stop_after + max(task.stop.timeout for task in group.tasks)
-
-
-def quiet(fleet: Fleet, data: Json, group: GroupSpec) -> float:
-    """The same for one allocation: its machine obeys what it was told, not what is meant by now."""
-    try:
-        own = quiet_after(group_of(fleet, data))
-    except (BadRecord, KeyError):
-        own = quiet_after(group)
-    kept = data.get("quiet", 0.0)
-    return max(own, inf if kept == NEVER else float(kept))
-
-
-def keep_quiet(fleet: Fleet, old: Json, new: Json, group: GroupSpec) -> Json:
-    """Of an allocation that is written anew: how long it was to run on until now, if that is longer."""
-    rest = {key: value for key, value in new.items() if key != "quiet"}
-    before = quiet(fleet, old, group)
-    if group.policy.duplicates != "never" or before <= quiet_after(group):
-        return rest
-    return {**rest, "quiet": NEVER if before == inf else before}
 
 
 def note_obeyed(draft: Draft) -> None:
@@ -65,23 +35,6 @@ def _is_obeyed(fleet: Fleet, alloc_id: str, data: Json) -> bool:
         return False
     sent = all(known.get(key, 0) == data.get(key, 0) for key in ("generation", "wanted", "change"))
     return sent and int(said.get("rev", 0)) >= int(known["rev"])
-
-
-def may_run_until(fleet: Fleet, alloc_id: str, data: Json, group: GroupSpec, now: Moment) -> float:
-    """Until when (steady seconds) an allocation that is stopped, or lost, may still run; 0: it does not."""
-    node = data["node"]
-    if node not in fleet.nodes:
-        return inf  # the store lost its record: the agent joins again
-    if is_lost(fleet, data):
-        return _gone_since(fleet, alloc_id, now) + quiet(fleet, data, group)
-    if data["wanted"] == "stopped" and obeyed(fleet, node, alloc_id):
-        return 0.0
-    away = fleet.states[node].away_since
-    return inf if away is None else away + quiet(fleet, data, group)
-
-
-def _gone_since(fleet: Fleet, alloc_id: str, now: Moment) -> float:
-    return fleet.memory.gone.setdefault(alloc_id, now.steady)
 
 
 def loss(draft: Draft, alloc_id: str) -> Loss | None:
@@ -120,14 +73,29 @@ def replace_lost(draft: Draft) -> None:
         for alloc_id in draft.unsettled
         if alloc_id in draft.live and (found := loss(draft, alloc_id)) is not None
     ]
+    blocked = still_running(draft) if lost else {}
     for alloc_id, found in sorted(lost):
         if draft.full:
             return
-        if found.at > draft.now.steady:
-            if found.at < inf:
-                draft.wake(found.at, found.reason)
+        at = max(found.at, blocked.get(draft.key(draft.live[alloc_id]), 0.0))
+        if at > draft.now.steady:
+            draft.wake(at if at < inf else draft.now.steady + AGAIN, found.reason)
             continue
         _replace(draft, alloc_id, found)
+
+
+def still_running(draft: Draft) -> dict[Key, float]:
+    """Slots of which a stopped allocation may still run, where that forbids another; until when."""
+    found: dict[Key, float] = {}
+    for alloc_id, data in draft.stopped.items():
+        group = draft.group(data)
+        if group is None or group.policy.duplicates != "never":
+            continue
+        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        if until > draft.now.steady:
+            key = draft.key(data)
+            found[key] = max(until, found.get(key, 0.0))
+    return found
 
 
 def _replace(draft: Draft, alloc_id: str, found: Loss) -> None:

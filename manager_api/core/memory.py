@@ -30,6 +30,8 @@ class Memory:
     """What each deployment was made of when there was nothing to do; see `manager_api.core.calm`."""
     gone: dict[str, float] = field(default_factory=dict)
     """Allocations whose machine is another one, or gone for good: since when this leader knows."""
+    held: set[str] = field(default_factory=set)
+    """Nodes with work that must not begin yet: to be planned again before long."""
     drains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """What was written last of each node's drain."""
     stuck: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -54,6 +56,7 @@ class Memory:
         for memory in (self.summaries, self.gone):
             for alloc_id in memory.keys() - alloc_ids:
                 del memory[alloc_id]
+        self.held &= known
         for node in (self.drains.keys() | self.stuck.keys()) - known:
             self.drains.pop(node, None)
             self.stuck.pop(node, None)
@@ -75,6 +78,8 @@ class Brake:
     forgiven: set[str] = field(default_factory=set)
     """Nodes that were away when somebody released it: they count no more until they are back."""
     looked: float | None = None
+    turned: bool = True
+    """Whether nodes came or went since it was judged last; set by whoever owns the fleet."""
     written: Json | None = None
 
     @property

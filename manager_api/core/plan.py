@@ -58,14 +58,14 @@ def by_importance(fleet: Fleet, deployments: Iterable[str]) -> list[str]:
     return sorted(deployments, key=rank)
 
 
-def plan_nodes(fleet: Fleet, nodes: Iterable[str]) -> list[Action]:
+def plan_nodes(fleet: Fleet, nodes: Iterable[str], now: Moment | None = None) -> list[Action]:
     """What the desired hashes of some nodes need."""
     actions: list[Action] = []
     peers = Peers(fleet)
     for node in sorted(nodes):
         try:
             known = node in fleet.nodes and (NODES, node) not in fleet.unreadable
-            actions += [*plan_node(fleet, node, peers), *plan_drain(fleet, node)] if known else []
+            actions += [*plan_node(fleet, node, peers, now), *plan_drain(fleet, node)] if known else []
         except NONSENSE as error:  # is not planned for, said, and does not hold up the others
             actions.append(Complain("node", node, f"cannot be planned for: {told(error)}"))
     return actions

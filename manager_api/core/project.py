@@ -4,7 +4,9 @@ from manager_api.core import claims
 from manager_api.core.actions import Action, Collect, Project
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.merge import remembered
+from manager_api.core.moment import Moment
 from manager_api.core.peering import Peers
+from manager_api.core.quiet import must_wait
 from manager_api.core.release import Release, raw_group, raw_tasks
 from manager_api.core.summary import obeyed
 from store.errors import BadRecord
@@ -35,8 +37,11 @@ OURS = frozenset(
 """What an allocation holds for managers only. All else is for the agent, known to this release or not."""
 
 
-def plan_node(fleet: Fleet, node: str, peers: Peers | None = None) -> list[Action]:
-    """The actions that bring one node's desired hash up to its allocations; `peers` are the round's."""
+def plan_node(fleet: Fleet, node: str, peers: Peers | None = None, now: Moment | None = None) -> list[Action]:
+    """The actions that bring one node's desired hash up to its allocations; `peers` are the round's.
+
+    Without a time nothing is begun that has to wait for what ends elsewhere.
+    """
     peers = peers or Peers(fleet)
     record, state = fleet.nodes[node].data, fleet.states[node]
     raised = remembered(fleet, node)
@@ -45,6 +50,7 @@ def plan_node(fleet: Fleet, node: str, peers: Peers | None = None) -> list[Actio
     anew = state.desired_epoch != fleet.epoch or state.desired_uid != record["uid"] or _beyond(fleet, node)
     puts, actions = claims.stops(fleet, node, lambda alloc_id: _over(fleet, node, alloc_id))
     gone = [alloc_id for alloc_id in state.desired if _over(fleet, node, alloc_id)]
+    fleet.memory.held.discard(node)
     for alloc_id in fleet.plannable(fleet.on_node.get(node, ())):
         stored = fleet.allocations[alloc_id]
         if stored.data["uid"] != record["uid"]:
@@ -56,6 +62,9 @@ def plan_node(fleet: Fleet, node: str, peers: Peers | None = None) -> list[Actio
             )
         elif anew or known is None or _differs(known, stored.data, peers):
             try:
+                if known is None and _waits(fleet, node, alloc_id, now):
+                    fleet.memory.held.add(node)
+                    continue
                 puts[alloc_id] = entry(fleet, stored.data, peers)
             except (BadRecord, KeyError, StopIteration):
                 continue  # unreadable is not empty: what lies there stays as it is
@@ -64,6 +73,13 @@ def plan_node(fleet: Fleet, node: str, peers: Peers | None = None) -> list[Actio
         why = "anew" if anew else ", ".join([*(f"put {a}" for a in puts), *(f"drop {a}" for a in drops)])
         actions.append(Project(node, record["uid"], puts, tuple(drops), why))
     return actions
+
+
+def _waits(fleet: Fleet, node: str, alloc_id: str, now: Moment | None) -> bool:
+    """Whether it has not begun here, and must not yet."""
+    data = fleet.allocations[alloc_id].data
+    fresh = data["wanted"] == "running" and alloc_id not in fleet.states[node].actual
+    return fresh and must_wait(fleet, data, now)
 
 
 def _unwanted(fleet: Fleet, node: str, puts: dict[str, Json]) -> list[str]:

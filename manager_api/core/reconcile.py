@@ -14,8 +14,9 @@ from manager_api.core.handover import hand_over
 from manager_api.core.moment import Moment
 from manager_api.core.placement import Refused, Taken
 from manager_api.core.progress import judge, unlisted
+from manager_api.core.quiet import may_run_until
 from manager_api.core.records import Missing
-from manager_api.core.slots import Key, Slot
+from manager_api.core.slots import Slot
 from manager_api.core.summary import Where, is_gone, is_lost
 from store.keys import ALLOCATIONS
 
@@ -99,7 +100,7 @@ def fill(draft: Draft) -> None:
     draft.held = _held(draft)
     if draft.held:
         return
-    blocked = _may_still_run(draft)
+    blocked = loss.still_running(draft)
     for slot in missing:
         if slot.key in draft.blind:
             continue
@@ -126,8 +127,8 @@ def _place(draft: Draft, slot: Slot) -> None:
 def _wait(draft: Draft, slot: Slot, until: float) -> None:
     why = "the allocation before it may still run, and duplicates are not allowed"
     draft.missing.append(Missing(slot, Refused(why, {})))
-    if until < inf:
-        draft.wake(until, "when the allocation before it cannot run any more")
+    at = until if until < inf else draft.now.steady + AGAIN
+    draft.wake(at, "when the allocation before it cannot run any more")
 
 
 def _held(draft: Draft) -> str:
@@ -143,20 +144,6 @@ def _held(draft: Draft) -> str:
     if record.get("adopted") and not record.get("scale") and not record.get("change"):
         return "it was adopted: what was not adopted is not placed"
     return ""
-
-
-def _may_still_run(draft: Draft) -> dict[Key, float]:
-    """Slots whose last allocation may still run, where that forbids another; until when."""
-    found: dict[Key, float] = {}
-    for alloc_id, data in draft.stopped.items():
-        group = draft.group(data)
-        if group is None or group.policy.duplicates != "never":
-            continue
-        until = loss.may_run_until(draft.fleet, alloc_id, data, group, draft.now)
-        if until > draft.now.steady:
-            key = draft.key(data)
-            found[key] = max(until, found.get(key, 0.0))
-    return found
 
 
 def finish(draft: Draft) -> list[Action]:
@@ -194,7 +181,7 @@ def _never_told(draft: Draft, alloc_id: str) -> bool:
     data = draft.stopped[alloc_id]
     group = draft.group(data)
     if group is not None and group.policy.duplicates == "never":
-        until = loss.may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
         if until > draft.now.steady:
             return False
     if is_lost(draft.fleet, data):

@@ -7,8 +7,8 @@ from manager_api.core import canaries
 from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Json
 from manager_api.core.handover import settled_for
-from manager_api.core.loss import keep_quiet
 from manager_api.core.placement import Need, Refused, matching
+from manager_api.core.quiet import keep_quiet
 from manager_api.core.records import released
 from manager_api.core.release import DIFFERENT, LIMITS, Release, part_of, same
 from manager_api.core.rollout import PAUSED, Group, Step, Unit, step, tried

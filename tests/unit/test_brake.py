@@ -102,3 +102,37 @@ def test_nodes_without_work_do_not_count():
     case.back("n8") if case.live[old]["node"] != "n8" else None
     case.step()
     assert case.fleet.brake.reason is None
+
+
+def test_what_becomes_due_long_after_nodes_vanished_together_is_held_as_well():
+    case = Case(
+        count=10, nodes=NODES, placement={"max_replicas_per_node": 2}, reschedule={"after": "1h"}
+    ).begin()
+    before = dict(case.live)
+    cut(case, "n0", "n1", "n2")
+    assert [each for each in case.step() if isinstance(each, SetControl)], "it is said at once"
+    case.steady += 3600
+    case.step()
+    assert case.live == before
+    case.back("n0")
+    case.steady += 1
+    case.step()
+    assert not {"n1", "n2"} & set(case.nodes())
+
+
+def test_the_fleet_is_not_looked_through_in_every_round(monkeypatch):
+    case = a_case()
+    case.step()
+    looks = []
+    look = brake._look
+    monkeypatch.setattr(brake, "_look", lambda *known: (looks.append(1), look(*known)))
+    for _ in range(20):
+        case.steady += 0.1
+        case.plan()
+    assert looks == []
+    cut(case, "n0", "n1", "n2")
+    case.step()
+    for _ in range(20):
+        case.steady += 0.1
+        case.plan()
+    assert len(looks) <= 4

@@ -39,7 +39,7 @@ def fleet():
 @pytest.fixture
 def stage(fleet, clock, monkeypatch):
     monkeypatch.setattr(planner_module, "plan_deployments", lambda _fleet, _now, names: list(names))
-    monkeypatch.setattr(planner_module, "plan_nodes", lambda _fleet, names: list(names))
+    monkeypatch.setattr(planner_module, "plan_nodes", lambda _fleet, names, _now: list(names))
     mirror = Mirror(fleet)
     executor = Executor(mirror)
     renewals = []
