@@ -184,7 +184,9 @@ def _accept(fleet: Fleet, deployment: str, plan: _Plan) -> Place | Advance:
 
 def _first(fleet: Fleet, deployment: str, plan: _Plan) -> tuple[dict[str, Json], dict[str, tuple[int, Json]]]:
     """As many of the new allocations as are written at once, and what makes room for these: no more."""
-    most = MOST_AT_ONCE if plan.victims else MOST_NEW  # who makes room goes in the same transaction
+    most = (
+        MOST_AT_ONCE if any(plan.victims.values()) else MOST_NEW
+    )  # who makes room goes in the same transaction
     first: dict[str, Json] = {}
     making_room: dict[str, tuple[int, Json]] = {}
     for alloc_id, data in {**plan.kept, **plan.puts}.items():

@@ -255,7 +255,7 @@ class World:
             if machine.cut is None or self.steady < machine.cut + STOP_AFTER + GRACE:
                 continue
             machine.runs = {key: each for key, each in machine.runs.items() if each["template"] != "never"}
-        for node in NODES:
+        for node in self.machines:
             self.look(node)
 
     def check(self):
