@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from store.model import command, texts
+from store.model import command, patterns, texts
 
 TYPES = ("string", "int", "number", "bool")
 MOST_PATTERN = 500
@@ -53,6 +53,9 @@ def conforming(rule: Mapping[str, Any], value: object) -> str:
     _check_type(rule, kind, found)
     if "enum" in rule and found not in rule["enum"]:
         raise ValueError(f"not one of {', '.join(rule['enum'])}")
+    if "pattern" in rule and len(found) > patterns.longest(rule["pattern"]):
+        most = patterns.longest(rule["pattern"])
+        raise ValueError(f"{len(found)} characters, at most {most} can be matched with {rule['pattern']}")
     if "pattern" in rule and not re.fullmatch(rule["pattern"], found):
         raise ValueError(f"does not match {rule['pattern']}")
     return found
@@ -114,6 +117,9 @@ def declaration_problem(rule: Mapping[str, Any]) -> str | None:
             re.compile(rule["pattern"])
         except (re.error, OverflowError, RecursionError) as error:
             return f"pattern: not a regular expression: {error}"
+        why = patterns.problem(rule["pattern"])
+        if why is not None:
+            return f"pattern: {why}"
     if rule.get("type", "string") not in ("int", "number") and rule.keys() & {"min", "max"}:
         return "min and max go with type int and number"
     if rule.get("min", -math.inf) > rule.get("max", math.inf):
