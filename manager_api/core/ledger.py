@@ -162,6 +162,10 @@ class Ledger:
             found += takings.replicas.get(key, {}).get(node, 0)
         return found
 
+    def has(self, key: GroupKey) -> bool:
+        """Whether anything is there of a group's deployment, or was placed of the group in this round."""
+        return bool(self.fleet.of_deployment.get(key[0])) or key in self.round.replicas
+
     def spread(self, key: GroupKey) -> dict[str, int]:
         """How many allocations of a group there are, by node."""
         found = dict(self.round.living(self.fleet, key))

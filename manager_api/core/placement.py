@@ -45,8 +45,7 @@ class _Pool:
 class Placer:
     """Places one deployment's allocations, one after the other, each seeing what those before it took.
 
-    `taken` is what the round's other deployments took; `keep` adds what this one did. The fleet must
-    not change meanwhile.
+    `taken` is what others of the round took; `keep` adds what this one did. The fleet must not change.
     """
 
     def __init__(self, fleet: Fleet, taken: Taken) -> None:
@@ -89,8 +88,8 @@ class Placer:
     def refusal(self, node: str, request: Request) -> str | None:
         """Why a node cannot take it, as a predicate ("is offline"), or None. Takes nothing."""
         pool = self._pool(request)
-        if pool.hopeless is not None:
-            return pool.hopeless.nodes.get(node, f"is not meant: {pool.hopeless.reason}")
+        if (hopeless := pool.hopeless) is not None:
+            return hopeless.nodes.get(node, f"is not meant: {hopeless.reason}")
         if pool.pinned is not None and node not in pool.pinned:
             return f"is not {request.part.pin or request.group.policy.placement.node}"
         if request.node is not None and node != request.node:
@@ -286,11 +285,12 @@ class Placer:
 
     def _alike(self, request: Request, pool: _Pool) -> Hashable | None:
         """What others must want to be refused like it; None: that is not for it alone to say."""
+        most, wanted = request.group.policy.placement.max_replicas_per_node, pool.want.ports
         special = request.avoid or request.free or request.preempt or pool.pinned is not None
-        of_its_own = pool.want.ports or request.group.policy.placement.max_replicas_per_node is not None
-        if special or of_its_own or self._ledger.log:  # what it took may yet be given back
+        counts = (wanted or most is not None) and self._ledger.has(request.key)
+        if special or counts or self._ledger.log:  # what it took may yet be given back
             return None
-        return pool.want.kind, pool.want.need
+        return pool.want.kind, pool.want.need, wanted.fixed, wanted.free
 
 
 def _refused(refusals: Mapping[str, str]) -> Refused:

@@ -154,6 +154,7 @@ def finish(draft: Draft) -> list[Action]:
     else:
         draft.fleet.hungry.discard(draft.deployment)
     if draft.puts:
+        draft.placer.keep()
         reason = f"{len(draft.puts)} allocations: {next(iter(draft.why.values()))}"
         return [
             Advance(draft.deployment, draft.record.rev, draft.status.rev, draft.puts, new, draft.why, reason)

@@ -1,7 +1,7 @@
 """Deployments that compete for room: random fleets, templates and wishes of people; plans cut short anywhere."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from manager_api.core.actions import Advance, Place, Wake
@@ -95,6 +95,15 @@ class World(Stage):
         groups = self.fleet.groups(f"{data['version']}:{data['template']}")
         return next((each for each in groups if each.name == data["group"]), None)
 
+    def on(self, node):
+        """Allocations on the machine that has the name of a node now."""
+        uid = self.fleet.nodes[node].data["uid"]
+        every = (self.fleet.allocations[each].data for each in self.fleet.on_node.get(node, ()))
+        return [each for each in every if each["uid"] == uid and not self.fleet.is_over(each["deployment"])]
+
+    def live(self, node):
+        return [each for each in self.on(node) if each["wanted"] == "running"]
+
     # -- what is done
 
     def perform(self, action):
@@ -123,13 +132,7 @@ class World(Stage):
 
     def held(self, node):
         """Ports that were not given back when something was planned: what the node has not ended."""
-        records = (self.fleet.allocations[each] for each in self.fleet.on_node.get(node, ()))
-        return {
-            number
-            for stored in records
-            if not self.fleet.is_over(stored.data["deployment"])
-            for number in numbers_of(stored.data)
-        }
+        return {number for each in self.on(node) for number in numbers_of(each)}
 
     def check_new(self, key, data, held):
         """A new placement keeps every rule, as things stood when it was made."""
@@ -141,24 +144,14 @@ class World(Stage):
         assert not zones or record.get("labels", {}).get("zone") in zones, "labels"
         assert not numbers_of(data) & held, "a port is free once its node said so"
         most = group.policy.placement.max_replicas_per_node
-        there = [
-            each
-            for each in self.fleet.on_node[node]
-            if (other := self.fleet.allocations[each].data)["wanted"] == "running"
-            and (other["deployment"], other["group"]) == (data["deployment"], data["group"])
-        ]
+        mine = data["deployment"], data["group"]
+        there = [each for each in self.live(node) if (each["deployment"], each["group"]) == mine]
         assert most is None or len(there) <= most, "max_replicas_per_node"
         assert not group.everywhere or len(there) == 1, "one on each node"
 
     def check(self):
-        fleet = self.fleet
         for node in self.names:
-            live = [
-                each
-                for key in fleet.on_node.get(node, ())
-                if (each := fleet.allocations[key].data)["wanted"] == "running"
-                and not fleet.is_over(each["deployment"])
-            ]
+            live = self.live(node)
             assert sum(each["memory"] for each in live) <= self.capacity[node], "memory"
             assert sum(each["cpus"] for each in live) <= self.cpus[node] + 1e-6, "cpus"
             numbers = [number for each in live for number in numbers_of(each)]
@@ -171,18 +164,13 @@ class World(Stage):
 
     def fits(self, node, data, group, part):
         """Whether one more would be allowed on a node: as naively as can be."""
-        record, state, fleet = self.fleet.nodes[node].data, self.fleet.states[node], self.fleet
+        record, state = self.fleet.nodes[node].data, self.fleet.states[node]
         if not state.online or any(record.get(each) for each in ("cordoned", "drain", "removing")):
             return False
         zones = group.policy.placement.labels.get("zone")
         if zones and record.get("labels", {}).get("zone") not in zones:
             return False
-        live = [
-            each
-            for key in fleet.on_node.get(node, ())
-            if (each := fleet.allocations[key].data)["wanted"] == "running"
-            and not fleet.is_over(each["deployment"])
-        ]
+        live = self.live(node)
         memory, cpus = part.reserved_memory, part.reserved_cpus
         if memory and sum(each["memory"] for each in live) + memory > self.capacity[node]:
             return False
@@ -224,7 +212,7 @@ class World(Stage):
                 assert count == asked or not free, f"{deployment}: {free} could take it: {status}"
                 if count < asked:
                     assert status["missing"], "it says what is missing"
-                    assert "cannot be placed" in status["reason"]
+                    assert "cannot be " in status["reason"]
             if status.get("waiting"):
                 assert not live
                 assert status["reason"].startswith("waits for capacity: group")
@@ -327,7 +315,20 @@ def settle(world):
     pytest.fail(f"it never comes to rest: {todo}")
 
 
-@settings(max_examples=150, deadline=None)
+ROOMY = {"memory": 4096, "cpus": 4, "zone": None, "foreign": 0}
+THREE = {
+    "count": 3, "memory": 0, "cpus": 0.0, "port": 8000, "zones": None, "most": None, "strategy": "spread",
+    "spread": None,
+}  # fmt: skip
+AGAIN = [(("run", 0), 99)] * 3
+
+
+@settings(max_examples=80, deadline=None)
+@example(  # what is stopped and collected, and then wanted again, is another
+    nodes=[ROOMY] * 3,
+    templates=[{"priority": 50, "preempt": False, "versions": [[THREE], [THREE]]}],
+    script=[*AGAIN, (("scale", (0, 1)), 99), *AGAIN, (("scale", (0, 3)), 99), *AGAIN],
+)
 @given(
     nodes=st.lists(a_node, min_size=1, max_size=6),
     templates=st.lists(a_template, min_size=1, max_size=3),

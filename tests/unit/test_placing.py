@@ -7,6 +7,7 @@ from agentd.executor import OF_OLD_KEEPERS
 from manager_api.core import project
 from manager_api.core.actions import Advance, Place, Wake
 from manager_api.core.fleet import Stored
+from manager_api.core.judge import Judge
 from manager_api.core.moment import Moment
 from manager_api.core.peering import Peers
 from manager_api.core.plan import by_importance, plan_deployments
@@ -127,3 +128,40 @@ def test_of_those_that_wait_the_more_important_are_first_then_the_older():
     assert order == ["2-high", "gone", "1-plain", "3-plain", "0-low"]
     plan = [each for each in plan_deployments(fleet, NOW, order) if isinstance(each, Place)]
     assert [each.deployment for each in plan] == ["2-high"]
+
+
+def test_many_that_wait_for_the_same_cost_one_look_at_the_fleet_together(monkeypatch):
+    """They are all looked at again whenever there may be room: with ports, too, or a bound for each node."""
+    looked, look = [], Judge.look
+    monkeypatch.setattr(Judge, "look", lambda *asked: looked.append(1) or look(*asked))
+    fleet = a_fleet()
+    for each in range(100):
+        add_node(fleet, f"n{each:03}", memory=8 * GB)
+    task = a_task(ports={"http": 0, "admin": 9000}, resources={"reservations": {"memory": "9G"}})
+    add_template(fleet, a_template(task, placement={"max_replicas_per_node": 1}))
+    for each in range(16):
+        add_deployment(fleet, f"d{each}")
+        fleet.deployments[f"d{each}"].data["wait"] = True
+    plan_deployments(fleet, NOW, fleet.deployments)
+    assert len(looked) == 100
+    assert fleet.hungry == set(fleet.deployments)
+
+
+def test_where_one_deployment_moves_to_is_taken_for_the_next_of_the_same_round():
+    """A replacement and a new deployment, or two replacements, must not get the same room."""
+    fleet = a_fleet()
+    for node in ("a", "b"):
+        add_node(fleet, node, memory=8 * GB)
+    add_template(fleet, a_template(a_task(resources={"reservations": {"memory": "5G"}})))
+    add_deployment(fleet, "old")
+    carry_out(fleet, plan_deployments(fleet, NOW, ["old"]))
+    (moved,) = fleet.allocations.values()
+    away = moved.data["node"]
+    fleet.nodes[away].data["uid"] = "another machine"
+    fleet.nodes[away].data["cordoned"] = {"since": 1.0}
+    add_deployment(fleet, "new", created=2e9)
+    plan = [each for each in plan_deployments(fleet, NOW, ["new", "old"]) if not isinstance(each, Wake)]
+    assert [(type(each).__name__, each.deployment) for each in plan] == [
+        ("Advance", "old"),
+        ("Refuse", "new"),
+    ]
