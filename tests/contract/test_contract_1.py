@@ -23,6 +23,7 @@ NAME = {"name": TEMPLATE["name"]}
 def manager(store, server):
     found = Manager(store, watcher=server.client("watch")).lead()
     eventually(lambda: found.get("/readyz").status_code == 200)
+    eventually(lambda: found.controller.mirror is not None)  # it leads before it has read the fleet
     yield found
     found.end()
 
