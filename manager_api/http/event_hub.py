@@ -14,6 +14,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from time import monotonic, time
 from typing import TypeAlias
 
@@ -81,7 +82,7 @@ class Hub:
         """Serve a watcher from now on; its socket is the hub's."""
         watcher = Watcher(peer, wanted, place)
         watcher.push(head)
-        watcher.said = monotonic()
+        watcher.said = watcher.took = monotonic()
         if gap:
             watcher.push(rendered_gap(gap_event(gap, time())))
         with self._lock:
@@ -201,6 +202,7 @@ class Hub:
 
     def _spread(self, heard: Heard) -> None:
         """Tell everybody who is live; the others come to it where they are."""
+        self._put_back([each for each in self._watchers if each.place is None and each.slow])
         live = [each for each in self._watchers if each.place is None]
         if heard.gap:
             gap = rendered_gap(gap_event(heard.gap, time()))
@@ -217,6 +219,19 @@ class Hub:
         elif heard.gap:
             self._position = None
 
+    def _put_back(self, slow: list[Watcher]) -> None:
+        """Who takes less than comes is told the rest as one of the past: a burst drops nobody."""
+        if not slow or self._position is None:
+            return
+        try:
+            place, gap = self._past.locate(self._position)
+        except StoreError:
+            return  # they are put back with the next ones that come
+        for watcher in slow:
+            watcher.place, watcher.late = replace(place), True
+            if gap:
+                watcher.push(rendered_gap(gap_event(gap, time())))
+
     def _feed(self, watcher: Watcher) -> None:
         if not watcher.hungry or monotonic() < self._store_again:
             return
@@ -230,15 +245,15 @@ class Hub:
         for event in events:
             watcher.push(rendered(event))
         if live:
-            watcher.place = None
+            watcher.place, watcher.late = None, False
 
     def _send(self, selector: selectors.BaseSelector, watcher: Watcher, now: float) -> None:
         if watcher.waits:
             watcher.said = now
-            if not watcher.flush():
+            if not watcher.flush(now):
                 self._drop(selector, watcher)
                 return
-            if watcher.place is None and watcher.slow:
+            if watcher.stalls(now):
                 log.info("a watcher of events takes too little: dropped; it may resume")
                 self._drop(selector, watcher)
                 return

@@ -13,7 +13,9 @@ from store.codec import Json
 from store.model.event import Wanted
 
 MOST_HELD = 256 * 1024
-"""Bytes held for a watcher that takes nothing; beyond them it is dropped, and may resume."""
+"""Bytes held for a watcher; beyond them it is told the rest as one of the past, as fast as it takes it."""
+PATIENCE = 5.0
+"""Seconds in which one of those must take something; else it is dropped, and may resume."""
 LOW = 64 * 1024
 """Bytes below which more of the past is fetched."""
 SEND_BUFFER = 64 * 1024
@@ -31,6 +33,10 @@ class Watcher:
         """How far it is in the past; None: it gets what comes."""
         self.said = 0.0
         """When it was last sent something (monotonic)."""
+        self.took = 0.0
+        """When it last took something, or was owed nothing (monotonic)."""
+        self.late = False
+        """Whether it was told what came, and fell behind."""
         self.listed = 0
         """For which kinds of readiness it is registered."""
         self._held: deque[bytes] = deque()
@@ -53,7 +59,7 @@ class Watcher:
 
     @property
     def slow(self) -> bool:
-        """Whether it takes too little of what it is sent."""
+        """Whether it takes less than it is sent."""
         return self._size > MOST_HELD
 
     @property
@@ -61,7 +67,11 @@ class Watcher:
         """Whether more of the past may be fetched for it."""
         return self.place is not None and self._size < LOW
 
-    def flush(self) -> bool:
+    def stalls(self, now: float) -> bool:
+        """Whether it fell behind, and takes nothing."""
+        return self.late and self.waits and now - self.took > PATIENCE
+
+    def flush(self, now: float) -> bool:
         """Send what the socket takes; False when nobody is there any more."""
         while self._held:
             piece = self._next_piece()
@@ -72,6 +82,7 @@ class Watcher:
             except OSError:
                 return False
             self._size -= sent
+            self.took = now if sent else self.took
             if sent < len(piece):
                 self._held.appendleft(piece[sent:])
                 return True

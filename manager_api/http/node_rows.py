@@ -27,11 +27,12 @@ def listing(store: Store) -> list[Json]:
     """Every node, by id. Online is who has a heartbeat; who has none may be `unknown` for a reason."""
     records = sorted(store.values(NODES).items())
     beats, doubt = Projection(store).judged([node for node, _ in records])
-    pairs = zip(records, beats, strict=True)
-    rows = [_row(node, orjson.loads(raw), beat, doubt) for (node, raw), beat in pairs]
-    said = store.values(NODES_STATUS)
-    for row in rows if said else ():
-        _told(row, said.get(row["id"]))
+    said, rows = store.values(NODES_STATUS), list[Json]()
+    for (node, raw), beat in zip(records, beats, strict=True):
+        record = orjson.loads(raw)
+        rows.append(_row(node, record, beat, doubt))
+        if said:
+            _told(rows[-1], record, said.get(node))
     return rows
 
 
@@ -51,7 +52,7 @@ def one(store: Store, node: str) -> Json:
     row |= {key: record[key] for key in _SHOWN if key in record}
     if "drain" in record:
         row["drain"] = dict(record["drain"])
-    _told(row, status.value if status else None)
+    _told(row, record, status.value if status else None)
     row["beat"] = read_beat(beat)
     row["allocations"] = _orders(nodes, node)
     return row
@@ -107,7 +108,7 @@ def _row(node: str, record: Json, raw: bytes | None, doubt: str | None) -> Json:
     return row
 
 
-def _told(row: Json, raw: bytes | None) -> None:
+def _told(row: Json, record: Json, raw: bytes | None) -> None:
     """What the leader says of a node: that it is barred, how far its drain has come."""
     if raw is None:
         return
@@ -116,14 +117,16 @@ def _told(row: Json, raw: bytes | None) -> None:
     waits = _word(raw, "removal").get("reason")
     if waits and row["scheduling"] == "removing":
         row["removal"] = str(waits)
-    progress = drain_of(raw)
+    progress = _progress(raw, record.get("drain") or {})
     if progress is not None and row["scheduling"] in ("draining", "removing"):
         row["drain"] = {**row.get("drain", {}), **progress}
 
 
-def drain_of(raw: bytes | None) -> Json | None:
-    """The leader's word on a drain in a node's status; None if there is none that can be read."""
+def _progress(raw: bytes | None, drain: Json) -> Json | None:
+    """The leader's word on a drain; None if there is none that can be read, or it is about an earlier one."""
     said = _word(raw, "drain")
+    if said.get("since", drain.get("since")) != drain.get("since"):
+        return None
     return {key: said[key] for key in ("state", "left", "of", "reason") if key in said} or None
 
 

@@ -110,6 +110,18 @@ def test_drain_and_its_end(manager, node):
     assert "drain" not in row(manager)
 
 
+def test_a_new_drain_does_not_show_how_far_an_earlier_one_came(manager, node):
+    assert manager.post("/v1/nodes/web-1/drain", {"confirm": True}).status_code == 200
+    done = {"state": "done", "left": 0, "of": 2, "reason": "", "since": record(manager)["drain"]["since"]}
+    manager.store.put(NODES_STATUS, "web-1", dumps({"v": 1, "drain": done}))
+    assert row(manager)["drain"]["state"] == "done"
+    assert manager.post("/v1/nodes/web-1/uncordon", {}).status_code == 200
+    assert manager.post("/v1/nodes/web-1/drain", {"confirm": True}).status_code == 200
+    assert row(manager)["drain"] == record(manager)["drain"], "who waits for it would be told that it is done"
+    (shown,) = (each for each in manager.get("/v1/nodes").json["data"] if each["id"] == "web-1")
+    assert "drain" not in shown
+
+
 def test_progress_and_a_bar_stand_beside_each_other(manager, node):
     manager.post("/v1/nodes/web-1/drain", {})
     word = {"since": 1.0, "reason": "its hb takes too much", "secret_sha256": "0" * 64}

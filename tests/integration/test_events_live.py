@@ -228,6 +228,20 @@ def test_a_slow_reader_is_dropped_and_the_others_hear_on(api):
     assert [n for n, _ in slow.events + again.events] == [n for n, _ in quick.events]
 
 
+def test_a_burst_drops_nobody_who_reads(api):
+    api.start()
+    watchers = [Watcher(api.port).begin() for _ in range(10)]
+    said = [f"{n} {'x' * 400}" for n in range(5000)]
+    with ThreadPoolExecutor(10) as pool:
+        heard = [pool.submit(each.until, "end") for each in watchers]
+        api.tell(*said, "end")
+        for each in heard:
+            each.result(60)
+    assert all(each.reasons() == [*said, "end"] for each in watchers)
+    for each in watchers:
+        each.close()
+
+
 def test_a_long_past_and_then_what_comes_without_gap_or_double(api):
     api.tell("zero")
     api.start()
