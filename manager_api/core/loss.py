@@ -43,7 +43,7 @@ def loss(draft: Draft, alloc_id: str) -> Loss | None:
             return None
         found = Loss(f"node {node} has been offline for {max(now - since, after):.0f} s", since + after)
     if group.policy.duplicates == "never":
-        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        until = may_run_until(draft.fleet, alloc_id, data, draft.now)
         found = Loss(found.reason, max(found.at, until))
     return found
 
@@ -73,7 +73,7 @@ def still_running(draft: Draft) -> dict[Key, float]:
         group = draft.group(data)
         if group is None or group.policy.duplicates != "never":
             continue
-        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        until = may_run_until(draft.fleet, alloc_id, data, draft.now)
         if until > draft.now.steady:
             key = draft.key(data)
             found[key] = max(until, found.get(key, 0.0))
