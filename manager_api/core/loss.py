@@ -1,11 +1,10 @@
 """Work whose node is lost: when it is placed elsewhere, and when it may not be."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from manager_api.core import brake
 from manager_api.core.draft import AGAIN, Draft
-from manager_api.core.fleet import Fleet, Json
 from manager_api.core.placement import Refused
 from manager_api.core.quiet import may_run_until
 from manager_api.core.slots import Key
@@ -17,24 +16,6 @@ class Loss:
 
     reason: str
     at: float
-
-
-def note_obeyed(draft: Draft) -> None:
-    """What its machine has been told of counts from then on."""
-    for alloc_id, data in list(draft.live.items()):
-        if "quiet" in data and _is_obeyed(draft.fleet, alloc_id, data) and not draft.full:
-            rest = {key: value for key, value in data.items() if key != "quiet"}
-            draft.write(alloc_id, rest, "its node has obeyed how it is to end when it is cut off")
-            draft.summaries[alloc_id] = replace(draft.summaries[alloc_id], data=rest)
-
-
-def _is_obeyed(fleet: Fleet, alloc_id: str, data: Json) -> bool:
-    state = fleet.states[data["node"]]
-    known, said = state.desired.get(alloc_id), state.actual.get(alloc_id)
-    if known is None or said is None or said.get("epoch") != fleet.epoch or said.get("uid") != data["uid"]:
-        return False
-    sent = all(known.get(key, 0) == data.get(key, 0) for key in ("generation", "wanted", "change"))
-    return sent and int(said.get("rev", 0)) >= int(known["rev"])
 
 
 def loss(draft: Draft, alloc_id: str) -> Loss | None:
@@ -61,7 +42,7 @@ def loss(draft: Draft, alloc_id: str) -> Loss | None:
             return None
         found = Loss(f"node {node} has been offline for {max(now - since, after):.0f} s", since + after)
     if group.policy.duplicates == "never":
-        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        until = may_run_until(draft.fleet, alloc_id, data, draft.now)
         found = Loss(found.reason, max(found.at, until))
     return found
 
@@ -91,7 +72,7 @@ def still_running(draft: Draft) -> dict[Key, float]:
         group = draft.group(data)
         if group is None or group.policy.duplicates != "never":
             continue
-        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        until = may_run_until(draft.fleet, alloc_id, data, draft.now)
         if until > draft.now.steady:
             key = draft.key(data)
             found[key] = max(until, found.get(key, 0.0))

@@ -6,7 +6,7 @@ from manager_api.core.fleet import Fleet, Json
 from manager_api.core.merge import remembered
 from manager_api.core.moment import Moment
 from manager_api.core.peering import Peers
-from manager_api.core.quiet import must_wait
+from manager_api.core.quiet import QUIET, must_wait
 from manager_api.core.release import Release, raw_group, raw_tasks
 from manager_api.core.summary import obeyed
 from store.errors import BadRecord
@@ -30,7 +30,7 @@ OURS = frozenset(
         "replaces",
         "canary",
         "done",
-        "quiet",
+        QUIET,
         "published",
     }
 )

@@ -11,6 +11,9 @@ from store.keys import ALLOCATIONS
 from store.model.placing import NEVER
 from store.model.spec import GroupSpec
 
+QUIET = "quiet"
+"""Of an allocation: the longest time (None: without end) by a policy that its machine may still obey."""
+
 
 def quiet_after(group: GroupSpec) -> float:
     """Seconds after which a machine that was cut off has surely stopped a group's tasks by itself."""
@@ -19,39 +22,48 @@ def quiet_after(group: GroupSpec) -> float:
     return group.policy.stop_after + max(task.stop.timeout for task in group.tasks)
 
 
-def quiet(fleet: Fleet, data: Json, group: GroupSpec) -> float:
-    """The same for one allocation: its machine obeys what it was told, not what is meant by now."""
-    try:
-        own = quiet_after(group_of(fleet, data))
-    except (BadRecord, KeyError):
-        own = quiet_after(group)
-    kept = data.get("quiet", 0.0)
-    return max(own, inf if kept == NEVER else float(kept))
-
-
-def keep_quiet(fleet: Fleet, old: Json, new: Json, group: GroupSpec) -> Json:
-    """Of an allocation that is written anew: how long it was to run on until now, if that is longer."""
-    rest = {key: value for key, value in new.items() if key != "quiet"}
-    before = quiet(fleet, old, group)
-    if group.policy.duplicates != "never" or before <= quiet_after(group):
-        return rest
-    return {**rest, "quiet": NEVER if before == inf else before}
-
-
-def may_run_until(fleet: Fleet, alloc_id: str, data: Json, group: GroupSpec, now: Moment) -> float:
+def may_run_until(fleet: Fleet, alloc_id: str, data: Json, now: Moment) -> float:
     """Until when (steady seconds) an allocation that is stopped, or lost, may still run; 0: it does not."""
     node = data["node"]
     if node not in fleet.nodes:
         return inf  # the store lost its record: the agent joins again
     if is_lost(fleet, data):
-        return _gone_since(fleet, alloc_id, now) + quiet(fleet, data, group)
+        return _gone_since(fleet, alloc_id, now) + _quiet(fleet, alloc_id, data)
     if data["wanted"] == "stopped":
         if obeyed(fleet, node, alloc_id):
             return 0.0
         if not _finds_tombstone(fleet, node, alloc_id):
             return inf
     away = fleet.states[node].away_since
-    return inf if away is None else away + quiet(fleet, data, group)
+    return inf if away is None else away + _quiet(fleet, alloc_id, data)
+
+
+def carried(fleet: Fleet, data: Json, to: GroupSpec) -> Json:
+    """What to note of an allocation that gets another policy: its machine may be cut off before it hears."""
+    before, known = quiet_after(group_of(fleet, data)), data.get(QUIET, 0.0)
+    longest = inf if known is None else max(before, float(known))
+    return {QUIET: longest if longest < inf else None} if longest > quiet_after(to) else {}
+
+
+def _quiet(fleet: Fleet, alloc_id: str, data: Json) -> float:
+    """Seconds after which its machine has surely stopped an allocation, by whatever policy it last heard."""
+    try:
+        now = quiet_after(group_of(fleet, data))
+    except (BadRecord, KeyError, TypeError, ValueError):
+        return inf
+    if QUIET not in data or _has_heard(fleet, alloc_id, data):
+        return now
+    return inf if data[QUIET] is None else max(now, float(data[QUIET]))
+
+
+def _has_heard(fleet: Fleet, alloc_id: str, data: Json) -> bool:
+    """Whether its machine has said that it obeys the allocation as it is now."""
+    state = fleet.states[data["node"]]
+    known, said = state.desired.get(alloc_id), state.actual.get(alloc_id)
+    if known is None or said is None or said.get("uid") != data["uid"] or said.get("epoch") != fleet.epoch:
+        return False
+    same = all(known.get(key, 0) == data.get(key, 0) for key in ("generation", "change", "wanted"))
+    return same and int(said.get("rev", 0)) >= known["rev"]
 
 
 def _finds_tombstone(fleet: Fleet, node: str, alloc_id: str) -> bool:
@@ -77,4 +89,4 @@ def must_wait(fleet: Fleet, data: Json, now: Moment | None) -> bool:
     group = group_of(fleet, old.data)
     if group.policy.duplicates != NEVER or group_of(fleet, data).policy.duplicates != NEVER:
         return False
-    return now is None or may_run_until(fleet, data["replaces"], old.data, group, now) > now.steady
+    return now is None or may_run_until(fleet, data["replaces"], old.data, now) > now.steady

@@ -30,7 +30,6 @@ def reconcile(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[
     draft = Draft(fleet, deployment, now, taken)
     peering.note(fleet, deployment, draft.groups.values())
     note_done(draft)
-    loss.note_obeyed(draft)
     loss.replace_lost(draft)
     hand_over(draft)
     drop_surplus(draft)
@@ -182,7 +181,7 @@ def _never_told(draft: Draft, alloc_id: str) -> bool:
     data = draft.stopped[alloc_id]
     group = draft.group(data)
     if group is not None and group.policy.duplicates == "never":
-        until = may_run_until(draft.fleet, alloc_id, data, group, draft.now)
+        until = may_run_until(draft.fleet, alloc_id, data, draft.now)
         if until > draft.now.steady:
             return False
     if is_lost(draft.fleet, data):

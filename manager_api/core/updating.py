@@ -8,11 +8,12 @@ from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.fleet import Json
 from manager_api.core.handover import settled_for
 from manager_api.core.placement import Need, Refused, matching
-from manager_api.core.quiet import keep_quiet
+from manager_api.core.quiet import QUIET, carried
 from manager_api.core.records import released
 from manager_api.core.release import DIFFERENT, LIMITS, Release, part_of, same
 from manager_api.core.rollout import PAUSED, Group, Step, Unit, step, tried
 from manager_api.core.slots import Slot
+from store.model.placing import NEVER
 from store.model.spec import GroupSpec
 
 OVER = frozenset({"done", "reverted"})
@@ -71,10 +72,10 @@ def _relabel(draft: Draft, olds: list[str]) -> None:
 
 
 def _labelled(draft: Draft, data: Json) -> Json:
-    kept = {key: value for key, value in data.items() if key not in ("change", "parameters")}
-    new = {**kept, "version": draft.release.version, **released(draft.release)}
+    kept = {key: value for key, value in data.items() if key not in ("change", "parameters", QUIET)}
     group = draft.group(data)
-    return new if group is None else keep_quiet(draft.fleet, data, new, group)
+    noted = carried(draft.fleet, data, group) if group and group.policy.duplicates == NEVER else {}
+    return {**kept, "version": draft.release.version, **released(draft.release), **noted}
 
 
 def _group(draft: Draft, group: GroupSpec) -> Group:
