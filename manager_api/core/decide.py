@@ -103,7 +103,8 @@ def _place_all(
         if slot.node is not None:
             data["index"] = indices.next(slot.group.name)
         plan.puts[alloc_id] = data
-        plan.victims[alloc_id] = chosen.victims
+        if chosen.victims:
+            plan.victims[alloc_id] = chosen.victims
     unplaced = {slot.group.name for slot in wanted} - {
         data["group"] for data in [*plan.kept.values(), *plan.puts.values(), *plan.known.values()]
     }
