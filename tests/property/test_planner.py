@@ -106,6 +106,15 @@ class World(Stage):
 
     # -- what is done
 
+    def look(self, node):
+        if node in self.machines:
+            super().look(node)
+
+    def advance(self, seconds):
+        super().advance(seconds)
+        for node in self.names:
+            self.look(node)
+
     def perform(self, action):
         fleet = self.fleet
         if isinstance(action, Advance):
