@@ -120,7 +120,9 @@ class Executor:
             case SetNodeStatus():
                 self._set_node_status(action)
             case SetControl():
-                log.warning("%s: %s", action.name, action.reason)
+                log.log(
+                    logging.INFO if action.quiet else logging.WARNING, "%s: %s", action.name, action.reason
+                )
                 self._write("controller.control", [], [(CONTROLS_STATUS, action.name, action.record)])
         if self._herald is not None:
             self._herald.say(events.of(action))

@@ -121,11 +121,15 @@ class SetNodeStatus:
 
 @dataclass(frozen=True, slots=True)
 class SetControl:
-    """Write the leader's word on something that holds for the whole fleet: a field of `controls:status`."""
+    """Write the leader's word on something that holds for the whole fleet: a field of `controls:status`.
+
+    `quiet`: only the next leader has to know.
+    """
 
     name: str
     record: Json
     reason: str
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ or somebody releases it.
 """
 
 from manager_api.core.actions import Action, SetControl
-from manager_api.core.fleet import Fleet
+from manager_api.core.fleet import Fleet, Json
 from manager_api.core.memory import Brake
 from manager_api.core.moment import Moment
 from manager_api.core.release import group_of
@@ -39,7 +39,7 @@ def plan_brake(fleet: Fleet, now: Moment) -> list[Action]:
     It is judged when nodes turn, not when something is due to be moved: that may be long after they vanished.
     """
     brake = fleet.brake
-    if brake.turned or brake.since is not None or _asked(fleet) > brake.released:
+    if brake.turned or brake.since is not None or brake.forgiven or _asked(fleet) > brake.released:
         engaged(fleet, now)
     record = fleet.brake.as_record()
     said = fleet.controls_status.get(NAME)
@@ -48,9 +48,13 @@ def plan_brake(fleet: Fleet, now: Moment) -> list[Action]:
     if quiet or known == record:
         return []
     fleet.brake.written = record
-    return [
-        SetControl(NAME, record, fleet.brake.reason or "the brake is released: enough of the fleet is there")
-    ]
+    reason = brake.reason or "the brake is released: enough of the fleet is there"
+    return [SetControl(NAME, record, reason, quiet=_says_the_same(known, record))]
+
+
+def _says_the_same(known: Json | None, record: Json) -> bool:
+    """Whether there is nothing in it for people."""
+    return known is not None and all(known.get(key) == record[key] for key in ("engaged", "released"))
 
 
 def resume(fleet: Fleet) -> None:
@@ -59,6 +63,7 @@ def resume(fleet: Fleet) -> None:
     if said is None:
         return
     fleet.brake.released = int(said.data.get("released", 0))
+    fleet.brake.forgiven = {str(node) for node in said.data.get("forgiven", ())}
     found = said.data.get("engaged")
     if found:
         fleet.brake.since = float(found["since"])
@@ -70,17 +75,12 @@ def _asked(fleet: Fleet) -> int:
 
 
 def _look(fleet: Fleet, brake: Brake, now: Moment) -> None:
-    away = {
-        node for node, state in fleet.states.items() if state.away_since is not None and node in fleet.nodes
-    }
-    brake.forgiven &= away
+    absent = {node for node in fleet.nodes if not fleet.states[node].online and _holds_work(fleet, node)}
+    brake.forgiven &= absent
     if _asked(fleet) > brake.released:
-        brake.released, brake.since, brake.forgiven = _asked(fleet), None, away
-    lost = sorted(
-        node
-        for node in away - brake.forgiven
-        if (brake.since is not None or _within(fleet, node, now)) and _holds_work(fleet, node)
-    )
+        brake.released, brake.since, brake.forgiven = _asked(fleet), None, set(absent)
+    held = brake.since is not None  # then who is not seen yet is not back, either
+    lost = sorted(node for node in absent - brake.forgiven if held or _within(fleet, node, now))
     brake.lost, brake.of = tuple(lost), len(fleet.nodes)
     if len(lost) <= max(FEW, SHARE * len(fleet.nodes)):
         brake.since = None

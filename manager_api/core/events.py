@@ -40,7 +40,7 @@ def of(action: Action) -> list[Event]:
             return [_deployment(action, "refused" if isinstance(action, Refuse) else "state")]
         case Reorder():
             return list(_allocations(action.allocations, {}, action.reason))
-        case Collect() | SetControl():
+        case Collect() | SetControl(quiet=False):
             return [_collected(action) if isinstance(action, Collect) else _control(action)]
         case SetNodeStatus():
             return [node(f"drain.{(action.drain or {}).get('state', 'ended')}", action.node, action.reason)]

@@ -98,4 +98,5 @@ class Brake:
         if self.since is not None:
             engaged = {"since": self.since, "lost": len(self.lost), "of": self.of}
             engaged["nodes"] = list(self.lost[:NAMED])
-        return {"v": 1, "engaged": engaged, "released": self.released}
+        record: Json = {"v": 1, "engaged": engaged, "released": self.released}
+        return record | ({"forgiven": sorted(self.forgiven)} if self.forgiven else {})

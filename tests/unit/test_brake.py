@@ -5,6 +5,7 @@ import pytest
 from manager_api.core import brake
 from manager_api.core.actions import SetControl
 from manager_api.core.fleet import Fleet, Stored
+from manager_api.core.memory import Brake
 from tests.core_world import Case
 
 pytestmark = pytest.mark.unit
@@ -136,3 +137,52 @@ def test_the_fleet_is_not_looked_through_in_every_round(monkeypatch):
         case.steady += 0.1
         case.plan()
     assert len(looks) <= 4
+
+
+def led_anew(case):
+    """Another leader: it has the records, and has yet to see who is there."""
+    case.fleet.brake = Brake()
+    brake.resume(case.fleet)
+    for state in case.fleet.states.values():
+        state.settled, state.away_since = state.online, None
+
+
+def test_what_is_not_yet_seen_by_the_next_leader_is_not_back():
+    case = a_case()
+    before = dict(case.live)
+    cut(case, "n0", "n1", "n2")
+    said = next(each for each in case.step() if isinstance(each, SetControl))
+    case.fleet.controls_status["brake"] = Stored(said.record, 60)
+    led_anew(case)
+    case.steady += 1
+    assert not [each for each in case.step() if isinstance(each, SetControl)], "it holds"
+    for node in ("n0", "n1", "n2"):  # seen to be away, one after the other
+        case.fleet.states[node].settled = True
+        case.cut(node)
+        case.steady += 11
+        case.step()
+    assert case.live == before
+
+
+def test_what_was_released_stays_so_under_the_next_leader():
+    case = a_case()
+    cut(case, "n0", "n1", "n2")
+    case.step()
+    case.fleet.controls["brake"] = Stored({"v": 1, "release": 1}, 50)
+    for node in ("n3", "n4", "n5", "n6", "n7", "n8", "n9"):
+        case.mark(node, cordoned={"since": 0.0})  # no room: nothing of it can be moved yet
+    case.steady += 1
+    said = next(each for each in case.step() if isinstance(each, SetControl))
+    case.fleet.controls_status["brake"] = Stored(said.record, 60)
+    led_anew(case)
+    assert not [each for each in case.step() if isinstance(each, SetControl)]
+    for node in ("n0", "n1", "n2"):
+        case.fleet.states[node].settled = True
+        case.cut(node)
+    case.steady += 11
+    assert not [each for each in case.step() if isinstance(each, SetControl)]
+    assert case.fleet.brake.reason is None
+    case.back("n0")
+    case.steady += 1
+    said = next(each for each in case.step() if isinstance(each, SetControl))
+    assert said.record["forgiven"] == ["n1", "n2"], "who is back counts again"
