@@ -85,7 +85,12 @@ class Case:
                 "uid": data["uid"], "epoch": self.fleet.epoch, "rev": self.rev, "wanted": data["wanted"],
                 "generation": data["generation"], "tasks": rows,
             }  # fmt: skip
-            node.desired[key] = {"rev": self.rev, "generation": data["generation"], "wanted": data["wanted"]}
+            node.desired[key] = {
+                "rev": self.rev,
+                "generation": data["generation"],
+                "wanted": data["wanted"],
+                "change": data.get("change", 0),
+            }
             if is_up(node.actual[key]) and node.up_since.get(key, (0,))[0] != data["generation"]:
                 node.up_since[key] = data["generation"], self.steady
 

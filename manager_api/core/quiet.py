@@ -44,14 +44,26 @@ def may_run_until(fleet: Fleet, alloc_id: str, data: Json, group: GroupSpec, now
     if node not in fleet.nodes:
         return inf  # the store lost its record: the agent joins again
     if is_lost(fleet, data):
-        return _gone_since(fleet, alloc_id, now) + quiet(fleet, data, group)
+        return _gone_since(fleet, alloc_id, now) + _by_now(fleet, alloc_id, data, group)
     if data["wanted"] == "stopped":
         if obeyed(fleet, node, alloc_id):
             return 0.0
         if not _finds_tombstone(fleet, node, alloc_id):
             return inf
     away = fleet.states[node].away_since
-    return inf if away is None else away + quiet(fleet, data, group)
+    return inf if away is None else away + _by_now(fleet, alloc_id, data, group)
+
+
+def _by_now(fleet: Fleet, alloc_id: str, data: Json, group: GroupSpec) -> float:
+    """The same, but what was before is over once its machine has said that it obeys what is now."""
+    state = fleet.states[data["node"]]
+    known, said = state.desired.get(alloc_id), state.actual.get(alloc_id)
+    heard = False
+    if known is not None and said is not None:
+        same = all(known.get(key, 0) == data.get(key, 0) for key in ("generation", "change", "wanted"))
+        mine = said.get("uid") == data["uid"] and said.get("epoch") == fleet.epoch
+        heard = same and mine and int(said.get("rev", 0)) >= known["rev"]
+    return quiet(fleet, {**data, "quiet": 0.0} if heard else data, group)
 
 
 def _finds_tombstone(fleet: Fleet, node: str, alloc_id: str) -> bool:

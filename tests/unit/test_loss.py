@@ -138,3 +138,37 @@ def test_stopped_but_not_heard_of_blocks_the_slot():
     case.up()
     case.step()
     assert case.live.keys() == {"dep.1"}
+
+
+@pytest.mark.parametrize("change_first", [False, True])
+def test_a_policy_that_the_lost_node_never_heard_of_does_not_count(change_first):
+    """It goes by the one it was given, however often the deployment was changed since."""
+    times = [{"on_disconnect": {"stop_after": each}} for each in ("300s", "20s", "10s")]
+    group = {**NEVER, "reschedule": {"after": "0s"}}
+    case = Case(count=1, **{**group, **times[0]}, versions=[(times[1],), (times[2],)]).begin()
+    if change_first:
+        case.ask(version=2, change=1)
+        case.step()
+    lost(case)
+    case.ask(version=3, change=2)
+    for _ in range(30):
+        case.step()
+        case.steady += 10
+    assert case.live.keys() == {"dep.0"}
+    case.steady += 11
+    case.step()
+    assert case.live.keys() == {"dep.1"}
+
+
+def test_once_the_node_obeys_the_new_policy_that_one_counts():
+    group = {**NEVER, "reschedule": {"after": "0s"}}
+    shorter = {"on_disconnect": {"stop_after": "20s"}}
+    case = Case(count=1, **{**group, "on_disconnect": {"stop_after": "300s"}}, versions=[(shorter,)]).begin()
+    case.ask(version=2, change=1)
+    case.step()
+    case.up()
+    case.step()
+    lost(case)
+    case.steady += 31
+    case.step()
+    assert case.live.keys() == {"dep.1"}
