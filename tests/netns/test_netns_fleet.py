@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 
 import pytest
 
@@ -102,6 +103,33 @@ def test_two_copies_never_hold_what_only_one_may(fleet):
         eventually(lambda name=node: fleet.online(name), 60)
         assert len(copies(fleet, str(lock))) == 1
     assert [line.split()[0] for line in fleet.written()] == ["taken"] * 4
+
+
+def test_however_long_a_partition_takes_there_are_no_two_copies(fleet):
+    """Over before anything is due, about when the task ends, when it is moved, and after; a brain dies in one."""
+    lock = fleet.home / "lock"
+    a_group(
+        fleet,
+        [sys.executable, "-I", "-S", "-c", LOCKING, str(lock), str(fleet.ledger)],
+        reschedule={"after": AFTER},
+        on_disconnect={"stop_after": "1s"},
+        duplicates="never",
+    )
+    eventually(fleet.written, 40)
+    for seconds, killed in ((2.5, False), (20.0, True), (21.5, False), (22.5, False), (24.0, False)):
+        node = where(fleet)
+        began = time.monotonic()
+        fleet.partition(node)
+        if killed:
+            fleet.agents[node].send_signal(signal.SIGKILL)
+            fleet.agents[node].wait(10)
+        eventually(lambda since=began, long=seconds: time.monotonic() - since >= long, 60)
+        fleet.heal(node)
+        if killed:
+            fleet.start_agent(node, wait=False)
+        eventually(lambda name=node: fleet.online(name), 60)
+        eventually(lambda: len(copies(fleet, str(lock))) == 1, 60)
+    assert {line.split()[0] for line in fleet.written()} == {"taken"}
 
 
 def test_a_drained_node_is_left_only_when_the_replacement_is_up(fleet):
