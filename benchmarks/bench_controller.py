@@ -164,7 +164,11 @@ def place(asked, row):
     what = f"{there} of {whole} allocations over {asked.nodes} nodes, {asked.per} in a deployment"
     row(what, f"{seconds:.2f} s ({accepted:.2f} s of it the API's writes), {spent:.2f} s of CPU")
     goal = verdict("goal 2,000 a second on one core", met=whole / spent >= 2000)
-    row("placed and written", f"{whole / spent:.0f} per second of CPU, {whole / seconds:.0f} of wall time", goal)
+    row(
+        "placed and written",
+        f"{whole / spent:.0f} per second of CPU, {whole / seconds:.0f} of wall time",
+        goal,
+    )
 
 
 def until_written(stage, nodes, whole, began):

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from manager_api.controller.herald import Herald
@@ -47,11 +47,19 @@ HALTED_AT_ONCE = MOST_FIELDS // 2 - 1
 
 
 class Executor:
-    """Writes for one leader, with its token."""
+    """Writes for one leader, with its token; `renew` keeps the lease while much is written."""
 
-    def __init__(self, store: Store, mirror: Mirror, token: int, herald: Herald | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        token: int,
+        herald: Herald | None = None,
+        renew: Callable[[], object] = lambda: None,
+    ) -> None:
         self._store = store
         self._herald = herald
+        self._renew = renew
         self._nodes = Projection(store)
         self._mirror = mirror
         self._token = token
@@ -121,6 +129,7 @@ class Executor:
                 rev = self._advance(replace(each, status_rev=rev))
             if self._herald is not None:
                 self._herald.say(events.of(each))
+            self._renew()
 
     def _place(self, action: Place) -> int:
         log.info("deployment %s: %s", action.deployment, action.reason)

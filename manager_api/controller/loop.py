@@ -137,7 +137,7 @@ class Controller:
             self._clock.now() - began,
         )  # fmt: skip
         self._herald.say([events.leading(self._holder, token, self._store.epoch, rev)])
-        executor = Executor(self._store, mirror, token, self._herald)
+        executor = Executor(self._store, mirror, token, self._herald, self._election.campaign)
         self._caretaker = Caretaker(
             self._store, mirror, executor, self._clock, self._election.campaign, self._herald.say
         )

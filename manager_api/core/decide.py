@@ -1,11 +1,10 @@
 """The decision on a new deployment: all of it is placed, or it is refused as a whole, or it waits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from manager_api.core.actions import Action, Advance, Json, Place, Refuse, SetStatus, Wake
-from manager_api.core.draft import AGAIN, MOST_NEW
+from manager_api.core.draft import AGAIN
 from manager_api.core.fleet import Fleet
 from manager_api.core.merge import is_part, running_already
 from manager_api.core.moment import Moment
@@ -13,9 +12,10 @@ from manager_api.core.placement import Chosen, Placer, Refused, Taken
 from manager_api.core.progress import MOST_BRIEFS, brief_of
 from manager_api.core.records import allocation, make_room, number_of
 from manager_api.core.release import Release, groups, target
-from manager_api.core.slots import Slot, key_of, request, slots
+from manager_api.core.slots import Key, Slot, key_of, request, slots
 from store.model.lifecycle import Deployment
 from store.model.placed import ranges
+from store.model.spec import GroupSpec
 
 
 @dataclass(slots=True)
@@ -32,8 +32,7 @@ def decide(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Act
     """Accept, refuse or keep waiting one deployment; nothing while a node that may yet turn up might take it.
 
     What runs already, since it was decided in a history that was lost, is decided the same. `taken` grows
-    by what it takes, for the next decision of the same round. Of a large deployment the first part is
-    written at once; the rest follows.
+    by what it takes, for the next decision of the same round.
 
     Raises:
         KeyError, BadRecord: its template version is not there, or cannot be read.
@@ -73,15 +72,16 @@ def _place_all(
     fleet: Fleet, deployment: str, release: Release, wanted: list[Slot], placer: Placer, plan: _Plan
 ) -> tuple[str, Refused] | None:
     """Find a place for each slot; the group and the refusal of the first that finds none."""
-    found = _Found(fleet, deployment)
+    found = _Found(fleet, deployment, {id(slot.group): slot.group for slot in wanted}.values())
     numbers = found.numbers(len(wanted))
     for position, slot in enumerate(wanted):
         if found.listed(slot, plan):
             continue
         runs = found.running(slot, f"{deployment}.{position}")
         if runs is not None:
-            alloc_id, node, generation = runs
-            chosen: Chosen | Refused = Chosen(node, found.ports(alloc_id), "it runs there already")
+            alloc_id, node, said = runs
+            generation = int(said["generation"])
+            chosen: Chosen | Refused = Chosen(node, _ports(said), "it runs there already")
         else:
             alloc_id, generation = f"{deployment}.{next(numbers)}", 1
             chosen = placer.place(request(fleet, deployment, slot, release))
@@ -114,14 +114,22 @@ def _others(wanted: list[Slot], slot: Slot) -> bool:
 class _Found:
     """What is there of a deployment already: records whose status was lost, runs whose records were."""
 
-    def __init__(self, fleet: Fleet, deployment: str) -> None:
-        self._fleet = fleet
+    def __init__(self, fleet: Fleet, deployment: str, known: Iterable[GroupSpec]) -> None:
         self._already = running_already(fleet, deployment)
-        self._listed = {
-            each: fleet.allocations[each].data
-            for each in fleet.plannable(fleet.of_deployment.get(deployment, ()))
-            if fleet.allocations[each].data["wanted"] == "running" and each not in self._already
-        }
+        self._named: dict[tuple[object, object], list[str]] = {}
+        """What runs, by the group and index that its order names."""
+        for alloc_id, (_, said) in self._already.items():
+            order = said.get("order") or {}
+            if order:
+                self._named.setdefault((order.get("group"), order.get("index")), []).append(alloc_id)
+        by_name = {group.name: group for group in known}
+        self._listed: dict[Key, list[tuple[str, Json]]] = {}
+        """Records, by the slot they fill."""
+        for each in fleet.plannable(fleet.of_deployment.get(deployment, ())):
+            data = fleet.allocations[each].data
+            if data["wanted"] == "running" and each not in self._already:
+                key = key_of(data, by_name.get(data["group"]))
+                self._listed.setdefault(key, []).append((each, data))
         self._highest = max(
             (number_of(each) for each in [*self._already, *fleet.of_deployment.get(deployment, ())]),
             default=-1,
@@ -140,54 +148,50 @@ class _Found:
 
     def listed(self, slot: Slot, plan: _Plan) -> bool:
         """Whether a record fills the slot; it is noted."""
-        for alloc_id, data in self._listed.items():
-            if alloc_id not in plan.known and key_of(data, slot.group) == slot.key:
-                plan.known[alloc_id] = data
-                return True
-        return False
+        there = self._listed.get(slot.key)
+        if not there:
+            return False
+        alloc_id, data = there.pop(0)
+        plan.known[alloc_id] = data
+        return True
 
-    def running(self, slot: Slot, expected: str) -> tuple[str, str, int] | None:
-        """What runs in a slot: its id, node and generation."""
-        for alloc_id in sorted(self._already, key=lambda each: each != expected):
-            node, said = self._already[alloc_id]
-            order = said.get("order") or {}
-            named = order.get("group"), order.get("index")
-            mine = named == (slot.group.name, slot.index) if order else alloc_id == expected
-            if (mine or alloc_id == expected) and is_part(said, slot.part):
+    def running(self, slot: Slot, expected: str) -> tuple[str, str, Json] | None:
+        """What runs in a slot: its id, its node and what that says of it."""
+        for alloc_id in (expected, *self._named.get((slot.group.name, slot.index), ())):
+            node, said = self._already.get(alloc_id, ("", {}))
+            if node and is_part(said, slot.part):
                 del self._already[alloc_id]
-                return alloc_id, node, int(said["generation"])
+                return alloc_id, node, said
         return None
 
-    def ports(self, alloc_id: str) -> dict[str, dict[str, int]]:
-        """The ports that a node says it gave."""
-        for state in self._fleet.states.values():
-            order = (state.actual.get(alloc_id) or {}).get("order") or {}
-            if order.get("ports"):
-                return {task: dict(given) for task, given in order["ports"].items()}
-        return {}
+
+def _ports(said: Json) -> dict[str, dict[str, int]]:
+    """The ports that a node says it gave."""
+    given = (said.get("order") or {}).get("ports") or {}
+    return {task: dict(numbers) for task, numbers in given.items()}
 
 
 def _accept(fleet: Fleet, deployment: str, plan: _Plan) -> Place | Advance:
     stored, status = fleet.deployments[deployment], fleet.status.get(deployment)
-    first = dict(islice(plan.puts.items(), MOST_NEW))
-    highest = max((number_of(each) for each in [*first, *plan.known]), default=-1)
-    there = {**plan.known, **first}
+    highest = max((number_of(each) for each in [*plan.puts, *plan.known]), default=-1)
+    there = {**plan.known, **plan.puts}
     record: Json = {"v": 1, **restarted(stored.data), "status": Deployment.PENDING}
     record |= {"reason": "waiting for its nodes", "next": highest + 1}
     if len(there) > MOST_BRIEFS:
         record |= {"allocations": [], "placed": ranges(number_of(each) for each in there)}
     else:
         record["allocations"] = [brief_of(fleet, alloc_id, each) for alloc_id, each in there.items()]
-    record["groups"] = _counted(fleet, deployment, first, plan.known)
+    record["groups"] = _counted(fleet, deployment, plan.puts, plan.known)
     if stored.data.get("change"):
         record["release"] = target(fleet, deployment).as_record()
     nodes = sorted({each["node"] for each in plan.puts.values()})
     why = f"placed on {', '.join(nodes[:5])}{' and more' if len(nodes) > 5 else ''}"
     if status is None and not plan.victims:
-        return Place(deployment, stored.rev, first, record, why)
-    puts = plan.victims | {alloc_id: (0, data) for alloc_id, data in first.items()}
+        return Place(deployment, stored.rev, plan.puts, record, why)
+    puts = plan.victims | {alloc_id: (0, data) for alloc_id, data in plan.puts.items()}
     reasons = {
-        each: first[each]["why"] if each in first else data["stopped"] for each, (_, data) in puts.items()
+        each: plan.puts[each]["why"] if each in plan.puts else data["stopped"]
+        for each, (_, data) in puts.items()
     }
     return Advance(deployment, stored.rev, status.rev if status else 0, puts, record, reasons, why)
 
