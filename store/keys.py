@@ -43,14 +43,43 @@ def version_field(name: str, version: int) -> str:
 class NodeKeys:
     """The keys of one node. The braces keep them in one slot."""
 
-    desired: str
-    wake: str
-    actual: str
-    facts: str
-    beat: str
-    ask: str
-    answers: str
-    """Prefix of the streams in which asks are answered."""
+    base: str
+    """What they begin with."""
+
+    @property
+    def desired(self) -> str:
+        """Hash: what it should run, with the revision that its agent has to obey."""
+        return f"{self.base}desired"
+
+    @property
+    def wake(self) -> str:
+        """List that wakes its agent."""
+        return f"{self.base}wake"
+
+    @property
+    def actual(self) -> str:
+        """Hash: what it says of its allocations."""
+        return f"{self.base}actual"
+
+    @property
+    def facts(self) -> str:
+        """Hash: what it says of itself."""
+        return f"{self.base}facts"
+
+    @property
+    def beat(self) -> str:
+        """Its heartbeat, PX."""
+        return f"{self.base}hb"
+
+    @property
+    def ask(self) -> str:
+        """Stream of what it is asked."""
+        return f"{self.base}ask"
+
+    @property
+    def answers(self) -> str:
+        """Prefix of the streams in which asks are answered."""
+        return f"{self.base}ans:"
 
     def answer(self, ask: str) -> str:
         """The stream of answers to one ask."""
@@ -150,6 +179,4 @@ class Keys:
 
     def node(self, node_id: str) -> NodeKeys:
         """The keys of a node."""
-        base = f"{self.nodes}{node_id}}}:"
-        names = ("desired", "wake", "actual", "facts", "hb", "ask", "ans:")
-        return NodeKeys(*(f"{base}{name}" for name in names))
+        return NodeKeys(f"{self.nodes}{node_id}}}:")

@@ -36,6 +36,8 @@ class Agenda:
 
     def reported(self, node: str) -> None:
         """A node says something new, or came, or went."""
+        if self.all_moves:
+            return
         fleet = self._fleet
         self.nodes.add(node)
         for deployment in {

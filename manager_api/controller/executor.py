@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from manager_api.controller.complaints import Complaints
@@ -50,7 +50,7 @@ HALTED_AT_ONCE = MOST_FIELDS // 2 - 1
 
 
 class Executor:
-    """Writes for one leader, with its token."""
+    """Writes for one leader, with its token; `renew` keeps the lease while much is written."""
 
     def __init__(
         self,
@@ -59,9 +59,11 @@ class Executor:
         token: int,
         herald: Herald | None = None,
         clock: Clock | None = None,
+        renew: Callable[[], object] = lambda: None,
     ) -> None:
         self._store = store
         self._herald = herald
+        self._renew = renew
         self._nodes = Projection(store)
         self._complaints = Complaints(clock or SystemClock())
         self._mirror = mirror
@@ -137,6 +139,7 @@ class Executor:
                 rev = self._advance(replace(each, status_rev=rev))
             if self._herald is not None:
                 self._herald.say(events.of(each))
+            self._renew()
 
     def _place(self, action: Place) -> int:
         log.info("deployment %s: %s", action.deployment, action.reason)

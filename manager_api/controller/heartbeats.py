@@ -92,10 +92,15 @@ class Heartbeats:
             if beat is not None and self._has_reported(node, state, beat):
                 moved.append(node)
         self.read_actual(nodes if report else moved)
-        fleet.catching_up = self._clock.now() < self._catch_up_until and some_lag(fleet)
+        if not report:
+            self.catch_up()
         if turned:
             self._agenda.deployments |= fleet.undecided
             self._agenda.another_fleet()
+
+    def catch_up(self) -> None:
+        """Note whether nodes may yet tell what they ran in the last epoch."""
+        self._fleet.catching_up = self._clock.now() < self._catch_up_until and some_lag(self._fleet)
 
     def _say(self, node: str, *, named: bool) -> None:
         what = "online" if self._presence.online(node) else "offline"

@@ -39,7 +39,9 @@ log = logging.getLogger("controller")
 TICK = 0.25
 """Seconds between looks at the heartbeats that are due."""
 SLICES = 4
-"""Every heartbeat is looked at once in so many ticks."""
+"""Every heartbeat is looked at once in so many ticks; of a large fleet less often:"""
+LOOKED_AT_ONCE = 1000
+"""Heartbeats in one tick, about. Those whose time is up are looked at in every tick."""
 PLAN_FOR = 0.1
 """Seconds of planning after which we look who else wants something."""
 STEPS_FOR = 0.02
@@ -135,7 +137,7 @@ class Controller:
             self._clock.now() - began,
         )  # fmt: skip
         self._herald.say([events.leading(self._holder, token, self._store.epoch, rev)])
-        executor = Executor(self._store, mirror, token, self._herald, self._clock)
+        executor = Executor(self._store, mirror, token, self._herald, self._clock, self._election.campaign)
         self._caretaker = Caretaker(
             self._store, mirror, executor, self._clock, self._election.campaign, self._herald.say
         )
@@ -186,7 +188,7 @@ class Controller:
             now = self._clock.now()
             if now >= next_look:
                 next_look = now + TICK
-                mirror.look(mirror.next_slice(SLICES))
+                mirror.look(mirror.next_slice(max(SLICES, len(mirror.fleet.nodes) // LOOKED_AT_ONCE)))
                 self._caretaker.glance()
                 self._history.check(mirror)
                 planner.routine()

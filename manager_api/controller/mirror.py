@@ -103,6 +103,7 @@ class Mirror:
         for nodes in self._parts():
             self._beats.read_desired(nodes)
             self._beats.look(nodes, report=True)
+        self._beats.catch_up()
         self.agenda.all_moves = False
         online = sum(state.online for state in self.fleet.states.values())
         log.info("%d of %d nodes are online", online, len(self.fleet.nodes))

@@ -10,6 +10,7 @@ from manager_api.core.brake import plan_brake
 from manager_api.core.fleet import Fleet
 from manager_api.core.moment import Moment
 from manager_api.core.plan import by_importance, plan_deployments, plan_nodes
+from manager_api.core.slots import size_of
 from store.batches import batches
 from store.clock import Clock
 
@@ -86,19 +87,21 @@ class Planner:
         """Those without a decision before all others; of these, by importance, then by age."""
         fleet, moved = self._mirror.fleet, self._mirror.dirty_deployments
         fresh = by_importance(fleet, moved & fleet.undecided)
-        batch = fresh[:DEPLOYMENTS_AT_ONCE]
-        left = set(fresh[DEPLOYMENTS_AT_ONCE:])
         self._deployments |= dict.fromkeys(by_importance(fleet, moved.difference(fresh)))
-        self._mirror.dirty_deployments = left
-        if not batch:
-            size = 0
-            for name in islice(self._deployments, DEPLOYMENTS_AT_ONCE):
-                batch.append(name)
-                size += len(fleet.of_deployment.get(name, ()))
-                if size >= ALLOCATIONS_AT_ONCE:
-                    break
+        batch = self._enough(fresh) or self._enough(self._deployments)
+        self._mirror.dirty_deployments = set(fresh).difference(batch)
         for name in batch:
             self._deployments.pop(name, None)
+        return batch
+
+    def _enough(self, names: Iterable[str]) -> list[str]:
+        """The first of some deployments: as many as may be planned at once."""
+        batch, size = list[str](), 0
+        for name in islice(names, DEPLOYMENTS_AT_ONCE):
+            batch.append(name)
+            size += size_of(self._mirror.fleet, name)
+            if size >= ALLOCATIONS_AT_ONCE:
+                break
         return batch
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from manager_api.core.actions import Action, Advance, Json, Place, Refuse, Reorder, SetStatus, Wake
-from manager_api.core.draft import AGAIN, MOST_NEW
+from manager_api.core.draft import AGAIN
 from manager_api.core.fleet import Fleet
 from manager_api.core.found import Found
 from manager_api.core.moment import Moment
@@ -36,8 +36,7 @@ def decide(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Act
     """Accept, refuse or keep waiting one deployment; nothing while a node that may yet turn up might take it.
 
     What runs already, since it was decided in a history that was lost, is decided the same. `taken` grows
-    by what it takes, for the next decision of the same round. Of a large deployment the first part is
-    written at once; the rest follows.
+    by what it takes, for the next decision of the same round.
 
     Raises:
         KeyError, BadRecord: its template version is not there, or cannot be read.
@@ -169,7 +168,7 @@ def _accept(fleet: Fleet, deployment: str, plan: _Plan) -> Place | Advance:
         record |= {"allocations": [], "placed": ranges(number_of(each) for each in there)}
     else:
         record["allocations"] = [brief_of(fleet, alloc_id, each) for alloc_id, each in there.items()]
-    record["groups"] = _counted(fleet, deployment, first, plan.known)
+    record["groups"] = _counted(fleet, deployment, plan.puts, plan.known)
     if stored.data.get("change"):
         record["release"] = target(fleet, deployment).as_record()
     nodes = sorted({each["node"] for each in [*plan.kept.values(), *plan.puts.values()]})
@@ -184,15 +183,14 @@ def _accept(fleet: Fleet, deployment: str, plan: _Plan) -> Place | Advance:
 
 
 def _first(fleet: Fleet, deployment: str, plan: _Plan) -> tuple[dict[str, Json], dict[str, tuple[int, Json]]]:
-    """As many of the new allocations as are written at once, and what makes room for these: no more."""
-    most = (
-        MOST_AT_ONCE if any(plan.victims.values()) else MOST_NEW
-    )  # who makes room goes in the same transaction
+    """The new allocations; with those that make room, which go in the same transaction: what fits in one."""
+    if not any(plan.victims.values()):
+        return {**plan.kept, **plan.puts}, {}
     first: dict[str, Json] = {}
     making_room: dict[str, tuple[int, Json]] = {}
     for alloc_id, data in {**plan.kept, **plan.puts}.items():
         victims = plan.victims.get(alloc_id, ())
-        if first and len(first) + len(making_room) + len(victims) >= most:
+        if first and len(first) + len(making_room) + len(victims) >= MOST_AT_ONCE:
             break
         first[alloc_id] = data
         for victim in victims:

@@ -1,14 +1,12 @@
 """Large steps in portions that fit a transaction each: to stop after one of them leaves nothing untrue."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import chain
 
 from manager_api.core.actions import Advance, Json, Place
 from manager_api.core.records import number_of
 from store.batches import batches
-from store.model.placed import numbers, ranges
+from store.model.placed import merged, numbers, ranges
 
 MOST_AT_ONCE = 250
 """Allocations in one transaction."""
@@ -25,9 +23,12 @@ def portions(action: Place | Advance) -> Iterator[Place | Advance]:
     if len(parts) <= 1:
         yield action
         return
+    status = _without(action.status, _new(action.deployment, puts))
     for number, part in enumerate(parts, 1):
-        later = dict(chain.from_iterable(parts[number:]))
-        status = _without(action.status, action.deployment, later)
+        if number < len(parts):
+            status = _with(status, _new(action.deployment, dict(part)), action.status)
+        else:
+            status = action.status
         if number == 1 and isinstance(action, Place):
             first = {alloc_id: data for alloc_id, (_, data) in part}
             yield replace(action, allocations=first, status=status)
@@ -45,23 +46,34 @@ def _puts(action: Place | Advance) -> Mapping[str, tuple[int, Json]]:
     return {alloc_id: (0, data) for alloc_id, data in action.allocations.items()}
 
 
-def _without(status: Json, deployment: str, later: Mapping[str, tuple[int, Json]]) -> Json:
-    """A status that does not know yet of the new allocations among some."""
-    new = {
-        alloc_id: data
-        for alloc_id, (rev, data) in later.items()
-        if rev == 0 and data["deployment"] == deployment
-    }
-    if not new:
-        return status
+def _new(deployment: str, puts: Mapping[str, tuple[int, Json]]) -> dict[str, Json]:
+    """A deployment's new allocations among some."""
+    return {key: data for key, (rev, data) in puts.items() if rev == 0 and data["deployment"] == deployment}
+
+
+def _without(status: Json, new: Mapping[str, Json]) -> Json:
+    """A status that knows nothing of some new allocations."""
     found = {**status, "allocations": [each for each in status["allocations"] if each["id"] not in new]}
     if "placed" in status:
         hidden = {number_of(alloc_id) for alloc_id in new}
         found["placed"] = ranges(each for each in numbers(status["placed"]) if each not in hidden)
-    if "groups" in status:
-        left = Counter(data["group"] for data in new.values())
-        found["groups"] = {
-            name: {**counts, "placed": counts["placed"] - left[name]}
-            for name, counts in status["groups"].items()
-        }
-    return found
+    return _counted(found, new, -1)
+
+
+def _with(status: Json, new: Mapping[str, Json], whole: Json) -> Json:
+    """The same with some of them, as the whole status has them."""
+    known = {each["id"] for each in status["allocations"]} | new.keys()
+    found = {**status, "allocations": [each for each in whole["allocations"] if each["id"] in known]}
+    if "placed" in status:
+        found["placed"] = merged([*status["placed"], *ranges(number_of(alloc_id) for alloc_id in new)])
+    return _counted(found, new, 1)
+
+
+def _counted(status: Json, new: Mapping[str, Json], times: int) -> Json:
+    if "groups" not in status:
+        return status
+    placed = {name: {**counts} for name, counts in status["groups"].items()}
+    for data in new.values():
+        if data["group"] in placed:
+            placed[data["group"]]["placed"] += times
+    return {**status, "groups": placed}

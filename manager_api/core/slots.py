@@ -9,6 +9,7 @@ from manager_api.core.layout import Part, parts
 from manager_api.core.placement import Request, eligible
 from manager_api.core.release import Release, groups
 from manager_api.core.requests import DEFAULT_PRIORITY
+from store.errors import BadRecord
 from store.keys import version_field
 from store.model.spec import GroupSpec
 
@@ -65,6 +66,22 @@ def slots(fleet: Fleet, deployment: str, release: Release, scale: Mapping[str, i
             count = int(scale.get(group.name, group.count))
             found += [Slot(group, index, number, part) for index in range(count) for number, part in layout]
     return found
+
+
+def size_of(fleet: Fleet, deployment: str) -> int:
+    """About how many allocations a plan for a deployment is about: those there are, or those to come."""
+    there = len(fleet.of_deployment.get(deployment, ()))
+    if there or deployment not in fleet.deployments:
+        return there
+    record = fleet.deployments[deployment].data
+    try:
+        scale, known = record.get("scale") or {}, groups(fleet, record["template"], Release.of(record))
+        each = [
+            len(fleet.nodes) if group.everywhere else scale.get(group.name, group.count) for group in known
+        ]
+        return sum(int(count) for count in each)
+    except (BadRecord, KeyError, TypeError, ValueError):
+        return 0
 
 
 def known_slots(fleet: Fleet, deployment: str, release: Release, *, keep: bool = True) -> dict[Key, Slot]:

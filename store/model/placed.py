@@ -17,6 +17,17 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
     return found
 
 
+def merged(ranges: Iterable[Sequence[int]]) -> list[list[int]]:
+    """The same ranges in order, those that touch or overlap as one."""
+    found: list[list[int]] = []
+    for first, last in sorted((first, last) for first, last in ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1][1] = max(last, found[-1][1])
+        else:
+            found.append([first, last])
+    return found
+
+
 def numbers(ranges: Iterable[Sequence[int]]) -> Iterator[int]:
     """The numbers in such ranges.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.model.placed import count, numbers, ranges
+from store.model.placed import count, merged, numbers, ranges
 
 pytestmark = pytest.mark.unit
 
@@ -23,3 +23,8 @@ def test_ranges_hold_exactly_the_numbers_they_were_made_of(some):
     assert set(numbers(found)) == some
     assert count(found) == len(some)
     assert all(before[1] + 1 < after[0] for before, after in pairwise(found))
+
+
+def test_ranges_that_touch_or_overlap_are_one():
+    assert merged([[5, 9], [0, 2], [3, 3], [8, 12], [20, 20]]) == [[0, 3], [5, 12], [20, 20]]
+    assert merged([]) == []

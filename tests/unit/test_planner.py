@@ -5,7 +5,7 @@ import pytest
 from manager_api.controller import planner as planner_module
 from manager_api.controller.planner import LONGEST_ROUND, SHORTEST_ROUND, Planner, Routine
 from manager_api.core.fleet import Stored
-from tests.builders import a_fleet
+from tests.builders import a_fleet, a_template, add_template
 
 pytestmark = pytest.mark.unit
 
@@ -64,6 +64,24 @@ def test_a_new_deployment_and_its_nodes_come_before_everything_else(stage, fleet
     assert not planner.busy
     seen = [name for batch in executor.done for name in batch]
     assert sum(name.startswith("old-") for name in seen) == 40 - planner_module.DEPLOYMENTS_AT_ONCE
+    assert len(renewals) >= len(executor.done)
+
+
+def test_new_deployments_of_many_allocations_are_few_at_a_time(stage, fleet):
+    """All of each is found a place in one go, and the lease has to be renewed between two of them."""
+    planner, mirror, executor, renewals = stage
+    add_template(fleet, a_template(count=planner_module.ALLOCATIONS_AT_ONCE // 2))
+    for number in range(4):
+        record = {"template": "etl", "version": 1, "created": float(number)}
+        fleet.deployments[f"new-{number}"] = Stored(record, 2)
+    fleet.deployments["scaled"] = Stored({**record, "created": 9.0, "scale": {"group-0": 10_000}}, 2)
+    fleet.deployments["odd"] = Stored({"created": 10.0, "template": "none", "version": 1}, 2)
+    mirror.dirty_deployments = {"new-0", "new-1", "new-2", "new-3", "scaled", "odd"}
+    fleet.undecided |= mirror.dirty_deployments
+    planner.work(1e9)
+    assert [each for each in executor.done if each] == [
+        ["new-0", "new-1"], ["new-2", "new-3"], ["scaled"], ["odd"],
+    ]  # fmt: skip
     assert len(renewals) >= len(executor.done)
 
 
