@@ -326,7 +326,7 @@ def settle(world):
 
 ROOMY = {"memory": 4096, "cpus": 4, "zone": None, "foreign": 0}
 THREE = {
-    "count": 3, "memory": 0, "cpus": 0.0, "port": 8000, "zones": None, "most": None, "strategy": "spread",
+    "count": 3, "memory": 0, "cpus": 0.0, "port": 0, "zones": None, "most": None, "strategy": "spread",
     "spread": None,
 }  # fmt: skip
 AGAIN = [(("run", 0), 99)] * 3
@@ -337,6 +337,11 @@ AGAIN = [(("run", 0), 99)] * 3
     nodes=[ROOMY] * 3,
     templates=[{"priority": 50, "preempt": False, "versions": [[THREE], [THREE]]}],
     script=[*AGAIN, (("scale", (0, 1)), 99), *AGAIN, (("scale", (0, 3)), 99), *AGAIN],
+)
+@example(  # what is cordoned takes nothing new
+    nodes=[ROOMY],
+    templates=[{"priority": 50, "preempt": False, "versions": [[THREE], [THREE]]}],
+    script=[(("cordon", 0), 99), (("scale", (0, 1)), 99), (("deploy", ("t0", True)), 99), *AGAIN],
 )
 @given(
     nodes=st.lists(a_node, min_size=1, max_size=6),
