@@ -33,7 +33,8 @@ class Census:
     def fill(self):
         """All of it; some seconds."""
         self._rev += 1
-        self._records(VERSIONS, {version_field(TEMPLATE, 1): {"v": 1, "body": BODY}})
+        body = {**BODY, "task_groups": [{**BODY["task_groups"][0], "count": self._per}]}
+        self._records(VERSIONS, {version_field(TEMPLATE, 1): {"v": 1, "body": body}})
         self._records(NODES, {node: self._node(node) for node in self.nodes})
         of_deployment, on_node = {}, {}
         for number in range(self.allocations):
@@ -116,7 +117,11 @@ class Census:
              "tasks": ["main"], "group": "main", "index": index}
             for index, _ in numbers
         ]  # fmt: skip
-        return {"v": 1, "status": "RUNNING", "reason": "", "allocations": briefs, "next": len(briefs)}
+        groups = {"main": {"wanted": len(briefs), "placed": len(briefs), "up": len(briefs)}}
+        return {
+            "v": 1, "status": "RUNNING", "reason": "", "allocations": briefs, "next": len(briefs),
+            "groups": groups, "stable": {"change": 0, "version": 1, "parameters": {}},
+        }  # fmt: skip
 
     def _said(self, node):
         row = {

@@ -15,11 +15,11 @@ NOBODY = ""
 
 def removing(fleet: Fleet) -> list[str]:
     """The nodes that are to go."""
-    return [
+    return sorted(
         node
-        for node, stored in sorted(fleet.nodes.items())
+        for node, stored in fleet.nodes.items()
         if stored.data.get("removing") and (NODES, node) not in fleet.unreadable
-    ]
+    )
 
 
 def waits_for(fleet: Fleet, node: str) -> str | None:
