@@ -9,6 +9,7 @@ from manager_api.controller.complaints import Complaints
 from manager_api.controller.herald import Herald
 from manager_api.controller.mirror import Mirror
 from manager_api.controller.node_status import say
+from manager_api.controller.shorter import shorter
 from manager_api.core import events
 from manager_api.core.actions import (
     Action,
@@ -41,8 +42,6 @@ from store.model.lifecycle import Deployment
 log = logging.getLogger("controller")
 
 Write = tuple[str, str, Json | None]
-TASKS_KEPT = 500
-"""Rows of an ended deployment that is too large to keep whole: failed ones first."""
 ORDERS_AT_ONCE = 100
 """Nodes whose desired hashes are written in one round trip."""
 MOST_SENT = 4 * MOST_BYTES
@@ -83,6 +82,7 @@ class Executor:
             Fenced, Unavailable, EpochChanged, StoreEmpty: stop leading.
         """
         orders: list[Project] = []
+        stale = False  # what was planned after a step that is not taken may count on the room it would make
         for action in actions:
             if isinstance(action, Project):
                 orders.append(action)
@@ -90,10 +90,14 @@ class Executor:
             if isinstance(action, Complain):
                 self._complaints.about(action.subject, action.reason, action.what)
                 continue
+            if stale and isinstance(action, Place | Advance):
+                self._mirror.agenda.deployments.add(action.deployment)
+                continue
             try:
                 self._perform(action)
             except Conflict as error:
                 log.info("planned on old news, again: %s", error)
+                stale = stale or isinstance(action, Place | Advance)
             except TooLarge as error:
                 log.error("%s: %s", action.reason, error)
                 with contextlib.suppress(Conflict):
@@ -271,24 +275,6 @@ class Executor:
             self._perform(Refuse(action.deployment, action.rev, status, str(error)))
         elif isinstance(action, SetStatus) and "tasks" in action.status:
             self._perform(replace(action, status=shorter(action.status)))
-
-
-def shorter(status: Json) -> Json:
-    """The status of an ended deployment, cut to what fits: the rows of failed tasks first."""
-    rows = sorted(status["tasks"], key=lambda row: row["state"] in ("completed", "stopped"))
-    allocations = [{**brief, "tasks": []} for brief in status["allocations"]]
-    kept = TASKS_KEPT
-    while True:
-        tasks = [{**row, "reason": row["reason"][:200]} for row in rows[:kept]]
-        short = {
-            **status,
-            "allocations": allocations,
-            "tasks": tasks,
-            "tasks_left_out": len(rows) - len(tasks),
-        }
-        if len(dumps(short)) <= MOST_BYTES or kept == 0:
-            return short
-        kept //= 2
 
 
 def _undecided(action: Place | Refuse) -> list[Compare]:

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from manager_api.core.actions import Advance, Json, Place
 from manager_api.core.records import number_of
-from store.batches import batches
 from store.model.placed import merged, numbers, ranges
 
 MOST_AT_ONCE = 250
 """Allocations in one transaction."""
+MOST_TEXT = 150_000
+"""Characters of parameters in one transaction, of up to 4 bytes each; all else of an allocation is short."""
 
 
 def portions(action: Place | Advance) -> Iterator[Place | Advance]:
@@ -19,7 +20,7 @@ def portions(action: Place | Advance) -> Iterator[Place | Advance]:
     used from the first on.
     """
     puts = _puts(action)
-    parts = list(batches(puts.items(), MOST_AT_ONCE))
+    parts = list(_parts(puts))
     if len(parts) <= 1:
         yield action
         return
@@ -38,6 +39,19 @@ def portions(action: Place | Advance) -> Iterator[Place | Advance]:
         rev = action.status_rev if isinstance(action, Advance) else 0
         reason = f"{action.reason} ({number} of {len(parts)})"
         yield Advance(action.deployment, action.rev, rev, dict(part), status, why, reason)
+
+
+def _parts(puts: Mapping[str, tuple[int, Json]]) -> Iterator[list[tuple[str, tuple[int, Json]]]]:
+    part, size = list[tuple[str, tuple[int, Json]]](), 0
+    for alloc_id, (rev, data) in puts.items():
+        weight = sum(len(value) for value in (data.get("parameters") or {}).values())
+        if part and (len(part) >= MOST_AT_ONCE or size + weight > MOST_TEXT):
+            yield part
+            part, size = [], 0
+        part.append((alloc_id, (rev, data)))
+        size += weight
+    if part:
+        yield part
 
 
 def _puts(action: Place | Advance) -> Mapping[str, tuple[int, Json]]:

@@ -74,7 +74,7 @@ def judge(draft: Draft) -> Json:
             data = data or draft.stopped[alloc_id]
             summary = summarize(draft.fleet, alloc_id, data, draft.where(data["node"]))
         sight.take(summary)
-        if data["group"] in up:
+        if data["group"] in up and not data.get("canary"):  # beside what is wanted
             placed[data["group"]] += 1
             up[data["group"]] += summary.up
     missing = unlisted(draft.fleet, draft.deployment)

@@ -9,7 +9,7 @@ from manager_api.core import calm, loss, peering, updating
 from manager_api.core.actions import Action, Advance, Collect, SetStatus
 from manager_api.core.draft import AGAIN, Draft
 from manager_api.core.drain import drain
-from manager_api.core.fleet import Fleet
+from manager_api.core.fleet import Fleet, Json
 from manager_api.core.handover import hand_over
 from manager_api.core.moment import Moment
 from manager_api.core.placement import Refused, Taken
@@ -160,7 +160,16 @@ def finish(draft: Draft) -> list[Action]:
         ]
     if new == old:
         return []
-    return [SetStatus(draft.deployment, draft.status.rev, new, f"{old['status']} -> {new['status']}")]
+    return [SetStatus(draft.deployment, draft.status.rev, new, _turn(old, new))]
+
+
+def _turn(old: Json, new: Json) -> str:
+    """What a new status says that the old one did not."""
+    if old["status"] != new["status"]:
+        return f"{old['status']} -> {new['status']}"
+    groups = new.get("groups", {}).values()
+    up, wanted = (sum(each[key] for each in groups) for key in ("up", "wanted"))
+    return f"{new['status']}: {new['reason'] or f'{up} of {wanted} are up'}"
 
 
 def collect(draft: Draft) -> list[Action]:

@@ -10,6 +10,8 @@ from store.model import command, patterns, texts
 TYPES = ("string", "int", "number", "bool")
 MOST_PATTERN = 500
 MOST_VALUE = 4096
+MOST_TEXT = 32_768
+"""Characters of all values together: every allocation carries them."""
 _INT = re.compile(r"[+-]?[0-9]{1,18}")
 _PREFIX = "param."
 
@@ -30,6 +32,9 @@ def check(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, st
             values[name] = conforming(rule, given[name]) if name in given else _absent(rule)
         except ValueError as error:
             problems.append(f"parameter {name!r}: {error}")
+    whole = sum(len(value) for value in values.values())
+    if whole > MOST_TEXT:
+        problems.append(f"parameters: {whole} characters in all, at most {MOST_TEXT}")
     if problems:
         raise ValueError("; ".join(problems))
     return values

@@ -334,7 +334,7 @@ def test_placing_many_looks_at_every_node_about_once():
 
 @pytest.mark.parametrize("count", [5_000, 40])
 def test_a_status_too_large_to_keep_whole_is_kept_short(count):
-    from manager_api.controller.executor import TASKS_KEPT, shorter
+    from manager_api.controller.shorter import TASKS_KEPT, shorter
     from store.codec import dumps
     from store.kv.api import MOST_BYTES
 

@@ -137,3 +137,10 @@ def test_an_agent_that_does_not_know_the_dollar_is_not_sent_one():
     plain = spec.task(filled_task(a_task(command="x ${param.v}"), {"v": "$HOME"}))
     hostile = spec.task(filled_task(a_task(command="x ${param.v}"), {"v": "${node.id}"}))
     assert (plain.features, hostile.features) == ({"process"}, {"process", "literal"})
+
+
+def test_values_are_bounded_together_too():
+    declared = {f"p{n}": {} for n in range(10)}
+    assert len(parameters.check(declared, dict.fromkeys(declared, "x" * 3000))) == 10
+    with pytest.raises(ValueError, match="40000 characters in all, at most 32768"):
+        parameters.check(declared, dict.fromkeys(declared, "x" * 4000))

@@ -56,3 +56,11 @@ def test_briefs_name_what_is_written_only():
 def test_what_fits_is_one_transaction():
     (place,) = Case(count=3).plan()
     assert list(portions(place)) == [place]
+
+
+def test_long_parameters_make_small_portions():
+    puts = {f"dep.{n}": (1, {"deployment": "dep", "parameters": {"a": "x" * 30_000}}) for n in range(12)}
+    status = {"allocations": [], "status": "RUNNING"}
+    parts = list(portions(Advance("dep", 1, 2, puts, status, dict.fromkeys(puts, "why"), "an update")))
+    assert [len(each.puts) for each in parts] == [5, 5, 2]
+    assert [key for each in parts for key in each.puts] == list(puts)
