@@ -9,7 +9,7 @@ from manager_api.http.fields import Bool, Int, Name, OneOf, Parsed, Read, Strict
 from manager_api.http.task_schema import TaskSchema
 from store.model import placing, quantity
 
-MOST_COUNT = 100_000
+MOST_COUNT = 20_000
 MOST_VALUES = 100
 
 

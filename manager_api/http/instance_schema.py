@@ -6,12 +6,11 @@ from typing import Any
 from marshmallow import ValidationError
 
 from manager_api.http.fields import Int, Name, Parsed, Read, StrictSchema
+from manager_api.http.group_schema import MOST_COUNT
 from store.model import quantity
 
 LEAST_TTL = 1.0
 MOST_VERSION = 10**9
-MOST_COUNT = 100_000
-"""Nobody means more than that; what the release can hold is checked with the template at hand."""
 MOST_NAMED = 200
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
 

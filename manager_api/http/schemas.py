@@ -9,7 +9,7 @@ from manager_api.core.layout import parts
 from manager_api.http import readers, template_checks
 from manager_api.http.bodies import sentence
 from manager_api.http.fields import Bool, Int, Name, Parsed, StrictSchema
-from manager_api.http.group_schema import GroupSchema
+from manager_api.http.group_schema import MOST_COUNT, GroupSchema
 from manager_api.http.node_schema import Labels
 from manager_api.http.parameter_schema import Parameters
 from manager_api.http.task_schema import NewLimitsSchema
@@ -19,8 +19,8 @@ from store.model import parameters, spec
 
 MOST_TASKS = 1000
 """Tasks in one template: they must fit one transaction, and one node's desired hash."""
-MOST_ALLOCATIONS = 100_000
-"""Allocations of one deployment, those of `count: "all"` aside."""
+MOST_ALLOCATIONS = MOST_COUNT
+"""Allocations of one deployment, those of `count: "all"` aside: all of it is decided at once."""
 
 
 class TemplateSchema(StrictSchema):

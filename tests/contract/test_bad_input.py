@@ -147,8 +147,8 @@ TASK = "task_groups.0.tasks.0"
         (a_template(a_task("a", depends_on={"b": "healthy"}), a_task("b")), "'b' to be healthy, which has no healthcheck"),
         (a_template(a_task("a", depends_on={"b": {"condition": "x"}}), a_task("b")), "depends_on.b: not one of"),
         (a_template(*(a_task(f"t{n}") for n in range(10_000))), "task_groups: 10000 tasks in all, at most 1000"),
-        (a_template(a_task("a", "n1:/x"), a_task("b", "n2:/x"), count=60_000), "120000 allocations in all, at most 100000"),
-        (a_template(a_task(), count=100_001), "count: not a whole number from 1 to 100000"),
+        (a_template(a_task("a", "n1:/x"), a_task("b", "n2:/x"), count=12_000), "24000 allocations in all, at most 20000"),
+        (a_template(a_task(), count=20_001), "count: not a whole number from 1 to 20000"),
     ],
 )  # fmt: skip
 def test_templates_that_are_none(manager, body, says):
