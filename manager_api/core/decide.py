@@ -1,5 +1,6 @@
 """The decision on a new deployment: all of it is placed, or it is refused as a whole, or it waits."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from manager_api.core.actions import Action, Advance, Json, Place, Refuse, Reorder, SetStatus, Wake
@@ -7,7 +8,7 @@ from manager_api.core.draft import AGAIN
 from manager_api.core.fleet import Fleet
 from manager_api.core.found import Found
 from manager_api.core.moment import Moment
-from manager_api.core.placement import Placer, Refused, Taken
+from manager_api.core.placement import Placer, Refused, Taken, eligible
 from manager_api.core.portions import MOST_AT_ONCE
 from manager_api.core.progress import brief_of
 from manager_api.core.records import allocation, make_room, number_of
@@ -15,6 +16,7 @@ from manager_api.core.release import Release, groups, target
 from manager_api.core.slots import Slot, request, slots
 from store.model.lifecycle import Deployment
 from store.model.placed import MOST_BRIEFS, ranges
+from store.model.spec import GroupSpec
 
 
 @dataclass(slots=True)
@@ -64,10 +66,8 @@ def decide(fleet: Fleet, deployment: str, now: Moment, taken: Taken) -> list[Act
     return [_accept(fleet, deployment, plan)]
 
 
-def _nowhere(fleet: Fleet, wanted: list[Slot], known: tuple) -> tuple[str, Refused] | None:  # type: ignore[type-arg]
+def _nowhere(fleet: Fleet, wanted: list[Slot], known: Iterable[GroupSpec]) -> tuple[str, Refused] | None:
     """A group on every node, and no node is meant."""
-    from manager_api.core.placement import eligible
-
     there = {slot.group.name for slot in wanted}
     for group in known:
         if group.everywhere and group.name not in there:
