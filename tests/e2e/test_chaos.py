@@ -6,10 +6,14 @@ import contextlib
 import random
 import threading
 import time
+import urllib.request
 
 import pytest
 
+from store.codec import dumps
+from store.errors import StoreError
 from store.faults import POINTS
+from store.kv.store import Store
 from tests.conftest import SOAK, eventually
 from tests.e2e.conftest import UNANSWERED, forget, pid_and_start, shell
 
@@ -118,6 +122,48 @@ def lose_records(cluster, client):
     client.ask("/api/task/task_group/stop", {"id": deployment})
 
 
+def grow(cluster, client):
+    """A deployment is scaled while it runs."""
+    deployment = client.deploy("service")
+    client.wait(deployment, "RUNNING")
+    client.ask(f"/v1/deployments/{deployment}/scale", {"groups": {"group-0": 2}})
+    eventually(lambda: client.mend() or len(cluster.deployment(deployment)["tasks"]) == 2, 40)
+    client.ask("/api/task/task_group/stop", {"id": deployment})
+
+
+def release_brakes(cluster, client, point):
+    """It is said to hold although nothing is lost: people release it, and the leader says what is so."""
+    engaged = {"since": 1.0, "lost": 3, "of": 4, "nodes": []}
+
+    def reached():
+        client.mend()
+        with contextlib.suppress(*UNANSWERED, StoreError):
+            store = Store(cluster.client())
+            store.attach()
+            store.put("controls:status", "brake", dumps({"v": 1, "engaged": engaged, "released": 0}))
+            cluster.call("/v1/brake/release", {})
+        return not (cluster.faults / point).exists()
+
+    eventually(reached, 60)
+
+
+def remove_a_node(cluster, client, name):
+    """A machine that has gone is taken out of the fleet."""
+    agent = cluster.start_agent(name, wait=False)
+    eventually(lambda: client.mend() or cluster.online(name), 40)
+    agent.terminate()
+    agent.wait(20)
+
+    def removed():
+        client.mend()
+        with contextlib.suppress(*UNANSWERED):
+            asked = urllib.request.Request(f"{cluster.url}/v1/nodes/{name}?force=1", method="DELETE")
+            urllib.request.urlopen(asked, timeout=40).close()
+        return name not in cluster.nodes()
+
+    eventually(removed, 60)
+
+
 def provoke(cluster, point, client):
     """What else must happen for a point to be reached."""
     if point.startswith("api.join"):
@@ -134,6 +180,15 @@ def provoke(cluster, point, client):
         eventually(lambda: cluster.nodes().get("web-1", {}).get("frozen", "?") is None, 40)
     elif point.startswith(("controller.adopt", "api.claim")):
         lose_records(cluster, client)
+    elif point.startswith("controller.advance"):
+        grow(cluster, client)
+    elif point.startswith(("controller.control", "api.brake")):
+        release_brakes(cluster, client, point)
+    elif point.startswith("api.node"):
+        client.ask("/v1/nodes/web-1/cordon", {})
+        client.ask("/v1/nodes/web-1/uncordon", {})
+    elif point.startswith("controller.remove"):
+        remove_a_node(cluster, client, f"gone-{point.split('.')[-1]}")
     elif point.startswith(("controller.refuse", "api.withdraw")):
         nowhere = {"name": "t", "config": {"command": "nowhere.example:/bin/true"}}
         client.post("nowhere", nowhere)

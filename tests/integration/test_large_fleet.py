@@ -91,7 +91,13 @@ def test_what_was_written_of_a_plan_is_known_and_what_was_not_is_not(store, lead
     states = mirror.fleet.states
     assert [name for name in names if not states[name].desired] == ["n1"]
     assert states["n2"].desired == {
-        "n2.0": {"rev": states["n2"].desired_rev, "generation": 1, "wanted": "running", "adjusted": 0}
+        "n2.0": {
+            "rev": states["n2"].desired_rev,
+            "generation": 1,
+            "wanted": "running",
+            "adjusted": 0,
+            "change": 0,
+        }
     }
     assert "node n1: its desired state cannot be written" in caplog.text
     assert "node n2: odd: it cannot be carried out" in caplog.text
