@@ -3,6 +3,7 @@
 import pytest
 
 from manager_api.core.actions import Advance, Wake
+from manager_api.core.quiet import must_wait
 from tests.core_world import WALL, Case, a_task
 
 pytestmark = pytest.mark.unit
@@ -172,3 +173,22 @@ def test_once_the_node_obeys_the_new_policy_that_one_counts():
     case.steady += 31
     case.step()
     assert case.live.keys() == {"dep.1"}
+
+
+@pytest.mark.parametrize("before", ["keep", {"stop_after": "300s"}])
+def test_to_be_told_to_stop_makes_no_machine_forget_the_policy_that_it_obeyed(before):
+    """Its replacement begins by that one too: by the one before it might never."""
+    group = {**NEVER, "reschedule": {"after": "0s"}}
+    shorter = {"on_disconnect": NEVER["on_disconnect"]}
+    case = Case(count=1, **{**group, "on_disconnect": before}, versions=[(shorter,)]).begin()
+    case.ask(version=2, change=1)
+    case.step()
+    case.up()
+    case.step()
+    old, node = lost(case)
+    case.steady += 31
+    case.step()
+    state = case.fleet.states[node]
+    state.desired[old] = {**state.desired[old], "rev": case.rev, "wanted": "stopped"}
+    state.absent_at = case.rev
+    assert not must_wait(case.fleet, case.live["dep.1"], case.now)
