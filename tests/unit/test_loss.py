@@ -141,6 +141,23 @@ def test_stopped_but_not_heard_of_blocks_the_slot():
     assert case.live.keys() == {"dep.1"}
 
 
+def test_the_replacement_of_a_replacement_waits_for_all_before_it():
+    """The first node came back before it could read that it is to stop; then its replacement's was lost."""
+    case = Case(count=1, **NEVER).begin()
+    _, first = lost(case)
+    case.steady += 41
+    case.step()
+    case.back(first)
+    case.cut(case.live["dep.1"]["node"])
+    case.steady += 1000
+    case.step()
+    assert case.live.keys() == {"dep.1"}
+    case.up(only=["dep.0"])
+    case.step()
+    assert case.live.keys() == {"dep.2"}
+    assert case.live["dep.2"]["replaces"] == "dep.1"
+
+
 @pytest.mark.parametrize("change_first", [False, True])
 def test_a_policy_that_the_lost_node_never_heard_of_does_not_count(change_first):
     """It goes by the one it was given, however often the deployment was changed since."""
