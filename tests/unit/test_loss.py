@@ -209,3 +209,15 @@ def test_to_be_told_to_stop_makes_no_machine_forget_the_policy_that_it_obeyed(be
     state.desired[old] = {**state.desired[old], "rev": case.rev, "wanted": "stopped"}
     state.absent_at = case.rev
     assert not must_wait(case.fleet, case.live["dep.1"], case.now)
+
+
+def test_a_node_being_removed_that_is_reached_is_told_to_stop_what_must_not_run_twice():
+    """To wait until it has surely ended there would be to wait for ever; the other begins when it has."""
+    case = Case(count=1, **NEVER).begin()
+    (old,) = case.live
+    case.mark(case.live[old]["node"], removing=WALL, cordoned={"since": WALL})
+    case.step()
+    assert case.live.keys() == {"dep.1"}
+    assert must_wait(case.fleet, case.live["dep.1"], case.now)
+    case.up(only=[old])
+    assert not must_wait(case.fleet, case.live["dep.1"], case.now)
