@@ -360,8 +360,10 @@ def do(world, verb, what):
         case "drain":
             since = {"since": world.now.wall, "deadline": None}
             world.mark(what, drain=since, cordoned={"since": world.now.wall})
+        case "remove":
+            world.mark(what, removing=world.now.wall, cordoned={"since": world.now.wall})
         case "undrain":
-            world.mark(what, drain=None, cordoned=None)
+            world.mark(what, drain=None, removing=None, cordoned=None)
         case "cordon":
             world.mark(what, cordoned={"since": world.now.wall})
         case "cut" | "heal" | "replace" | "obey" | "look":
@@ -426,7 +428,9 @@ def live_through(first, script, *, eager=False):
 
 
 asides = st.one_of(
-    st.tuples(st.sampled_from(["cut", "heal", "replace", "drain", "undrain", "reach", "look"]), node_names),
+    st.tuples(
+        st.sampled_from(["cut", "heal", "replace", "drain", "remove", "undrain", "reach", "look"]), node_names
+    ),
     st.tuples(st.just("scale"), st.tuples(st.just(0), st.integers(0, 3))),
     st.tuples(st.just("update"), st.tuples(st.just(0), st.integers(1, 3))),
     st.tuples(st.just("wait"), st.sampled_from([1.0, 7.0, 25.0, 35.0])),
@@ -440,7 +444,7 @@ prefixes = st.tuples(st.just("plan"), st.sampled_from([1, 1, 2, 3, 99]))
 def episodes(draw):
     """A node is cut off, and its work is moved, or nearly: in between, and one node at a time, anything."""
     node = draw(node_names)
-    away = draw(st.sampled_from(["cut", "cut", "cut", "replace", "drain"]))
+    away = draw(st.sampled_from(["cut", "cut", "cut", "replace", "drain", "remove"]))
     script = [(away, node), ("wait", draw(st.sampled_from([1.0, 25.0, 35.0, 70.0]))), draw(prefixes)]
     script += draw(st.lists(st.just(("round", 0)), max_size=2))
     for _ in range(draw(st.integers(1, 3))):
@@ -459,7 +463,7 @@ def test_never_two_copies_where_duplicates_are_not_allowed(stories, eager):
         do(world, verb, what)
         world.check()
     for node in NODES:
-        world.mark(node, drain=None, cordoned=None)
+        do(world, "undrain", node)
         world.heal(node)
         world.check()
     settle(world)
@@ -535,7 +539,7 @@ def test_the_replacement_of_a_replacement_waits_for_all_before_it(how, eager):
 def test_whatever_happens_it_comes_to_what_is_wanted_and_stays_there(first, script):
     world = live_through(first, script)
     for node in NODES:
-        world.mark(node, drain=None, cordoned=None)
+        do(world, "undrain", node)
         world.heal(node)
     settle(world)
     for key, stored in world.fleet.deployments.items():
