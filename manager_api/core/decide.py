@@ -11,6 +11,7 @@ from manager_api.core.moment import Moment
 from manager_api.core.placement import Placer, Refused, Taken, eligible
 from manager_api.core.portions import MOST_AT_ONCE
 from manager_api.core.progress import brief_of
+from manager_api.core.quiet import as_heard
 from manager_api.core.records import allocation, make_room, number_of
 from manager_api.core.release import Release, groups, target
 from manager_api.core.slots import Slot, request, slots
@@ -195,7 +196,8 @@ def _first(fleet: Fleet, deployment: str, plan: _Plan) -> tuple[dict[str, Json],
         first[alloc_id] = data
         for victim in victims:
             stored = fleet.allocations[victim]
-            making_room[victim] = stored.rev, make_room(stored.data, deployment)
+            heard = as_heard(fleet, victim, stored.data)
+            making_room[victim] = stored.rev, make_room(heard, deployment)
     return first, making_room
 
 

@@ -10,6 +10,7 @@ from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
 from manager_api.core.placement import Chosen, Placer, Refused, Taken, eligible
 from manager_api.core.portions import MOST_AT_ONCE
+from manager_api.core.quiet import as_heard
 from manager_api.core.records import Missing, allocation, make_room, next_number
 from manager_api.core.release import Release, groups, target
 from manager_api.core.slots import Key, Slot, key_of, known_slots, request
@@ -204,7 +205,8 @@ class Draft:
 
     def stop(self, alloc_id: str, why: str) -> None:
         """Stop an allocation for good."""
-        data = {**self.live.pop(alloc_id), "wanted": "stopped", "stopped": why}
+        heard = as_heard(self.fleet, alloc_id, self.live.pop(alloc_id))
+        data = {**heard, "wanted": "stopped", "stopped": why}
         self._put(alloc_id, data, why)
         self.stopped[alloc_id] = data
         key = self.key(data)
@@ -233,7 +235,8 @@ class Draft:
         for victim in chosen.victims:
             stored = self.fleet.allocations.get(victim)
             if stored is not None and victim not in self.puts:
-                self._put(victim, make_room(stored.data, self.deployment), f"makes room for {alloc_id}")
+                heard = as_heard(self.fleet, victim, stored.data)
+                self._put(victim, make_room(heard, self.deployment), f"makes room for {alloc_id}")
         self._put(alloc_id, data, why)
         self.live[alloc_id] = data
         self.summaries[alloc_id] = summarize(self.fleet, alloc_id, data, self.where(data["node"]))

@@ -41,7 +41,8 @@ def loss(draft: Draft, alloc_id: str) -> Loss | None:
         if since is None:
             return None
         found = Loss(f"node {node} has been offline for {max(now - since, after):.0f} s", since + after)
-    if group.policy.duplicates == "never":
+    told = at.removing and not (at.gone or summary.lost)  # to stop: what replaces it begins when it has
+    if group.policy.duplicates == "never" and not told:
         until = may_run_until(draft.fleet, alloc_id, data, draft.now)
         found = Loss(found.reason, max(found.at, until))
     return found

@@ -45,6 +45,16 @@ def carried(fleet: Fleet, data: Json, to: GroupSpec) -> Json:
     return {QUIET: longest if longest < inf else None} if longest > quiet_after(to) else {}
 
 
+def as_heard(fleet: Fleet, alloc_id: str, data: Json) -> Json:
+    """A live allocation without the policies before the one that its machine says it obeys.
+
+    To be written when it is stopped: from then on its machine's word is of something else.
+    """
+    if QUIET not in data or not _has_heard(fleet, alloc_id, data):
+        return data
+    return {key: value for key, value in data.items() if key != QUIET}
+
+
 def _quiet(fleet: Fleet, alloc_id: str, data: Json) -> float:
     """Seconds after which its machine has surely stopped an allocation, by whatever policy it last heard."""
     try:

@@ -1,5 +1,7 @@
 """What lives over random histories: nodes cut off, back, replaced, drained; releases, scales; plans cut short."""
 
+from math import inf
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
 from manager_api.core.portions import portions
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
+from store.model.placing import KEEP, stop_after
 from store.model.status import is_up
 from tests.builders import GB, a_fleet, a_task, a_template, add_deployment, add_node, add_template
 
@@ -31,15 +34,16 @@ pytestmark = pytest.mark.property
 
 NODES = ("a", "b", "c", "d")
 EPOCH = 1e9
-STOP_AFTER = 20.0
 GRACE = 10.0  # the default stop timeout
+STOPS_AFTER = {1: "20s", 2: "60s", 3: "5s"}
+"""By versions, of what must not run twice: longer than `reschedule.after`, as templates of old may have it."""
 FEATURES = ["process", "ports", "disconnect"]
 
 
 def templates():
     small = {"reservations": {"memory": "1G"}}
     quick = {"min_healthy": "1s", "healthy_deadline": "60s"}
-    never = {"duplicates": "never", "on_disconnect": {"stop_after": "20s"}, "reschedule": {"after": "0s"}}
+    never = {"duplicates": "never", "reschedule": {"after": "0s"}}
     shapes = {
         "plain": {"count": 3, "reschedule": {"after": "10s"}, "update": quick},
         "every": {"count": "all", "update": {**quick, "max_parallel": 2}},
@@ -53,20 +57,38 @@ def templates():
             task = a_task("t", command=f"/bin/v{version}", resources=small, ports={"http": 8000})
             if name not in ("every", "packed"):
                 task.pop("ports")
-            yield version, a_template(task, name=name, **group)
+            if name == "never":
+                task["config"]["command"] = f"/bin/v{min(version, 2)}"  # the third is only another policy
+            own = {"on_disconnect": {"stop_after": STOPS_AFTER[version]}} if name == "never" else {}
+            yield version, a_template(task, name=name, **group, **own)
 
 
 class Machine:
-    """One machine: what it truly runs, and until when it does so without hearing of anybody."""
+    """One machine: what it truly runs, by the entries that it obeyed last, and since when it hears of nobody."""
 
     def __init__(self, uid):
         self.uid, self.runs, self.cut, self.said = uid, {}, None, {}
 
+    def go_on(self, steady):
+        """Cut off, it runs each until the policy that it knows of says no more, and its stop takes its time."""
+        if self.cut is not None:
+            self.runs = {key: each for key, each in self.runs.items() if steady < self.cut + longest(each)}
+
+
+def longest(entry):
+    """Seconds that a machine may run something without hearing of anybody."""
+    after = stop_after(entry.get("on_disconnect", KEEP))
+    return inf if after is None else after + GRACE
+
 
 class World:
-    """A fleet, a store that does what is asked, machines that obey when they are reached."""
+    """A fleet, a store that does what is asked, machines that obey when they are reached.
 
-    def __init__(self):
+    Where they are `eager` they begin what they are to run at once, and do all else when they are reached.
+    """
+
+    def __init__(self, *, eager=False):
+        self.eager, self.hashes = eager, {node: {} for node in NODES}
         self.fleet, self.rev, self.steady = a_fleet(), 10, 1000.0
         self.machines = {node: Machine(f"uid-{node}") for node in NODES}
         self.ghosts = []
@@ -93,14 +115,25 @@ class World:
             assert was["wanted"] == "running" or will["wanted"] == "stopped", "stopped is terminal"
             assert was["node"] == will["node"]
             assert will["generation"] >= was["generation"]
+        elif data["template"] == "never":
+            self.check_ended(data.get("replaces"))
         self.fleet.put_allocation(key, Stored(data, self.rev))
         known = self.fleet.ordered.get(key)
         if known is None or known[0] != data["generation"]:
             self.fleet.ordered[key] = data["generation"], self.steady
 
+    def check_ended(self, replaced):
+        """What is replaced is given up only once it has ended: cut off, it may be back any moment before.
+
+        What is back already, unseen, may run: it is told to stop, and its replacement not yet to begin.
+        """
+        for machine in [*self.machines.values(), *self.ghosts]:
+            assert machine.cut is None or replaced not in machine.runs, f"{replaced} still runs"
+
     def perform(self, action):
         for each in portions(action) if isinstance(action, Place | Advance) else (action,):
             self.perform_one(each)
+            self.check()
 
     def perform_one(self, action):
         fleet = self.fleet
@@ -145,15 +178,19 @@ class World:
             fleet.recount(action.deployment)
 
     def project(self, action):
-        state = self.fleet.states[action.node]
+        state, machine = self.fleet.states[action.node], self.machines[action.node]
         if state.desired_uid != action.uid:
-            state.desired = {}
+            state.desired, self.hashes[action.node] = {}, {}
+        self.hashes[action.node] |= action.puts
+        if self.eager and machine.cut is None and machine.uid == action.uid:
+            machine.runs |= {key: each for key, each in action.puts.items() if each["wanted"] == "running"}
         for key, entry in action.puts.items():
             names = ("generation", "wanted", "adjusted", "change", "peers")
             marks = {name: entry[name] for name in names if name in entry}
             state.desired[key] = {"rev": self.rev, **marks}
         for key in action.deletes:
             known = state.desired.pop(key, None)
+            self.hashes[action.node].pop(key, None)
             assert known is None or known["wanted"] == "stopped", "only tombstones are deleted"
         state.desired_rev, state.desired_uid = self.rev, action.uid
 
@@ -168,9 +205,8 @@ class World:
                 machine.runs.pop(key, None)
                 row["state"] = "stopped"
             else:
-                stored = self.fleet.allocations.get(key)
-                machine.runs[key] = stored.data if stored else machine.runs.get(key)
-                if stored and stored.data["template"] == "revert" and stored.data["version"] == 2:
+                known = machine.runs[key] = self.hashes[node][key]
+                if known["template"] == "revert" and known["version"] == 2:
                     row["state"] = "backoff"
             order = {name: entry[name] for name in ("rev", "generation", "wanted")}
             machine.said[key] = {"uid": machine.uid, "epoch": self.fleet.epoch, "tasks": [row], **order}
@@ -208,6 +244,16 @@ class World:
         """It is back, and does as it reads; who leads has yet to see that."""
         self.machines[node].cut = None
         self.obey(node)
+
+    def strike(self, how, which):
+        """Something happens to the node of the oldest, or the newest, of what must not run twice."""
+        live = [
+            (int(key.rpartition(".")[2]), each.data["node"])
+            for key, each in self.fleet.allocations.items()
+            if each.data["wanted"] == "running" and each.data["template"] == "never"
+        ]
+        if live:
+            getattr(self, how)(which(live)[1])
 
     def lead(self):
         """Another leader, who knows what lies in the store and has seen nobody yet."""
@@ -252,9 +298,7 @@ class World:
         self.steady += seconds
         self.fleet.due = {name: at for name, at in self.fleet.due.items() if at > self.steady}
         for machine in [*self.machines.values(), *self.ghosts]:
-            if machine.cut is None or self.steady < machine.cut + STOP_AFTER + GRACE:
-                continue
-            machine.runs = {key: each for key, each in machine.runs.items() if each["template"] != "never"}
+            machine.go_on(self.steady)
         for node in self.machines:
             self.look(node)
 
@@ -316,12 +360,20 @@ def do(world, verb, what):
         case "drain":
             since = {"since": world.now.wall, "deadline": None}
             world.mark(what, drain=since, cordoned={"since": world.now.wall})
+        case "remove":
+            world.mark(what, removing=world.now.wall, cordoned={"since": world.now.wall})
         case "undrain":
-            world.mark(what, drain=None, cordoned=None)
+            world.mark(what, drain=None, removing=None, cordoned=None)
         case "cordon":
             world.mark(what, cordoned={"since": world.now.wall})
         case "cut" | "heal" | "replace" | "obey" | "look":
             getattr(world, verb)(what)
+        case "strike":
+            world.strike(*what)
+        case "round":
+            for node in NODES:
+                world.look(node)
+            do(world, "plan", 99)
         case "lead" | "release":
             getattr(world, verb)()
         case "reach":
@@ -357,9 +409,9 @@ def settle(world):
     pytest.fail(f"it never comes to rest: {todo}")
 
 
-def live_through(first, script):
+def live_through(first, script, *, eager=False):
     """A world in which some deployments run, and what came of it by the script; checked at each step."""
-    world = World()
+    world = World(eager=eager)
     for name in first:
         do(world, "deploy", name)
     for _ in range(3):
@@ -376,10 +428,13 @@ def live_through(first, script):
 
 
 asides = st.one_of(
-    st.tuples(st.sampled_from(["cut", "heal", "replace", "drain", "undrain", "reach", "look"]), node_names),
+    st.tuples(
+        st.sampled_from(["cut", "heal", "replace", "drain", "remove", "undrain", "reach", "look"]), node_names
+    ),
     st.tuples(st.just("scale"), st.tuples(st.just(0), st.integers(0, 3))),
     st.tuples(st.just("update"), st.tuples(st.just(0), st.integers(1, 3))),
-    st.tuples(st.just("wait"), st.sampled_from([1.0, 25.0, 35.0])),
+    st.tuples(st.just("wait"), st.sampled_from([1.0, 7.0, 25.0, 35.0])),
+    st.tuples(st.just("strike"), st.tuples(st.sampled_from(["cut", "replace"]), st.sampled_from([min, max]))),
     st.tuples(st.sampled_from(["lead", "release"]), st.just(0)),
 )
 prefixes = st.tuples(st.just("plan"), st.sampled_from([1, 1, 2, 3, 99]))
@@ -389,24 +444,26 @@ prefixes = st.tuples(st.just("plan"), st.sampled_from([1, 1, 2, 3, 99]))
 def episodes(draw):
     """A node is cut off, and its work is moved, or nearly: in between, and one node at a time, anything."""
     node = draw(node_names)
-    away = draw(st.sampled_from(["cut", "cut", "cut", "replace", "drain"]))
-    script = [(away, node), ("wait", draw(st.sampled_from([25.0, 35.0, 70.0]))), draw(prefixes)]
+    away = draw(st.sampled_from(["cut", "cut", "cut", "replace", "drain", "remove"]))
+    script = [(away, node), ("wait", draw(st.sampled_from([1.0, 25.0, 35.0, 70.0]))), draw(prefixes)]
+    script += draw(st.lists(st.just(("round", 0)), max_size=2))
     for _ in range(draw(st.integers(1, 3))):
         script += [*draw(st.lists(asides, max_size=2)), ("heal", node)][: draw(st.integers(1, 3))]
         script += [draw(prefixes), ("reach", draw(node_names)), ("reach", draw(node_names))]
+        script += draw(st.lists(st.just(("round", 0)), max_size=2))
     return script
 
 
 @settings(max_examples=250, deadline=None)
-@given(stories=st.lists(episodes(), min_size=1, max_size=4))
-def test_never_two_copies_where_duplicates_are_not_allowed(stories):
-    """Each node obeys only when the story reaches it: orders to start overtake orders to stop."""
-    world = live_through(["never"], ())
+@given(stories=st.lists(episodes(), min_size=1, max_size=4), eager=st.booleans())
+def test_never_two_copies_where_duplicates_are_not_allowed(stories, eager):
+    """Each node obeys only when the story reaches it, or begins at once: orders to start overtake orders to stop."""
+    world = live_through(["never"], (), eager=eager)
     for verb, what in [step for story in stories for step in story]:
         do(world, verb, what)
         world.check()
     for node in NODES:
-        world.mark(node, drain=None, cordoned=None)
+        do(world, "undrain", node)
         world.heal(node)
         world.check()
     settle(world)
@@ -436,12 +493,53 @@ def test_a_node_that_is_back_in_the_midst_of_being_replaced_makes_no_second_copy
     assert world.fleet.status["d0"].data["status"] == "RUNNING"
 
 
+@pytest.mark.parametrize("version", STOPS_AFTER)
+def test_cut_off_it_runs_on_and_nothing_takes_its_place_until_it_has_ended(version):
+    """By whatever policy it was given, and however soon it is to be elsewhere: then it is there at once."""
+    world = live_through(["never"], (), eager=True)
+    do(world, "update", (0, version))
+    for _ in range(6):
+        do(world, "run", 0)
+        do(world, "wait", 2.0)
+    node = world.fleet.allocations["d0.0"].data["node"]
+    do(world, "cut", node)
+    ended = world.steady + longest(world.machines[node].runs["d0.0"])
+    while world.steady < ended + 10.0:
+        do(world, "round", 0)
+        assert ("d0.2" in world.fleet.allocations) is (world.steady >= ended)
+        do(world, "wait", 1.0)
+    assert any("d0.2" in machine.runs for machine in world.machines.values())
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("how", ["cut", "replace"])
+def test_the_replacement_of_a_replacement_waits_for_all_before_it(how, eager):
+    """The first node is back unseen, has not read that it is to stop, and the second is lost before it begins."""
+    world = live_through(["never"], (), eager=eager)
+    node = world.fleet.allocations["d0.0"].data["node"]
+    script = [("cordon", node), ("cut", node), ("wait", 35.0), ("plan", 1), ("heal", node), ("round", 0)]
+    for verb, what in [*script, ("strike", (how, max))]:
+        do(world, verb, what)
+    assert "d0.0" in world.machines[node].runs
+    for _ in range(5):
+        for other in NODES:
+            if other != node:
+                world.obey(other)
+        world.check()
+        do(world, "wait", 20.0)
+        do(world, "round", 0)
+    for other in NODES:
+        do(world, "heal", other)
+    settle(world)
+    assert world.fleet.status["d0"].data["status"] == "RUNNING"
+
+
 @settings(max_examples=60, deadline=None)
 @given(first=st.lists(st.sampled_from(SHAPES), min_size=1, max_size=2), script=steps)
 def test_whatever_happens_it_comes_to_what_is_wanted_and_stays_there(first, script):
     world = live_through(first, script)
     for node in NODES:
-        world.mark(node, drain=None, cordoned=None)
+        do(world, "undrain", node)
         world.heal(node)
     settle(world)
     for key, stored in world.fleet.deployments.items():

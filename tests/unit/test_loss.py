@@ -3,6 +3,7 @@
 import pytest
 
 from manager_api.core.actions import Advance, Wake
+from manager_api.core.quiet import must_wait
 from tests.core_world import WALL, Case, a_task
 
 pytestmark = pytest.mark.unit
@@ -140,6 +141,23 @@ def test_stopped_but_not_heard_of_blocks_the_slot():
     assert case.live.keys() == {"dep.1"}
 
 
+def test_the_replacement_of_a_replacement_waits_for_all_before_it():
+    """The first node came back before it could read that it is to stop; then its replacement's was lost."""
+    case = Case(count=1, **NEVER).begin()
+    _, first = lost(case)
+    case.steady += 41
+    case.step()
+    case.back(first)
+    case.cut(case.live["dep.1"]["node"])
+    case.steady += 1000
+    case.step()
+    assert case.live.keys() == {"dep.1"}
+    case.up(only=["dep.0"])
+    case.step()
+    assert case.live.keys() == {"dep.2"}
+    assert case.live["dep.2"]["replaces"] == "dep.1"
+
+
 @pytest.mark.parametrize("change_first", [False, True])
 def test_a_policy_that_the_lost_node_never_heard_of_does_not_count(change_first):
     """It goes by the one it was given, however often the deployment was changed since."""
@@ -172,3 +190,34 @@ def test_once_the_node_obeys_the_new_policy_that_one_counts():
     case.steady += 31
     case.step()
     assert case.live.keys() == {"dep.1"}
+
+
+@pytest.mark.parametrize("before", ["keep", {"stop_after": "300s"}])
+def test_to_be_told_to_stop_makes_no_machine_forget_the_policy_that_it_obeyed(before):
+    """Its replacement begins by that one too: by the one before it might never."""
+    group = {**NEVER, "reschedule": {"after": "0s"}}
+    shorter = {"on_disconnect": NEVER["on_disconnect"]}
+    case = Case(count=1, **{**group, "on_disconnect": before}, versions=[(shorter,)]).begin()
+    case.ask(version=2, change=1)
+    case.step()
+    case.up()
+    case.step()
+    old, node = lost(case)
+    case.steady += 31
+    case.step()
+    state = case.fleet.states[node]
+    state.desired[old] = {**state.desired[old], "rev": case.rev, "wanted": "stopped"}
+    state.absent_at = case.rev
+    assert not must_wait(case.fleet, case.live["dep.1"], case.now)
+
+
+def test_a_node_being_removed_that_is_reached_is_told_to_stop_what_must_not_run_twice():
+    """To wait until it has surely ended there would be to wait for ever; the other begins when it has."""
+    case = Case(count=1, **NEVER).begin()
+    (old,) = case.live
+    case.mark(case.live[old]["node"], removing=WALL, cordoned={"since": WALL})
+    case.step()
+    assert case.live.keys() == {"dep.1"}
+    assert must_wait(case.fleet, case.live["dep.1"], case.now)
+    case.up(only=[old])
+    assert not must_wait(case.fleet, case.live["dep.1"], case.now)
