@@ -131,14 +131,24 @@ class Mirror:
             )
         )
         for batch in batches(wanted, MOST_AT_ONCE):
-            nodes = []
             for (collection, field), record in zip(batch, self._store.get_many(batch), strict=True):
                 self._intake.take(collection, field, record)
-                if collection == NODES and record is not None:
-                    nodes.append(field)
+            self._take_versions([field for collection, field in batch if collection == DEPLOYMENTS])
+            nodes = [
+                field for collection, field in batch if collection == NODES and field in self.fleet.nodes
+            ]
             if nodes:
                 self._beats.read_desired(nodes)
                 self._beats.look(nodes)
+
+    def _take_versions(self, deployments: Sequence[str]) -> None:
+        """Read what some deployments refer to, if it is not known: they may have been heard of first."""
+        fleet = self.fleet
+        said = [fleet.deployments[each].data for each in deployments if each in fleet.deployments]
+        fields = {f"{data.get('version')}:{data.get('template')}" for data in said} - fleet.versions.keys()
+        asked = [(VERSIONS, field) for field in sorted(fields)]
+        for (_, field), record in zip(asked, self._store.get_many(asked) if asked else (), strict=True):
+            self._intake.take(VERSIONS, field, record)
 
     def verify(self) -> None:
         """Read anew what differs from memory: a lost log entry or a deleted hash heals by itself."""

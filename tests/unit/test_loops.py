@@ -19,13 +19,16 @@ from manager_api.controller import history, loop
 from manager_api.controller import mirror as mirror_module
 from manager_api.controller.executor import Executor
 from manager_api.controller.loop import Controller
+from manager_api.controller.mirror import MIRRORED, Mirror
 from manager_api.core.actions import Complain, SetStatus
+from manager_api.core.moment import Moment
+from manager_api.core.plan import plan_deployments
 from store.codec import dumps
 from store.errors import Unavailable
 from store.home import Files
-from store.keys import NODES, NODES_STATUS, STATUS
+from store.keys import DEPLOYMENTS, NODES, NODES_STATUS, STATUS, VERSIONS
 from store.recipes.election import Election
-from tests.builders import an_alloc
+from tests.builders import a_template, an_alloc
 
 pytestmark = pytest.mark.unit
 
@@ -215,3 +218,23 @@ def test_a_fleet_in_memory_is_no_garbage_but_what_comes_later_may_be():
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
     gc.unfreeze()
+
+
+def test_a_deployment_that_is_heard_of_before_its_template_is_not_taken_for_nonsense(fake_store, clock):
+    """Memory is checked against the store a collection at a time, while people go on writing."""
+    mirror = Mirror(fake_store, clock)
+    mirror.load()
+    checks = mirror.verifying()
+    for name in MIRRORED:
+        next(checks)
+        if name == VERSIONS:
+            break
+    next(checks)  # the versions were looked at; what comes now is on its way through the log
+    fake_store.put(VERSIONS, "1:etl", dumps({"v": 1, "version": 1, "body": a_template()}), rev=0)
+    deployment = {"v": 1, "template": "etl", "version": 1, "wanted": "running", "created": 1e9}
+    fake_store.put(DEPLOYMENTS, "d", dumps(deployment), rev=0)
+    for _ in checks:
+        pass
+    assert set(mirror.fleet.deployments) == {"d"}
+    (decision,) = plan_deployments(mirror.fleet, Moment(1e9, 1e3), ["d"])
+    assert "start an agent" in decision.reason
