@@ -1,14 +1,12 @@
 """What a reader of events asks for: the parameters of the call, checked."""
 
-import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from manager_api.http.errors import invalid
-from store.model import quantity
+from manager_api.http.times import since
 from store.model.event import MOST_KIND, Id, Wanted, event_id
 
 MOST_ROWS, USUAL_ROWS = 1000, 100
@@ -16,7 +14,6 @@ PARAMETERS = (
     "deployment", "node", "kind", "since", "until", "limit", "cursor", "order", "follow", "after",
 )  # fmt: skip
 _KIND = re.compile(rf"[a-z0-9_.-]{{1,{MOST_KIND}}}")
-_SPACED_ZONE = re.compile(r"(T\d\d:\d\d\S*) (\d\d:?\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +84,13 @@ def _check(asked: Query, params: Mapping[str, Any]) -> None:
 
 
 def moment(text: str, now: float) -> float:
-    """A time (seconds since 1970): so long ago, a date with its zone, or seconds since 1970.
+    """A time in seconds since 1970, by our own clock.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: it is none.
     """
-    with contextlib.suppress(ValueError):
-        return now - quantity.duration(text)
-    if re.fullmatch(r"\d{1,11}(\.\d+)?", text):
-        return float(text)
-    try:
-        when = datetime.fromisoformat(_SPACED_ZONE.sub(r"\1+\2", text))  # a + that became a space on its way
-    except ValueError:
-        when = None
-    if when is None or when.tzinfo is None:
-        raise ValueError(
-            f"{text!r} is neither a duration such as 10m, nor a time such as 2026-01-31T12:00:00Z, "
-            "nor seconds since 1970"
-        )
-    return when.timestamp()
+    said = since(text)
+    return now - said["ago"] if "ago" in said else said["since"]
 
 
 def _some(text: str) -> str:

@@ -1,19 +1,15 @@
 """What a reader of logs asks for: the parameters of its call, checked."""
 
-import contextlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from manager_api.http.errors import invalid
 from manager_api.http.log_lines import FORMS, STREAMS, JsonLines, Text, cursors
-from store.model import quantity
+from manager_api.http.times import since
 
 MOST_TAIL = 100_000
 PARAMETERS = ("task", "node", "tail", "since", "follow", "stream", "cursor", "format")
-_SPACED_ZONE = re.compile(r"(T\d\d:\d\d\S*) (\d\d:?\d\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ def query(params: Mapping[str, Any]) -> Query:
     """
     readers: dict[str, tuple[Callable[[str], Any], str | None]] = {
         "tail": (_tail, "100"),
-        "since": (_since, None),
+        "since": (since, None),
         "follow": (_boolean, "false"),
         "stream": (_streams, "both"),
         "cursor": (cursors, None),
@@ -71,24 +67,6 @@ def _tail(text: str) -> int | None:
     if not (text.isascii() and text.isdigit()) or int(text) > MOST_TAIL:
         raise ValueError(f"{text!r} is neither a number of lines up to {MOST_TAIL} nor all")
     return int(text)
-
-
-def _since(text: str) -> dict[str, float]:
-    """A time on the node's own clock: so long `ago`, or `since` 1970."""
-    with contextlib.suppress(ValueError):
-        return {"ago": quantity.duration(text)}
-    if re.fullmatch(r"\d{1,11}(\.\d+)?", text):
-        return {"since": float(text)}
-    try:
-        when = datetime.fromisoformat(_SPACED_ZONE.sub(r"\1+\2", text))  # a + that became a space on its way
-    except ValueError:
-        when = None
-    if when is None or when.tzinfo is None:
-        raise ValueError(
-            f"{text!r} is neither a duration such as 10m, nor a time such as 2026-01-31T12:00:00Z, "
-            "nor seconds since 1970"
-        )
-    return {"since": when.timestamp()}
 
 
 def _boolean(text: str) -> bool:
