@@ -79,6 +79,7 @@ class World(Stage):
         self.ghosts, self.seen, self.capacity, self.cpus = [], set(), {}, {}
         self.names = [f"n{number}" for number in range(len(nodes))]
         self.machines = {node: Machine(f"uid-{node}") for node in self.names}
+        self.eager, self.hashes = False, {node: {} for node in self.names}
         for node, raw in zip(self.names, nodes, strict=True):
             total = raw["memory"] * MIB
             labels = {"zone": raw["zone"]} if raw["zone"] else {}
