@@ -114,8 +114,8 @@ def value_of(fleet: Fleet, node: str, label: str) -> str | None:
 
 
 def is_live(allocation: Json) -> bool:
-    """Whether it counts among the instances of its group that run."""
-    return bool(allocation["wanted"] == "running" and not allocation.get("done"))
+    """Whether it has a place among the instances of its group; what has ended may begin anew there."""
+    return bool(allocation["wanted"] == "running")
 
 
 class Ledger:

@@ -307,7 +307,6 @@ def test_a_label_is_spread_over_evenly_and_nodes_without_it_come_last():
     nodes(fleet, "none", percent=1)
     put(fleet, "dep.9", "a1")
     put(fleet, "dep.8", "a2", wanted="stopped")
-    put(fleet, "dep.7", "a2", done="completed")
     put(fleet, "dep.6", "a2", group="another")
     put(fleet, "other.0", "b1")
     group = a_group(reserving("3G"), placement={"spread": "zone"})
@@ -328,6 +327,15 @@ def test_a_group_keeps_away_from_itself():
     assert second.nodes == {"a": why, "b": why}
     (again,) = place(fleet, group, free=frozenset({"dep.9"}), node="a")
     assert again.node == "a", "what takes its place is no second one"
+
+
+@pytest.mark.parametrize("done", ["failed", "completed"])
+def test_what_has_ended_keeps_its_place_among_its_group(done):
+    """An update may begin it anew, right there."""
+    fleet = nodes(a_fleet(), "a")
+    put(fleet, "dep.9", "a", done=done)
+    (found,) = place(fleet, a_group(placement={"max_replicas_per_node": 1}), 1)
+    assert "already runs 1" in found.nodes["a"]
 
 
 # -- ports
