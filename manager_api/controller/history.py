@@ -41,6 +41,8 @@ class History:
         self._write_at = 0.0
         self._cluster = ""
         self._doubted: dict[str, float] = {}
+        self._called: set[str] = set()
+        """Nodes whose word made us lead anew just now."""
         self._said: set[str] = set()
         self._disk_trouble = ""
 
@@ -96,6 +98,7 @@ class History:
         found = Seen("the store", meta.epoch, meta.rev)
         claims = [*self._own(found), *self._nodes(found, mirror, set(mirror.fleet.nodes))]
         reason = meta.lost or self._verdict(found, claims) or reason
+        self._forgive(none_confirmed=not reason)
         if not reason:
             if server != meta.replid:
                 self._store.judged(server, token=token)
@@ -117,6 +120,12 @@ class History:
             log.error("lost: %s", each)
         return True
 
+    def _forgive(self, *, none_confirmed: bool) -> None:
+        """Whose word had us lead anew, and says otherwise by now, does not have us do so again and again."""
+        if none_confirmed:
+            self._doubted |= dict.fromkeys(self._called, self._clock.now())
+        self._called = set()
+
     def check(self, mirror: Mirror) -> None:
         """While leading: look closer at nodes that seem ahead of the store.
 
@@ -130,6 +139,7 @@ class History:
         found = Seen("the store", meta.epoch, meta.rev)
         reason = self._verdict(found, self._nodes(found, mirror, ahead), note=False)
         if reason:
+            self._called = {f"node {node}" for node in ahead}
             raise HistoryLost(reason)
 
     def _server(self, meta: Meta) -> tuple[str, str]:

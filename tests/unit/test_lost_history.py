@@ -1,5 +1,7 @@
 """Who may say that history was lost, what becomes of allocations then, and of claims on unclaimed work."""
 
+import contextlib
+
 import pytest
 
 from manager_api.controller import history
@@ -437,6 +439,26 @@ def test_one_node_alone_does_not_make_epoch_after_epoch(leader, clock):
     leader.history.check(leader.mirror)
     clock.advance(DOUBTED_FOR + 1)
     assert leader.lead()
+
+
+def test_one_node_that_says_this_and_that_has_us_lead_anew_once(leader, clock):
+    """Else one stolen credential would keep the leader from ever taking a silent node for gone."""
+    leader.add("liar")
+    leader.beat("liar", leader.store.epoch, 1)
+    assert not leader.lead()
+    for expected in (True, False):
+        leader.beat("liar", leader.store.epoch, leader.store.seen + 1000)
+        leader.mirror.look(["liar"])
+        with pytest.raises(HistoryLost) if expected else contextlib.nullcontext():
+            leader.history.check(leader.mirror)
+        leader.beat("liar", leader.store.epoch, 1)
+        assert not leader.lead()
+    clock.advance(DOUBTED_FOR + 1)
+    leader.beat("liar", leader.store.epoch, leader.store.seen + 1000)
+    leader.mirror.look(["liar"])
+    with pytest.raises(HistoryLost):
+        leader.history.check(leader.mirror)
+    assert leader.lead(), "it says the same when it is asked again"
 
 
 def test_a_few_nodes_of_many_do_not_either(leader):
