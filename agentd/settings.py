@@ -22,6 +22,13 @@ def _hostname(text: str) -> str:
     return text
 
 
+def _rate(text: str) -> int:
+    number = quantity.size(text)
+    if number < 1024:
+        raise ValueError(f"{text!r} is less than 1K a second")
+    return number
+
+
 def _auto(text: str) -> str:
     if text not in ("auto", "none"):
         raise ValueError(f"{text!r} is neither auto nor none")
@@ -48,6 +55,14 @@ SETTINGS = (
         "DIRECTORY",
     ),
     Setting("log_quota", quantity.size, "5G", "what the logs of all tasks may take on disk", "SIZE"),
+    Setting(
+        "artifact_quota", quantity.size, "10G", "what fetched files may take in the node's cache", "SIZE"
+    ),
+    Setting("download_rate", _rate, None, "bytes a second for all downloads together, such as 20M", "SIZE"),
+    Setting("known_hosts", Path, None, "host keys of SFTP servers, beside the system's and ~/.ssh", "FILE"),
+    Setting(
+        "ssh_key", Path, None, "a private key for SFTP servers that the manager has no login for", "FILE"
+    ),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
     Setting(
         "policy",
@@ -75,6 +90,10 @@ class AgentSettings:
     port: int
     data_dir: Path
     log_quota: int
+    artifact_quota: int
+    download_rate: int | None
+    known_hosts: Path | None
+    ssh_key: Path | None
     log_file: Path | None
     policy: Path
     cgroups: str
@@ -96,6 +115,7 @@ def agent_settings(values: dict[str, Any]) -> AgentSettings:
     policy = (values["policy"] or directory / "policy.yaml").absolute()
     quota = quantity.size(values["log_quota"])
     made = {"data_dir": directory, "policy": policy, "log_quota": quota, "labels": values["labels"] or {}}
+    made["artifact_quota"] = quantity.size(values["artifact_quota"])
     settings = AgentSettings(**{**values, **made})
     try:
         settings.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)

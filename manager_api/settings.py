@@ -8,6 +8,7 @@ from store.config import ConfigError, Setting, boolean, port
 from store.errors import Unsupported
 from store.home import Files
 from store.kv.url import check
+from store.model.turns import PER_SOURCE
 
 DEFAULT_STORE_PORT = 8082
 LOCAL, REPLICATED = "local", "replicated"
@@ -18,6 +19,13 @@ def _fsync(text: str) -> str:
     if text not in ("everysec", "always"):
         raise ValueError(f"{text!r} is neither everysec nor always")
     return text
+
+
+def _turns(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= 10_000:
+        raise ValueError(f"{text!r} is not a number from 1 to 10000")
+    return number
 
 
 def durability(text: str) -> str:
@@ -36,6 +44,10 @@ SETTINGS = (
     Setting("listen", str, "127.0.0.1", "address to listen on", "ADDRESS"),
     Setting("db_path", Path, Path("resource_monitor.db"), "snapshot of the embedded store", "FILE"),
     Setting("sftp_host", str, None, "where artifacts lie: sftp://user:password@host:port/path/", "URL"),
+    Setting("sftp_password_file", Path, None, "the password of --sftp-host, in a file of its own", "FILE"),
+    Setting("sftp_key_file", Path, None, "a private key for --sftp-host", "FILE"),
+    Setting("sftp_fingerprint", str, None, "the host key of --sftp-host: SHA256:…", "FINGERPRINT"),
+    Setting("source_limit", _turns, PER_SOURCE, "connections of all nodes to one server of files", "NUMBER"),
     Setting("store", str, None, "an external store, redis://… or sentinel://…, not the embedded one", "URL"),
     Setting("presence_store", str, None, "a server of its own for heartbeats, redis://…", "URL"),
     Setting("store_port", port, None, "port of the embedded store, for agents", "PORT"),
@@ -59,6 +71,10 @@ class ManagerSettings:
     listen: str
     db_path: Path
     sftp_host: str | None
+    sftp_password_file: Path | None
+    sftp_key_file: Path | None
+    sftp_fingerprint: str | None
+    source_limit: int
     store: str | None
     presence_store: str | None
     store_port: int | None

@@ -15,12 +15,11 @@ CONTROLS = "controls"
 CONTROLS_STATUS = "controls:status"
 """What the leader says of the fleet as a whole, by the same fields."""
 
-CONTROLS = "controls"
-"""What people decide for the fleet as a whole: `brake` counts how often it was released."""
-CONTROLS_STATUS = "controls:status"
-"""What the leader says of it: `brake`, since when and why it holds."""
 NAMES = "deployments:names"
 """Names that people gave to deployments: the living one of each, or the last that had it."""
+
+DOWNLOADS = "downloads"
+"""The leader's: node -> the turns that it was granted at servers of files."""
 
 CLAIMS = "claims"
 """What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""
@@ -70,6 +69,11 @@ class NodeKeys:
     def beat(self) -> str:
         """Its heartbeat, PX."""
         return f"{self.base}hb"
+
+    @property
+    def grant(self) -> str:
+        """Which servers of files it may connect to just now: `store.model.turns`. The leader's."""
+        return f"{self.base}grant"
 
     @property
     def ask(self) -> str:

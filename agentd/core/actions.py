@@ -61,6 +61,15 @@ class Forget:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """The files of a task are needed now. No step: it holds as long as plans say so."""
+
+    alloc: AllocSpec
+    task: TaskSpec
+    reason: str
+
+
 Action = Kill | Stop | Limit | Start | Forget
 ORDER = {Kill: 0, Stop: 1, Limit: 2, Start: 3, Forget: 4}
 """What makes room goes first."""

@@ -7,6 +7,7 @@ class Task(StrEnum):
     """States of a task."""
 
     PENDING = "pending"
+    FETCHING = "fetching"
     WAITING = "waiting"
     STARTING = "starting"
     RUNNING = "running"
@@ -21,6 +22,7 @@ class Task(StrEnum):
 class TaskEvent(StrEnum):
     """What happens to a task."""
 
+    FETCH = "fetch"  # its files are not there yet
     HELD = "held"  # a dependency is not there yet
     START = "start"  # the keeper is asked
     EXECED = "execed"
@@ -52,6 +54,9 @@ _TASK: dict[tuple[Task, TaskEvent], Task] = {
     (Task.PENDING, TaskEvent.START): Task.STARTING,
     (Task.PENDING, TaskEvent.GIVE_UP): Task.FAILED,
     (Task.PENDING, TaskEvent.STOP): Task.STOPPED,
+    (Task.PENDING, TaskEvent.FETCH): Task.FETCHING,
+    (Task.FETCHING, TaskEvent.GIVE_UP): Task.FAILED,
+    (Task.FETCHING, TaskEvent.STOP): Task.STOPPED,
     (Task.WAITING, TaskEvent.START): Task.STARTING,
     (Task.WAITING, TaskEvent.GIVE_UP): Task.FAILED,
     (Task.WAITING, TaskEvent.STOP): Task.STOPPED,
@@ -66,6 +71,8 @@ _TASK: dict[tuple[Task, TaskEvent], Task] = {
     (Task.BACKOFF, TaskEvent.START): Task.STARTING,
     # Begun anew after a reboot, say: its dependencies are as absent as they were at first.
     (Task.BACKOFF, TaskEvent.HELD): Task.WAITING,
+    # Its directory was taken away meanwhile.
+    (Task.BACKOFF, TaskEvent.FETCH): Task.FETCHING,
     (Task.BACKOFF, TaskEvent.GIVE_UP): Task.FAILED,
     # What could not be executed just now may be in a moment.
     (Task.STARTING, TaskEvent.RETRY): Task.BACKOFF,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from store.errors import BadRecord
-from store.model import command, peers, placing, policies, quantity
+from store.model import artifacts, command, peers, placing, policies, quantity
+from store.model.artifacts import FETCH_TIMEOUT, Artifact
 from store.model.placing import ALL, Policy
 from store.model.policies import Container, HealthCheck, Limits, LogPolicy, RestartPolicy, StopPolicy
 from store.schema import check_record
@@ -51,8 +52,17 @@ class TaskSpec:
     """The keys of `depends_on` that mean other groups."""
     literal: bool = False
     """Whether a text of it says `${text.dollar}`, which older agents would leave as it is."""
+    artifacts: tuple[Artifact, ...] = ()
+    fetch: bool = False
+    """Whether a bare absolute command that the node lacks is fetched from the base, by its name."""
+    fetch_timeout: float = FETCH_TIMEOUT
     disconnect: bool = False
     """Whether its node must stop it when it is cut off from the store for long."""
+
+    @property
+    def has_files(self) -> bool:
+        """Whether files must be there before it can start."""
+        return bool(self.artifacts) or self.fetch
 
     @property
     def features(self) -> frozenset[str]:
@@ -72,6 +82,7 @@ class TaskSpec:
             "ports": bool(self.ports),
             "peers": bool(self.abroad),
             "literal": self.literal,
+            "artifacts": self.has_files,
             "disconnect": self.disconnect,
         }
         return frozenset(name for name, needed in asked.items() if needed)
@@ -156,6 +167,9 @@ def task(raw: Mapping[str, Any]) -> TaskSpec:
             container=container,
             ports={name: int(number) for name, number in raw.get("ports", {}).items()},
             literal=command.DOLLAR in str(raw),
+            artifacts=artifacts.artifacts(raw),
+            fetch=bool(raw.get("fetch", False)),
+            fetch_timeout=artifacts.fetch_timeout(raw),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         name = raw.get("name", "?") if isinstance(raw, Mapping) else "?"

@@ -11,7 +11,7 @@ _TROUBLED = frozenset({Task.FAILED, Task.LOST, Task.BACKOFF, Task.EXITED, Task.S
 
 
 UNHEALTHY = "unhealthy"
-DETAILS = ("health", "health_reason", "limits", "oom_kills")
+DETAILS = ("health", "health_reason", "limits", "oom_kills", "fetch")
 """What a node may say of a task beside its state."""
 
 

@@ -1,0 +1,58 @@
+"""Files that a task needs, as its template names them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from store.model import quantity
+
+FETCH_TIMEOUT = 1800.0
+"""Seconds within which a task's files must be there; time spent waiting for a turn does not count."""
+MOST_ARTIFACTS = 1000
+"""In one task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One file, or the contents of an archive, in the task's directory."""
+
+    source: str
+    """A URL, or a path under the manager's `--sftp-host`. May hold `${…}`."""
+    sha256: str | None = None
+    """64 lower-case hexadecimal digits; None: whatever lies there."""
+    extract: bool = False
+    to: str = ""
+    """Where, relative to the task's directory. A file: its name there; empty: that of the source. An
+    archive: the directory that it is unpacked in; empty: the task's own. May hold `${…}`."""
+    mode: int | None = None
+    """Of a file; None: 0644. Archives bring their own."""
+    owner: str | None = None
+    """`user`, `user:group`, or numbers; None: the task's user."""
+    fingerprint: str | None = None
+    """The host key (`SHA256:…`) that its SFTP server must have; None: by known_hosts."""
+
+
+def artifacts(raw: Mapping[str, Any]) -> tuple[Artifact, ...]:
+    """The artifacts of a stored task.
+
+    Raises:
+        KeyError, TypeError, ValueError: they cannot be read.
+    """
+    return tuple(_artifact(each) for each in raw.get("artifacts", ()))
+
+
+def _artifact(raw: Mapping[str, Any]) -> Artifact:
+    return Artifact(
+        source=str(raw["source"]),
+        sha256=raw.get("sha256"),
+        extract=bool(raw.get("extract", False)),
+        to=str(raw.get("to", "")),
+        mode=int(str(raw["mode"]), 8) if raw.get("mode") is not None else None,
+        owner=raw.get("owner"),
+        fingerprint=raw.get("fingerprint"),
+    )
+
+
+def fetch_timeout(raw: Mapping[str, Any]) -> float:
+    """Seconds within which a stored task's files must be there."""
+    return quantity.duration(raw["fetch_timeout"]) if raw.get("fetch_timeout") else FETCH_TIMEOUT

@@ -1,0 +1,15 @@
+"""Which reader reads a source."""
+
+from transfer.errors import Kind, TransferError
+from transfer.login import Login
+from transfer.reader import Reader
+from transfer.urls import Source
+
+
+def open_reader(source: Source, login: Login) -> Reader:
+    """A connection to the server of a source, or to this machine's files.
+
+    Raises:
+        TransferError: as its kinds say.
+    """
+    raise TransferError(Kind.UNSUPPORTED, f"{source.scheme}:// cannot be read yet ({login.user})")
