@@ -90,10 +90,10 @@ class AgentSettings:
     port: int
     data_dir: Path
     log_quota: int
-    artifact_quota: int
-    download_rate: int | None
-    known_hosts: Path | None
-    ssh_key: Path | None
+    artifact_quota: int = 10 * 1024**3
+    download_rate: int | None = None
+    known_hosts: Path | None = None
+    ssh_key: Path | None = None
     log_file: Path | None
     policy: Path
     cgroups: str

@@ -71,10 +71,10 @@ class ManagerSettings:
     listen: str
     db_path: Path
     sftp_host: str | None
-    sftp_password_file: Path | None
-    sftp_key_file: Path | None
-    sftp_fingerprint: str | None
-    source_limit: int
+    sftp_password_file: Path | None = None
+    sftp_key_file: Path | None = None
+    sftp_fingerprint: str | None = None
+    source_limit: int = PER_SOURCE
     store: str | None
     presence_store: str | None
     store_port: int | None
