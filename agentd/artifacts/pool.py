@@ -1,4 +1,4 @@
-"""The server that a downloading child is for: what lies there, as whom it is entered, the connection to it."""
+"""A downloading child's server: what lies there, as whom it is entered, the connection to it."""
 
 import json
 from collections.abc import Sequence
