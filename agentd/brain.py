@@ -76,7 +76,7 @@ class Brain:
         self.lifeline = Lifeline(self.driver, clock, self.kick)
         self._executor = Executor(self.driver, launcher, clock)
         self._wellbeing = Wellbeing(self.driver, launcher, clock, self.kick)
-        self._reporter = Reporter(self._executor, launcher, identity)
+        self._reporter = Reporter(self._executor, launcher, identity, clock)
         self._usage = Usage(self._executor.groups_of)
         self._sampler = Sampler()
         self._views = Views()
