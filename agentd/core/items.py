@@ -1,8 +1,5 @@
-"""What a task's files are, once every `${…}` is filled in: items, and the directory that holds them."""
+"""What a task's files are, once every `${…}` is filled in."""
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,12 +64,3 @@ class Order:
 
     items: tuple[Item, ...]
     timeout: float
-
-
-def digest(items: Sequence[Item], objects: Sequence[str]) -> str:
-    """12 hexadecimal digits that differ when what lies in a directory does; `objects` by item."""
-    said = [
-        [sha256, item.to, item.extract, item.mode, item.uid, item.gid]
-        for item, sha256 in zip(items, objects, strict=True)
-    ]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]

@@ -3,7 +3,7 @@
 Pure: what is to be done comes out as errands, and how that went is told back.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,10 +74,10 @@ class Stock:
             self._drop(key)
         self._pass_on()
 
-    def keep(self, keys: Collection[Key]) -> None:
-        """Forget what was found out about any others."""
-        self.failed = {key: why for key, why in self.failed.items() if key in keys}
-        self._spent = {key: spent for key, spent in self._spent.items() if key in keys}
+    def keep(self, matters: Callable[[Key], bool]) -> None:
+        """Forget what was found out about anything that does not matter any more."""
+        self.failed = {key: why for key, why in self.failed.items() if matters(key)}
+        self._spent = {key: spent for key, spent in self._spent.items() if matters(key)}
 
     def give_up(self, key: Key, why: str) -> None:
         """The files of this will not come."""
