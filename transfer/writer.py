@@ -92,7 +92,7 @@ class Writer:
             with explained(target, "replace"):
                 self._take_place(part, target.path, there=old is not None)
         except BaseException:
-            self._forget(part, target)
+            self._forget(handle, part, target)
             raise
         return digest
 
@@ -148,7 +148,10 @@ class Writer:
             self._wire.remove(path)
         self._wire.rename(part, path)
 
-    def _forget(self, part: str, target: Source) -> None:
+    def _forget(self, handle: bytes, part: str, target: Source) -> None:
         """The part of a broken upload goes, unless the connection broke: then a later upload removes it."""
-        with suppress(TransferError, Refusal), errors(target):
-            self._wire.remove(part)
+        with suppress(TransferError), errors(target):
+            with suppress(Refusal):  # it may be closed already
+                self._wire.close(handle)
+            with suppress(Refusal):
+                self._wire.remove(part)
