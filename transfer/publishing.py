@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-from paramiko.sftp import SFTP_NO_SUCH_FILE
-
+from transfer.conversation import Conversation, Refused
 from transfer.errors import Kind, TransferError
-from transfer.sftp import errors
+from transfer.messages import Attributes
 from transfer.urls import Source, under
-from transfer.wire import Attributes, Refusal, Wire
+from transfer.wire import Wire, is_directory, is_file, is_link
 from transfer.writer import HIDDEN, PART, Writer, explained
 
 MOST_LISTED = 10_000
@@ -52,9 +50,10 @@ class Listing:
 class Publisher:
     """The base's directory, over one connection, for one thread."""
 
-    def __init__(self, client: Any, base: Source, clock: Callable[[], float] = time.monotonic) -> None:
-        """Over paramiko's SFTP client."""
-        self._wire = Wire(client)
+    def __init__(
+        self, conversation: Conversation, base: Source, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._wire = Wire(conversation)
         self._base = base
         self._clock = clock
         self._root = base.path.rstrip("/")
@@ -86,7 +85,7 @@ class Publisher:
         target = self._source(name)
         self._enter_all(self._parts(target)[:-1])
         with explained(target, "remove"):
-            if self._wire.lstat(target.path).is_directory:
+            if is_directory(self._wire.lstat(target.path)):
                 raise TransferError(Kind.UNSUPPORTED, f"{target} is a directory: only files are removed")
             self._wire.remove(target.path)
 
@@ -133,7 +132,7 @@ class Publisher:
                 found = self._wire.stat(self._base.path)
         except TransferError as error:
             raise (missing if error.kind == Kind.MISSING else error) from None
-        if not found.is_directory:
+        if not is_directory(found):
             raise missing
 
     def _make(self, parents: list[str]) -> None:
@@ -143,7 +142,7 @@ class Publisher:
                 with explained(directory, "make the directory", self._wire):
                     try:
                         self._wire.mkdir(directory.path)
-                    except Refusal:
+                    except Refused:
                         if not self._enter(directory):  # unless somebody else made it just now
                             raise
 
@@ -158,21 +157,20 @@ class Publisher:
             TransferError: it is no directory, or a link that leads out of the base.
         """
         try:
-            with errors(directory):
-                found = self._wire.lstat(directory.path)
-        except Refusal as error:
-            if error.code == SFTP_NO_SUCH_FILE:
-                return False
             with explained(directory, "look at"):
-                raise
-        if found.is_link:
+                found = self._wire.lstat(directory.path)
+        except TransferError as error:
+            if error.kind == Kind.MISSING:
+                return False
+            raise
+        if is_link(found):
             with explained(directory, "follow"):
                 root, where = self._wire.real(self._base.path), self._wire.real(directory.path)
                 if not where.startswith(f"{root.rstrip('/')}/"):
                     text = f"{directory} is a link that leads outside of --sftp-host"
                     raise TransferError(Kind.UNSUPPORTED, text)
                 found = self._wire.stat(directory.path)
-        if not found.is_directory:
+        if not is_directory(found):
             raise TransferError(Kind.UNSUPPORTED, f"{directory} is a file, not a directory")
         return True
 
@@ -182,10 +180,10 @@ class Publisher:
         Best effort, after a success: its failure is nobody's.
         """
         with suppress(TransferError), explained(directory, "list"):
-            before = self._wire.lstat(written.path).modified - LEFT_AFTER
+            before = (self._wire.lstat(written.path).mtime or 0) - LEFT_AFTER
             entries = islice(self._wire.entries(directory.path), MOST_SWEPT)
             for name, found in list(entries):
-                if name.startswith(HIDDEN) and name.endswith(PART) and found.modified < before:
+                if name.startswith(HIDDEN) and name.endswith(PART) and (found.mtime or before) < before:
                     self._wire.remove(f"{directory.path.rstrip('/')}/{name}")
 
 
@@ -209,8 +207,8 @@ class _Walk:
         while todo:
             directory = todo.pop()
             looked += 1
-            for item, is_directory in self._look(directory):
-                if is_directory:
+            for item, deeper in self._look(directory):
+                if deeper:
                     if item.name.count("/") < DEEPEST:
                         todo.append(item.name)
                     else:
@@ -232,9 +230,9 @@ class _Walk:
                     name = f"{directory}/{last}" if directory else last
                     if last.startswith(HIDDEN):
                         continue
-                    if found.is_directory and (name + "/").startswith(self._prefix[: len(name) + 1]):
+                    if is_directory(found) and (name + "/").startswith(self._prefix[: len(name) + 1]):
                         yield Item(name, 0, 0), True
-                    elif not found.is_directory and name.startswith(self._prefix):
+                    elif not is_directory(found) and name.startswith(self._prefix):
                         yield from self._file(name, found)
         except TransferError as error:
             if error.kind not in (Kind.MISSING, Kind.DENIED):
@@ -244,14 +242,14 @@ class _Walk:
     def _file(self, name: str, found: Attributes) -> Iterator[tuple[Item, bool]]:
         link = None
         path = f"{self._root}/{name}"
-        if found.is_link:
+        if is_link(found):
             try:
                 link = self._wire.target(path)
                 found = self._wire.stat(path)
-            except Refusal:
+            except Refused:
                 found = Attributes()
-            if found.is_directory:
+            if is_directory(found):
                 return
-        elif not found.is_file:
+        elif not is_file(found):
             return  # a socket, a device
-        yield Item(name, found.size, found.modified, link), False
+        yield Item(name, found.size or 0, found.mtime or 0, link), False

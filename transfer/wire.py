@@ -1,211 +1,145 @@
-"""SFTP's requests and answers, over paramiko's connection: many under way, every answer looked at.
+"""What files are written, listed and removed by over SFTP: requests beside those that reading needs."""
 
-paramiko's own file objects forget the answers to the last hundred writes that were sent ahead, so that a disk
-which is full at the end of a file goes unnoticed; they lose the numbers of errors, and cannot read
-names that are not UTF-8. What is below them has no public door: hence two of its private methods.
-"""
-
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from stat import S_ISDIR, S_ISLNK, S_ISREG
-from typing import Any
 
-from paramiko.sftp import (
-    CMD_CLOSE,
-    CMD_EXTENDED,
-    CMD_FSTAT,
-    CMD_LSTAT,
-    CMD_MKDIR,
-    CMD_OPEN,
-    CMD_OPENDIR,
-    CMD_READDIR,
-    CMD_READLINK,
-    CMD_REALPATH,
-    CMD_REMOVE,
-    CMD_RENAME,
-    CMD_STAT,
-    CMD_STATUS,
-    CMD_WRITE,
-    SFTP_EOF,
-    SFTP_FLAG_CREATE,
-    SFTP_FLAG_EXCL,
-    SFTP_FLAG_WRITE,
-    SFTP_OK,
-    int64,
-)
+from transfer import messages
+from transfer.conversation import Conversation, Refused
+from transfer.messages import Attributes, Code, Garbled, Type, text
 
-HAS_SIZE, HAS_OWNER, HAS_MODE, HAS_TIMES = 1, 2, 4, 8
-NEW = SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_EXCL
+WRITE_NEW = 0x02 | 0x08 | 0x20
+"""Flags of OPEN: for writing, made, and only if nothing is there."""
+NO_ATTRIBUTES = bytes(4)
 
 
-class Refusal(Exception):
-    """The server answered a request with an error; `code` is the protocol's."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
+def is_directory(found: Attributes) -> bool:
+    """Whether it is one."""
+    return S_ISDIR(found.mode or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What a server says of a file; zero is what it does not say."""
+def is_link(found: Attributes) -> bool:
+    """Whether it is a symbolic one."""
+    return S_ISLNK(found.mode or 0)
 
-    size: int = 0
-    mode: int = 0
-    modified: int = 0
-    """Seconds since 1970, by the server's clock."""
 
-    @property
-    def is_directory(self) -> bool:
-        """Whether it is one."""
-        return S_ISDIR(self.mode)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a regular one; servers that say nothing have nothing else."""
-        return S_ISREG(self.mode) or self.mode == 0
-
-    @property
-    def is_link(self) -> bool:
-        """Whether it is a symbolic one."""
-        return S_ISLNK(self.mode)
+def is_file(found: Attributes) -> bool:
+    """Whether it is a regular one; servers that say nothing have nothing else."""
+    return S_ISREG(found.mode or 0) or not found.mode
 
 
 class Wire:
-    """Requests to one server, for one thread. All raise `Refusal`, and paramiko's errors."""
+    """Requests to one server, for one thread. All raise `Refused`, and what `transfer.sftp.errors` knows."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._answers: dict[int, tuple[int, Any]] = {}
+    def __init__(self, conversation: Conversation) -> None:
+        self._talk = conversation
 
-    def _async_response(self, kind: int, message: Any, number: int) -> None:
-        """Take an answer; paramiko calls it by this name."""
-        self._answers[number] = (kind, message)
+    def _ask(self, wanted: Type, request: Type, *fields: bytes) -> bytes:
+        return self._talk.end(self._talk.begin(request, *fields), wanted)
 
-    def send(self, request: int, *args: Any) -> int:
-        """Send a request; its number, by which `answer` knows it."""
-        number: int = self._client._async_request(self, request, *args)  # noqa: SLF001 - see above
-        return number
+    def _do(self, request: Type, *fields: bytes) -> None:
+        self._ask(Type.STATUS, request, *fields)
 
-    def answer(self, number: int) -> Any:
-        """Wait for the answer to a request; its message, behind what kind it is."""
-        while number not in self._answers:
-            self._client._read_response()  # noqa: SLF001 - see above
-        kind, message = self._answers.pop(number)
-        if kind == CMD_STATUS:
-            code = message.get_int()
-            if code != SFTP_OK:
-                raise Refusal(code, message.get_binary().decode(errors="replace"))
-        return message
+    def _extended(self, wanted: Type, name: bytes, *fields: bytes) -> bytes:
+        return self._ask(wanted, Type.EXTENDED, text(name), *fields)
 
-    def ask(self, request: int, *args: Any) -> Any:
-        """Send a request and wait for its answer."""
-        return self.answer(self.send(request, *args))
+    # -- an open file
 
     def create(self, path: str, mode: int | None = None) -> bytes:
         """The handle of a new file."""
-        attributes = (0,) if mode is None else (HAS_MODE, mode)
-        handle: bytes = self.ask(CMD_OPEN, path, NEW, *attributes).get_binary()
-        return handle
+        wanted = NO_ATTRIBUTES if mode is None else struct.pack(">II", messages.HAS_MODE, mode)
+        flags = struct.pack(">I", WRITE_NEW)
+        return messages.handle_of(self._ask(Type.HANDLE, Type.OPEN, _path(path), flags, wanted))
 
     def write(self, handle: bytes, offset: int, data: bytes) -> int:
-        """Send a write; its number."""
-        return self.send(CMD_WRITE, handle, int64(offset), data)
+        """Send some bytes, and wait for nothing: `wrote` is to be asked with the number that this gives."""
+        return self._talk.begin(Type.WRITE, text(handle), struct.pack(">Q", offset), text(data))
 
-    def close(self, handle: bytes) -> None:
-        """Let go of a handle; some file systems say only now that a write failed."""
-        self.ask(CMD_CLOSE, handle)
+    def wrote(self, number: int) -> None:
+        """Wait until some bytes are written."""
+        self._talk.end(number, Type.STATUS)
 
-    def fstat(self, handle: bytes) -> Attributes:
-        """What the server says of an open file."""
-        return _attributes(self.ask(CMD_FSTAT, handle))
-
-    def stat(self, path: str) -> Attributes:
-        """What a path leads to."""
-        return _attributes(self.ask(CMD_STAT, path))
-
-    def lstat(self, path: str) -> Attributes:
-        """What lies at a path, be it a link."""
-        return _attributes(self.ask(CMD_LSTAT, path))
-
-    def real(self, path: str) -> str:
-        """Where a path leads, through all links."""
-        return self._name(self.ask(CMD_REALPATH, path))
-
-    def target(self, path: str) -> str:
-        """What a link says."""
-        return self._name(self.ask(CMD_READLINK, path))
-
-    @staticmethod
-    def _name(message: Any) -> str:
-        message.get_int()
-        name: bytes = message.get_binary()
-        return name.decode(errors="surrogateescape")
-
-    def mkdir(self, path: str) -> None:
-        """Make a directory."""
-        self.ask(CMD_MKDIR, path, 0)
-
-    def remove(self, path: str) -> None:
-        """Remove a file or a link."""
-        self.ask(CMD_REMOVE, path)
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename, where nothing has the new name yet."""
-        self.ask(CMD_RENAME, old, new)
-
-    def replace(self, old: str, new: str) -> None:
-        """Rename, over what has the new name; an extension."""
-        self.ask(CMD_EXTENDED, "posix-rename@openssh.com", old, new)
+    def size(self, handle: bytes) -> int | None:
+        """How long an open file is, if the server says."""
+        return messages.attributes_of(self._ask(Type.ATTRS, Type.FSTAT, text(handle))).size
 
     def sync(self, handle: bytes) -> None:
         """Have the server put a file on its disk; an extension."""
-        self.ask(CMD_EXTENDED, "fsync@openssh.com", handle)
+        self._extended(Type.STATUS, b"fsync@openssh.com", text(handle))
+
+    def close(self, handle: bytes) -> None:
+        """Let go of a handle; some file systems say only now that a write failed."""
+        self._do(Type.CLOSE, text(handle))
+
+    # -- paths
+
+    def stat(self, path: str) -> Attributes:
+        """What a path leads to."""
+        return self._talk.stat(path)
+
+    def lstat(self, path: str) -> Attributes:
+        """What lies at a path, be it a link."""
+        return messages.attributes_of(self._ask(Type.ATTRS, Type.LSTAT, _path(path)))
+
+    def real(self, path: str) -> str:
+        """Where a path leads, through all links."""
+        return _first_name(self._ask(Type.NAME, Type.REALPATH, _path(path)))
+
+    def target(self, path: str) -> str:
+        """What a link says."""
+        return _first_name(self._ask(Type.NAME, Type.READLINK, _path(path)))
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory."""
+        self._do(Type.MKDIR, _path(path), NO_ATTRIBUTES)
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a link."""
+        self._do(Type.REMOVE, _path(path))
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename, where nothing has the new name yet."""
+        self._do(Type.RENAME, _path(old), _path(new))
+
+    def replace(self, old: str, new: str) -> None:
+        """Rename, over what has the new name; an extension."""
+        self._extended(Type.STATUS, b"posix-rename@openssh.com", _path(old), _path(new))
 
     def room(self, path: str) -> int:
         """Bytes that are free for us where a path lies; an extension."""
-        message = self.ask(CMD_EXTENDED, "statvfs@openssh.com", path)
-        message.get_int64()
-        fragment, _, _, free = (message.get_int64() for _ in range(4))
+        body = self._extended(Type.EXTENDED_REPLY, b"statvfs@openssh.com", _path(path))
+        if len(body) < 40:
+            raise Garbled("an answer that is too short")
+        _, fragment, _, _, free = struct.unpack_from(">5Q", body)
         return int(fragment * free)
 
     def entries(self, path: str) -> Iterator[tuple[str, Attributes]]:
         """What lies in a directory, as it comes, but names that are not UTF-8: nobody can ask for them."""
-        handle = self.ask(CMD_OPENDIR, path).get_binary()
+        handle = messages.handle_of(self._ask(Type.HANDLE, Type.OPENDIR, _path(path)))
         try:
             while True:
                 try:
-                    message = self.ask(CMD_READDIR, handle)
-                except Refusal as error:
-                    if error.code == SFTP_EOF:
+                    body = self._ask(Type.NAME, Type.READDIR, text(handle))
+                except Refused as refused:
+                    if refused.code == Code.EOF:
                         return
                     raise
-                for _ in range(message.get_int()):
-                    raw = message.get_binary()
-                    message.get_binary()  # the line that `ls -l` would show
-                    attributes = _attributes(message)
+                for raw, found in messages.names_of(body):
                     try:
                         name = raw.decode()
                     except UnicodeDecodeError:
                         continue
                     if name not in (".", ".."):
-                        yield name, attributes
+                        yield name, found
         finally:
-            # Nobody waits for this answer.
-            self._client._async_request(type(None), CMD_CLOSE, handle)  # noqa: SLF001 - see above
+            self._talk.close(handle)
 
 
-def _attributes(message: Any) -> Attributes:
-    flags = message.get_int()
-    size = message.get_int64() if flags & HAS_SIZE else 0
-    if flags & HAS_OWNER:
-        message.get_int(), message.get_int()
-    mode = message.get_int() if flags & HAS_MODE else 0
-    modified = 0
-    if flags & HAS_TIMES:
-        message.get_int()
-        modified = message.get_int()
-    if flags & 0x80000000:
-        for _ in range(2 * message.get_int()):
-            message.get_binary()
-    return Attributes(size, mode, modified)
+def _path(path: str) -> bytes:
+    return text(path.encode(errors="surrogateescape"))
+
+
+def _first_name(body: bytes) -> str:
+    for name, _ in messages.names_of(body):
+        return name.decode(errors="replace")
+    raise Garbled("no name where one was asked for")

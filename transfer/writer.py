@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from paramiko.sftp import SFTP_NO_SUCH_FILE, SFTP_OP_UNSUPPORTED, SFTP_PERMISSION_DENIED
-
+from transfer.conversation import Refused
 from transfer.errors import Kind, TransferError
+from transfer.messages import Attributes, Code
 from transfer.sftp import errors
 from transfer.urls import Source
-from transfer.wire import Attributes, Refusal, Wire
+from transfer.wire import Wire, is_directory, is_link
 
 HIDDEN = ".muster-"
 """How names begin that are ours."""
@@ -20,7 +20,7 @@ REQUEST = 31 << 10
 """Bytes in one write: with its head it fills one packet of SSH, which any server takes."""
 UNDER_WAY = 128
 """Writes that are sent before the first of them is answered: 4 MB, enough for 300 Mbit/s over 100 ms."""
-WITHOUT = (SFTP_OP_UNSUPPORTED, SFTP_PERMISSION_DENIED)
+WITHOUT = (Code.UNSUPPORTED, Code.PERMISSION_DENIED)
 """How servers refuse an extension that they have not, or that they were told not to have."""
 
 
@@ -34,18 +34,18 @@ def explained(source: Source, doing: str, wire: Wire | None = None) -> Iterator[
     with errors(source):
         try:
             yield
-        except Refusal as error:
+        except Refused as error:
             raise _sentence(source, doing, error, wire) from None
 
 
-def _sentence(source: Source, doing: str, error: Refusal, wire: Wire | None) -> TransferError:
-    if error.code == SFTP_NO_SUCH_FILE:
+def _sentence(source: Source, doing: str, error: Refused, wire: Wire | None) -> TransferError:
+    if error.code == Code.NO_SUCH_FILE:
         return TransferError(Kind.MISSING, f"no such file {source}")
-    if error.code == SFTP_PERMISSION_DENIED:
+    if error.code == Code.PERMISSION_DENIED:
         return TransferError(Kind.DENIED, f"permission denied: the server does not let us {doing} {source}")
     if wire is not None:
         parent = source.path.rpartition("/")[0]
-        with suppress(Refusal):
+        with suppress(Refused):
             if wire.room(parent or "/") < 2 * REQUEST:
                 return TransferError(Kind.FULL, f"the server's disk is full: {source} was not written")
         text = f"the server could not {doing} {source} ({error}): a quota, a limit on its files, or its disk"
@@ -76,15 +76,17 @@ class Writer:
         wire, part = self._wire, beside(target.path)
         old = self._old(target)
         with explained(target, "write", wire):
-            handle = wire.create(part, old.mode & 0o777 if old else None)
+            handle = wire.create(part, old.mode & 0o777 if old and old.mode and not is_link(old) else None)
         try:
             with explained(target, "write", wire):
-                digest = self._send(handle, pieces)
+                digest, sent = self._send(handle, pieces)
                 self._sync(handle)
-                found = wire.fstat(handle).size
+                found = wire.size(handle)
                 wire.close(handle)
-            if found != size:
-                raise TransferError(Kind.CHANGED, f"{found} bytes arrived at {target}, not {size}")
+            if found not in (size, None) or sent != size:
+                raise TransferError(
+                    Kind.CHANGED, f"{min(sent, found or sent)} bytes arrived at {target}, not {size}"
+                )
             if sha256 is not None and digest != sha256:
                 raise TransferError(
                     Kind.MISMATCH, f"what was sent has sha256 {digest}, not {sha256}: nothing was replaced"
@@ -103,17 +105,18 @@ class Writer:
             TransferError: a directory, or we may not look.
         """
         try:
-            with errors(target):
+            with explained(target, "look at"):
                 found = self._wire.lstat(target.path)
-        except Refusal as error:
-            if error.code == SFTP_NO_SUCH_FILE:
+        except TransferError as error:
+            if error.kind == Kind.MISSING:
                 return None
-            raise _sentence(target, "look at", error, None) from None
-        if found.is_directory:
+            raise
+        if is_directory(found):
             raise TransferError(Kind.UNSUPPORTED, f"{target} is a directory")
-        return None if found.is_link else found
+        return found
 
-    def _send(self, handle: bytes, pieces: Iterable[bytes]) -> str:
+    def _send(self, handle: bytes, pieces: Iterable[bytes]) -> tuple[str, int]:
+        """The SHA-256 and the number of bytes, once all of them are written."""
         wire, digest, offset = self._wire, hashlib.sha256(), 0
         waiting: deque[int] = deque()
         for piece in pieces:
@@ -124,15 +127,15 @@ class Writer:
                 waiting.append(wire.write(handle, offset, data))
                 offset += len(data)
                 if len(waiting) >= UNDER_WAY:
-                    wire.answer(waiting.popleft())
+                    wire.wrote(waiting.popleft())
         while waiting:
-            wire.answer(waiting.popleft())
-        return digest.hexdigest()
+            wire.wrote(waiting.popleft())
+        return digest.hexdigest(), offset
 
     def _sync(self, handle: bytes) -> None:
         try:
             self._wire.sync(handle)
-        except Refusal as error:
+        except Refused as error:
             if error.code not in WITHOUT:
                 raise
 
@@ -141,7 +144,7 @@ class Writer:
         try:
             self._wire.replace(part, path)
             return
-        except Refusal as error:
+        except Refused as error:
             if error.code not in WITHOUT:
                 raise
         if there:
@@ -151,7 +154,7 @@ class Writer:
     def _forget(self, handle: bytes, part: str, target: Source) -> None:
         """The part of a broken upload goes, unless the connection broke: then a later upload removes it."""
         with suppress(TransferError), errors(target):
-            with suppress(Refusal):  # it may be closed already
+            with suppress(Refused):  # it may be closed already
                 self._wire.close(handle)
-            with suppress(Refusal):
+            with suppress(Refused):
                 self._wire.remove(part)

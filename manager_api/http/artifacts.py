@@ -57,7 +57,7 @@ class Desk:
 
             session = Session(base.source, base.login)
             try:
-                yield Publisher(session.client, base.source)
+                yield Publisher(session.conversation, base.source)
             finally:
                 session.close()
         except TransferError as error:

@@ -38,7 +38,7 @@ class Site:
         login = Login(key_file=self.server.key_file, known_hosts=(known,))
         session = Session(self.base(path), login)
         self._sessions.append(session)
-        return Publisher(session.client, self.base(path), **more)
+        return Publisher(session.conversation, self.base(path), **more)
 
     def inside(self, *command):
         """Run something where the server's mounts are."""
