@@ -11,8 +11,6 @@ from store.errors import Unsupported
 from store.home import Files
 from store.kv.url import check
 from store.model.turns import PER_SOURCE
-from transfer.login import Login
-from transfer.urls import Source
 
 DEFAULT_STORE_PORT = 8082
 LOCAL, REPLICATED = "local", "replicated"
@@ -159,14 +157,6 @@ def _check_store(url: str, flag: str = "--store") -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """Where relative sources lie, and who we are there."""
-
-    source: Source
-    login: Login
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAccess:
     """How a child process of the manager reaches the store: by environment, secrets by file."""
 
@@ -234,10 +224,6 @@ class StoreAccess:
     def files(self) -> Files | None:
         """What lies in the manager's directory."""
         return Files(self.home) if self.home else None
-
-    def artifacts(self) -> Base | None:
-        """The directory of `--sftp-host`, if there is one."""
-        return None
 
     def password(self) -> str | None:
         """The administrator's password, if the URL does not carry it."""
