@@ -32,7 +32,7 @@ class Stream(Protocol):
         ...
 
 
-class Refused(Exception):
+class Declined(Exception):
     """The server said no."""
 
     def __init__(self, code: int, words: str) -> None:
@@ -68,7 +68,7 @@ class Conversation:
         """What a path leads to, through links.
 
         Raises:
-            Refused: there is nothing, or not for us.
+            Declined: there is nothing, or not for us.
         """
         number = self._new()
         self._unsent += messages.pack(Type.STAT, number, messages.text(_encoded(path)))
@@ -78,7 +78,7 @@ class Conversation:
         """A handle to read a file by.
 
         Raises:
-            Refused: there is nothing, or not for us.
+            Declined: there is nothing, or not for us.
         """
         number = self._new()
         self._unsent += messages.open_for_reading(number, _encoded(path))
@@ -96,7 +96,7 @@ class Conversation:
 
         Raises:
             Shorter: it ended before.
-            Refused: the server cannot read it.
+            Declined: the server cannot read it.
         """
         asked: deque[tuple[int, int, int]] = deque()  # number, length, what was got in place of more
         after = offset  # what is asked for next
@@ -112,7 +112,7 @@ class Conversation:
                 number, length, less = asked.popleft()
                 try:
                     data = self._answer(number, Type.DATA).body
-                except Refused as refused:
+                except Declined as refused:
                     if refused.code != Code.EOF:
                         raise
                     if size is None:
@@ -169,7 +169,7 @@ class Conversation:
                 self._answers[message.number] = message
         answer = self._answers.pop(number)
         if answer.type == Type.STATUS:
-            raise Refused(*messages.status_of(answer.body))
+            raise Declined(*messages.status_of(answer.body))
         if answer.type != kind:
             raise Garbled(f"an answer of type {answer.type} in place of {kind.name}")
         return answer

@@ -14,7 +14,7 @@ import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
 
 from transfer import ssh
-from transfer.conversation import Conversation, Refused, Shorter
+from transfer.conversation import Conversation, Declined, Shorter
 from transfer.errors import Kind, TransferError
 from transfer.login import Login
 from transfer.messages import Attributes, Code, Garbled
@@ -141,7 +141,15 @@ def errors(source: Source) -> Iterator[None]:
     """
     try:
         yield
-    except (paramiko.SSHException, paramiko.SFTPError, OSError, EOFError, Refused, Shorter, Garbled) as error:
+    except (
+        paramiko.SSHException,
+        paramiko.SFTPError,
+        OSError,
+        EOFError,
+        Declined,
+        Shorter,
+        Garbled,
+    ) as error:
         raise _meaning(source, error) from error
 
 
@@ -150,7 +158,7 @@ def _meaning(source: Source, error: Exception) -> TransferError:
     match error:
         case Shorter():
             return TransferError(Kind.CHANGED, f"{source} became shorter while it was read")
-        case Refused():
+        case Declined():
             return _refusal(source, error.code, str(error))
         case Garbled() | paramiko.SFTPError():
             text = f"{pool} does not speak SFTP as it should: {error}"
