@@ -91,6 +91,26 @@ class Conversation:
         self._forget([number])
         self._send()
 
+    def begin(self, question: Type, *fields: bytes) -> int:
+        """Send a question of any other kind, and wait for nothing; its number, for `end`."""
+        number = self._new()
+        self._unsent += messages.pack(question, number, *fields)
+        self._send()
+        return number
+
+    def end(self, number: int, kind: Type) -> bytes:
+        """Wait for the answer to a question; STATUS as its kind: that it was done.
+
+        Raises:
+            Refused: it was not.
+        """
+        try:
+            return self._answer(number, kind).body
+        except Refused as refused:
+            if kind == Type.STATUS and refused.code == Code.OK:
+                return b""
+            raise
+
     def read(self, handle: bytes, offset: int, size: int | None) -> Iterator[bytes | Attributes]:
         """The bytes from `offset` to `size` (None: to the end), in order, and then what the file is by now.
 

@@ -1,7 +1,8 @@
-"""SFTP's messages (version 3), as far as reading needs them: made, cut out of a stream, and understood."""
+"""SFTP's messages (version 3), as far as we need them: made, cut out of a stream, and understood."""
 
 import struct
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -14,12 +15,24 @@ class Type(IntEnum):
     OPEN = 3
     CLOSE = 4
     READ = 5
+    WRITE = 6
+    LSTAT = 7
     FSTAT = 8
+    OPENDIR = 11
+    READDIR = 12
+    REMOVE = 13
+    MKDIR = 14
+    REALPATH = 16
     STAT = 17
+    RENAME = 18
+    READLINK = 19
     STATUS = 101
     HANDLE = 102
     DATA = 103
+    NAME = 104
     ATTRS = 105
+    EXTENDED = 200
+    EXTENDED_REPLY = 201
 
 
 class Code(IntEnum):
@@ -29,13 +42,14 @@ class Code(IntEnum):
     EOF = 1
     NO_SUCH_FILE = 2
     PERMISSION_DENIED = 3
+    UNSUPPORTED = 8
 
 
 VERSION = 3
 FOR_READING = 1
 LONGEST = 1024 * 1024
 """Bytes of a message that is still believed: what we ask for is at most a quarter of it."""
-HAS_SIZE, HAS_OWNER, HAS_MODE, HAS_TIMES = 1, 2, 4, 8
+HAS_SIZE, HAS_OWNER, HAS_MODE, HAS_TIMES, HAS_MORE = 1, 2, 4, 8, 0x80000000
 
 
 class Garbled(Exception):
@@ -156,9 +170,14 @@ def status_of(body: bytes) -> tuple[int, str]:
 
 def attributes_of(body: bytes) -> Attributes:
     """What a STAT or FSTAT gave."""
+    return _attributes(body, 0)[0]
+
+
+def _attributes(body: bytes, at: int) -> tuple[Attributes, int]:
+    """The attributes from there on, and what comes after them."""
+    size = mode = mtime = None
     try:
-        (flags,), at = struct.unpack_from(">I", body), 4
-        size = mode = mtime = None
+        (flags,), at = struct.unpack_from(">I", body, at), at + 4
         if flags & HAS_SIZE:
             (size,), at = struct.unpack_from(">Q", body, at), at + 8
         if flags & HAS_OWNER:
@@ -166,7 +185,23 @@ def attributes_of(body: bytes) -> Attributes:
         if flags & HAS_MODE:
             (mode,), at = struct.unpack_from(">I", body, at), at + 4
         if flags & HAS_TIMES:
-            _, mtime = struct.unpack_from(">II", body, at)
+            (_, mtime), at = struct.unpack_from(">II", body, at), at + 8
+        if flags & HAS_MORE:
+            (count,), at = struct.unpack_from(">I", body, at), at + 4
+            for _ in range(2 * count):
+                _, at = _field(body, at)
     except struct.error:
         raise Garbled("an answer that is too short") from None
-    return Attributes(size, mode, mtime)
+    return Attributes(size, mode, mtime), at
+
+
+def names_of(body: bytes) -> Iterator[tuple[bytes, Attributes]]:
+    """The names in a NAME, and what it says of each."""
+    if len(body) < 4:
+        raise Garbled("an answer that is too short")
+    at = 4
+    for _ in range(int.from_bytes(body[:4], "big")):
+        name, at = _field(body, at)
+        _, at = _field(body, at)  # the line that `ls -l` would show
+        found, at = _attributes(body, at)
+        yield name, found
