@@ -32,7 +32,7 @@ class Stream(Protocol):
         ...
 
 
-class Declined(Exception):
+class Refused(Exception):
     """The server said no."""
 
     def __init__(self, code: int, words: str) -> None:
@@ -68,7 +68,7 @@ class Conversation:
         """What a path leads to, through links.
 
         Raises:
-            Declined: there is nothing, or not for us.
+            Refused: there is nothing, or not for us.
         """
         number = self._new()
         self._unsent += messages.pack(Type.STAT, number, messages.text(_encoded(path)))
@@ -78,7 +78,7 @@ class Conversation:
         """A handle to read a file by.
 
         Raises:
-            Declined: there is nothing, or not for us.
+            Refused: there is nothing, or not for us.
         """
         number = self._new()
         self._unsent += messages.open_for_reading(number, _encoded(path))
@@ -116,7 +116,7 @@ class Conversation:
 
         Raises:
             Shorter: it ended before.
-            Declined: the server cannot read it.
+            Refused: the server cannot read it.
         """
         asked: deque[tuple[int, int, int]] = deque()  # number, length, what was got in place of more
         after = offset  # what is asked for next
@@ -132,7 +132,7 @@ class Conversation:
                 number, length, less = asked.popleft()
                 try:
                     data = self._answer(number, Type.DATA).body
-                except Declined as refused:
+                except Refused as refused:
                     if refused.code != Code.EOF:
                         raise
                     if size is None:
@@ -189,7 +189,7 @@ class Conversation:
                 self._answers[message.number] = message
         answer = self._answers.pop(number)
         if answer.type == Type.STATUS:
-            raise Declined(*messages.status_of(answer.body))
+            raise Refused(*messages.status_of(answer.body))
         if answer.type != kind:
             raise Garbled(f"an answer of type {answer.type} in place of {kind.name}")
         return answer

@@ -15,6 +15,7 @@ from tests.sshd import need_root, running
 from tests.transfers import failing, login_at, whole
 from transfer.errors import Kind, TransferError
 from transfer.login import Login
+from transfer.messages import Type, text
 from transfer.sftp import Session, errors
 from transfer.ssh import Patience
 from transfer.urls import parse
@@ -162,19 +163,17 @@ def test_a_connection_that_stalls_is_given_up(sshd, reading, stall_after):
 
 
 def test_a_sender_that_is_not_heard_is_an_error(sshd):
-    path = sshd.root / "upload"
     source = parse(sshd.url("upload"))
     with Cutter(sshd.port) as proxy:
         there = parse(sshd.url("upload", port=proxy.port))
         with Session(there, login_at(sshd), SHORT) as session:
-            file = session.client.open(str(path), "wb")
-            file.set_pipelined(True)
+            talk = session.conversation
             proxy.pause()
 
             def send():
                 with errors(source):
-                    for _ in range(200):
-                        file.write(bytes(1024 * 1024))
+                    for _ in range(10_000):
+                        talk.begin(Type.WRITE, text(b"handle"), bytes(8), text(bytes(30_000)))
 
             failing(Kind.UNREACHABLE, send)
 
@@ -234,7 +233,7 @@ def test_no_password_is_said_anywhere(sshd, caplog, trouble):
         try:
             with Session(parse(sshd.url("x", port=proxy.port)), login, SHORT) as session:
                 texts.append(repr(session))
-                session.client.listdir(str(sshd.root))
+                session.conversation.stat(str(sshd.root))
                 assert trouble == "none"
         except TransferError as error:
             assert trouble != "none"

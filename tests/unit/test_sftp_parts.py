@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transfer import messages
-from transfer.conversation import IN_FLIGHT, Conversation, Declined, Shorter
+from transfer.conversation import IN_FLIGHT, Conversation, Refused, Shorter
 from transfer.hostkeys import HostKey, trust
 from transfer.login import Login
 from transfer.messages import Attributes, Garbled, Inbox, Type
@@ -170,7 +170,7 @@ def test_a_refusal_has_the_servers_words():
     said = messages.pack(
         Type.STATUS, 1, struct.pack(">I", 4), messages.text("größe".encode()), messages.text(b"")
     )
-    with pytest.raises(Declined, match="größe") as caught:
+    with pytest.raises(Refused, match="größe") as caught:
         Conversation(Saying(said)).stat("/x")
     assert caught.value.code == 4
 
