@@ -13,6 +13,7 @@ from tests.conftest import eventually
 from tests.cutter import Cutter
 from tests.sshd import need_root, running
 from tests.transfers import failing, login_at, whole
+from transfer import ssh
 from transfer.errors import Kind, TransferError
 from transfer.login import Login
 from transfer.messages import Type, text
@@ -160,6 +161,18 @@ def test_a_connection_that_stalls_is_given_up(sshd, reading, stall_after):
         call = lambda: whole(reading(port=proxy.port, patience=SHORT), path)  # noqa: E731
         failing(Kind.UNREACHABLE, call, f"127.0.0.1:{proxy.port}")
         eventually(lambda: proxy.now <= 1)
+
+
+def test_a_server_that_never_begins_to_speak_sftp_is_given_up(sshd, reading):
+    """Where paramiko waits for ever: the last byte is missing of the answer to what begins SFTP."""
+    with Cutter(sshd.port) as proxy:
+        source = parse(sshd.url("x", port=proxy.port))
+        transport = ssh.connect(source, login_at(sshd), SHORT)
+        ssh.open_sftp(transport, SHORT)
+        needed = proxy.passed
+        transport.close()
+    with Cutter(sshd.port, stall_after=needed - 1) as proxy:
+        failing(Kind.UNREACHABLE, lambda: reading(port=proxy.port, patience=SHORT).stat("/"), "silent")
 
 
 def test_a_sender_that_is_not_heard_is_an_error(sshd):
