@@ -1,5 +1,6 @@
 """Files over SFTP from servers that are not who they should be, break, hang, or are not there."""
 
+import contextlib
 import logging
 import random
 import socket
@@ -201,13 +202,32 @@ def test_an_unknown_host_name_is_said(sshd):
     failing(Kind.UNREACHABLE, lambda: Session(source, login_at(sshd)), "no.such.host.invalid")
 
 
-def test_what_is_no_ssh_server_is_said(sshd, reading):
+KEXINIT = bytes([20]) + bytes(16) + b"".join(text(each) for each in [b"a", b"b"] + [b""] * 8) + bytes(5)
+ODD = {
+    "another protocol": b"220 ftp ready\r\n" * 200,
+    "a web server": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "an old version": b"SSH-1.5-old\r\n",
+    "noise": b"SSH-2.0-x\r\n" + random.Random(1).randbytes(100_000),
+    "zeros": b"SSH-2.0-x\r\n" + bytes(100_000),
+    "an empty packet": b"SSH-2.0-x\r\n" + bytes([0, 0, 0, 12, 11]) + bytes(11),
+    "half a list": b"SSH-2.0-x\r\n" + bytes([0, 0, 0, 28, 10, 20]) + bytes(16) + b"\xff" * 10,
+    "nothing in common": b"SSH-2.0-x\r\n" + bytes([0, 0, 0, len(KEXINIT) + 6, 5]) + KEXINIT + bytes(5),
+    "no text": b"\xff\xfe\r\n" + b"SSH-2.0-\xff\xfe\r\n" + bytes(1000),
+}
+
+
+@pytest.mark.parametrize("said", ODD.values(), ids=ODD)
+def test_what_is_no_ssh_server_is_said(sshd, reading, said):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet():
             connection, _ = listener.accept()
             with connection:
-                connection.sendall(b"220 ftp ready\r\n" * 200)
+                connection.sendall(said)
+                connection.settimeout(5)
+                with contextlib.suppress(OSError):
+                    while connection.recv(1000):
+                        pass
 
         thread = threading.Thread(target=greet)
         thread.start()
