@@ -18,7 +18,7 @@ MOST_TRIES = 3
 PROGRESS_EVERY = 0.5
 """Seconds."""
 SMALLEST_STEP, STEP = 1024**2, 64 * 1024**2
-"""Bytes of a file of unknown size for which room is made at a time: as many as there are, between these."""
+"""Bytes of a file of unknown size for which room is made at a time: an eighth of what there is, between these."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -143,7 +143,7 @@ class Downloader:
         """Have room for what is still to come; up to which size of the part there is."""
         size = stat.size
         if size is None:
-            size = part.size + min(max(part.size, SMALLEST_STEP), STEP)
+            size = part.size + min(max(part.size // 8, SMALLEST_STEP), STEP)
         self._cache.room_for(size - part.size, self._keep)
         return size
 
