@@ -18,7 +18,7 @@ MOST_TRIES = 3
 PROGRESS_EVERY = 0.5
 """Seconds."""
 SMALLEST_STEP, STEP = 1024**2, 64 * 1024**2
-"""Bytes of a file of unknown size for which room is made at a time: an eighth of what there is, between these."""
+"""Bytes of a file of unknown size for which room is made at a time: an eighth of it, between these."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -260,6 +260,37 @@ def test_a_note_that_cannot_be_believed_makes_the_part_nothing(cache, home, note
     assert objects(home) == {sha(BIG): BIG}
 
 
+class Killed(BaseException):
+    """`kill -9`, before this call."""
+
+
+@pytest.mark.parametrize(
+    "call", [(Path, "unlink"), (os, "ftruncate"), (Path, "write_text"), (Path, "replace"), (os, "write")]
+)
+@pytest.mark.parametrize("after", ["another change", "no other change", "the old file"])
+def test_whoever_is_killed_while_it_begins_anew_leaves_no_mixture(cache, home, monkeypatch, call, after):
+    source = Memory(BIG)
+    source.breaks_at = 7 * MIB
+    failure(Kind.UNREACHABLE, lambda: get(cache, source))
+    source.change(BIG[::-1])
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*call, killed)
+        with pytest.raises(Killed):
+            get(cache, source)
+    if after == "another change":
+        source.change(BIG[1:])
+    if after == "the old file":
+        source.change(BIG)
+        source.version = "1"
+    get(cache, source)
+    assert objects(home) == {sha(source.data): source.data}
+    assert left(home) == []
+
+
 def test_a_part_that_is_whole_is_not_read_again(cache, home):
     source = Memory(BIG)
     source.breaks_at = len(BIG)

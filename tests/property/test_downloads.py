@@ -38,7 +38,7 @@ STEPS = st.lists(
 @given(
     steps=STEPS, pinned=st.booleans(), piece=st.integers(1, 3000), known=st.booleans(), stamped=st.booleans()
 )
-@settings(max_examples=2000 if SOAK else 150, deadline=None)
+@settings(max_examples=2000 if SOAK else 80, deadline=None)
 def test_cuts_and_changes_never_mix_two_versions(steps, pinned, piece, known, stamped):
     with tempfile.TemporaryDirectory(prefix="muster-parts-") as home, pytest.MonkeyPatch.context() as patch:
         patch.setattr(keeping, "WORTH_A_NOTE", 0)
