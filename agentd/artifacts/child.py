@@ -80,7 +80,7 @@ class Child:
         fingerprint, own = job.get("fingerprint"), False
         try:
             source = pool.resolve(str(job["source"]))
-            own = fingerprint is not None or source.user is not None
+            own = fingerprint is not None or not pool.has_login_for(source)
             wanted = Wanted(
                 source=source,
                 key=key_of(*pool.identity(str(job["source"]), source)),
