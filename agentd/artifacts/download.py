@@ -88,6 +88,7 @@ class Downloader:
             stat = reader.stat(path)
 
     def _there(self, sha256: str, stamp: str) -> Got:
+        self._cache.touch(sha256)  # nobody has said yet that it is needed
         size = self._cache.path(sha256).stat().st_size
         return Got(sha256=sha256, size=size, stamp=stamp, read=0)
 
