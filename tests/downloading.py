@@ -84,7 +84,7 @@ class Memory:
         self.size = len(data)
         self.breaks_at = None
         self.changes = {}
-        self.piece = 1000
+        self.piece = 8000
         self.given = 0
         self.stats = 0
 

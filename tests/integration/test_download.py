@@ -377,6 +377,25 @@ def test_a_quota_that_is_too_small_stops_a_file_before_it_is_read(home):
     assert source.given == 0
 
 
+def test_room_for_many_small_files_is_asked_for_at_once_and_what_fits_exactly_fits(
+    cache, home, clock, monkeypatch
+):
+    asked = []
+    room_for = Cache.room_for
+    monkeypatch.setattr(Cache, "room_for", lambda *args: asked.append(args[1]) or room_for(*args))
+    loader = downloader(cache, clock=clock.now)
+    for n in range(100):
+        loader.get(Memory(b"%d" % n), Wanted(source=parse("http://h/a"), key=key_of(str(n))))
+    assert len(asked) == 1
+    clock.advance(60)
+    loader.get(Memory(b"later"), wanted())
+    assert len(asked) == 2
+    small = Cache(home / "small", 1000)
+    for n in range(10):
+        downloader(small).get(Memory(b"%0100d" % n), wanted())
+    assert len(objects(home / "small")) == 10
+
+
 def test_progress_is_told_at_most_twice_a_second(cache, clock):
     told = []
     source = Memory(BIG)
