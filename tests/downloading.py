@@ -1,5 +1,6 @@
 """A real downloading child, spoken to as the brain does; sources in memory that break and change."""
 
+import hashlib
 import json
 import queue
 import subprocess
@@ -120,3 +121,24 @@ class Memory:
 
     def close(self):
         pass
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def objects(home):
+    """What lies in the cache, by its name; each must be what its name says."""
+    found = {path.name: path.read_bytes() for path in (home / "objects").glob("*/*")}
+    assert all(sha(data) == name for name, data in found.items())
+    return found
+
+
+def left(home):
+    """Names of parts and notes."""
+    return sorted(path.name for path in (home / "parts").iterdir())
+
+
+def have(home):
+    """Bytes of parts."""
+    return sum(path.stat().st_size for path in (home / "parts").glob("*.part"))

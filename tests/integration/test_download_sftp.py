@@ -1,6 +1,5 @@
 """Children that download from a real sshd, which is killed, changes its files, and is not the one expected."""
 
-import hashlib
 import json
 import os
 import random
@@ -10,7 +9,7 @@ import pytest
 
 from tests.conftest import eventually
 from tests.cutter import Cutter
-from tests.downloading import ChildProcess
+from tests.downloading import ChildProcess, have, sha
 from tests.sshd import PASSWORD, need_root, running
 from transfer import seal
 
@@ -54,14 +53,6 @@ def start(sshd, home):
     yield begin
     for each in children:
         each.end()
-
-
-def sha(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def have(home):
-    return sum(path.stat().st_size for path in (home / "parts").glob("*.part"))
 
 
 def object_of(home, word):
