@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentd.artifacts import parts as keeping
-from agentd.artifacts.cache import Cache
+from agentd.artifacts.cache import PARTS_STAY, Cache
 from agentd.artifacts.download import Downloader, Wanted
 from agentd.artifacts.parts import Parts, key_of
 from agentd.artifacts.rate import Rate
@@ -285,7 +285,7 @@ def test_parts_that_nobody_goes_on_with_are_removed_after_a_week(cache, home):
     assert len(left(home)) == 6
     parts.sweep(time.time())
     assert left(home) == ["held.json", "held.part", "new.json", "new.part"]
-    parts.sweep(1000 + keeping.STALE)
+    parts.sweep(1000 + PARTS_STAY)
     assert len(left(home)) == 4
     held.close()
 
