@@ -71,7 +71,7 @@ class Tar:
                     raise hostile(None, "something follows the end of the archive")
             return None
         sums = block[:148] + b" " * 8 + block[156:]
-        said = _number(block[148:156], block)
+        said = _octal(block[148:156])
         if said not in (sum(sums), sum(each - 256 if each > 127 else each for each in sums)):
             raise hostile(None, "a header of the archive is damaged, or it is no tar archive")
         return block
@@ -173,10 +173,15 @@ def _number(raw: bytes, block: bytes, *, signed: bool = False) -> int:
         found = int.from_bytes(raw, "big", signed=True) if raw[0] == 0xFF else int.from_bytes(raw[1:], "big")
         if found >= 0 or signed:
             return found
-    digits = raw.partition(b"\0")[0].strip(b" ")
-    if not re.fullmatch(rb"[0-7]*", digits):
+    octal = _octal(raw)
+    if octal is None:
         raise hostile(block[:100].partition(b"\0")[0], "has a header with a number that is none")
-    return int(digits or b"0", 8)
+    return octal
+
+
+def _octal(raw: bytes) -> int | None:
+    digits = raw.partition(b"\0")[0].strip(b" ")
+    return int(digits or b"0", 8) if re.fullmatch(rb"[0-7]*", digits) else None
 
 
 def _records(text: bytes) -> dict[bytes, bytes]:
