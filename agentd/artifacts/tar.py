@@ -14,7 +14,10 @@ from agentd.artifacts.stream import PIECE, Stream
 BLOCK = 512
 MOST_HEADER = 1024**2
 """Bytes of one extended header: names, times, attributes."""
+MOST_PADDING = 64 * 1024**2
+"""Bytes of zeros after the end: what writers of tapes fill up to."""
 _ZEROS = bytes(BLOCK)
+_PADDING = bytes(PIECE)
 _TYPES = {
     b"0": Type.FILE, b"\0": Type.FILE, b"7": Type.FILE,
     b"1": Type.HARDLINK, b"2": Type.SYMLINK, b"5": Type.DIRECTORY,
@@ -66,15 +69,20 @@ class Tar:
         """The next header; None at the end mark, after which only zeros may come."""
         block = self._stream.exactly(BLOCK)
         if block == _ZEROS:
-            while piece := self._stream.some(PIECE):
-                if piece.strip(b"\0"):
-                    raise hostile(None, "something follows the end of the archive")
+            self._end()
             return None
         sums = block[:148] + b" " * 8 + block[156:]
         said = _octal(block[148:156])
         if said not in (sum(sums), sum(each - 256 if each > 127 else each for each in sums)):
             raise hostile(None, "a header of the archive is damaged, or it is no tar archive")
         return block
+
+    def _end(self) -> None:
+        padding = 0
+        while piece := self._stream.some(PIECE):
+            padding += len(piece)
+            if piece != _PADDING[: len(piece)] or padding > MOST_PADDING:
+                raise hostile(None, "something follows the end of the archive")
 
     def _extend(self, kind: bytes, size: int, extended: _Extended) -> None:
         if size > MOST_HEADER:
