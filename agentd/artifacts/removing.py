@@ -12,7 +12,7 @@ from agentd.artifacts.home import STAGING
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST_ROUNDS = 100_000
-"""Levels that are brought up. Somebody who fills a directory as fast as it is emptied does not keep us for ever."""
+"""Levels that are brought up: who fills a directory as fast as it is emptied does not keep us for ever."""
 
 
 def remove(parent: int, name: bytes | str) -> None:
