@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.artifacts import placing, space, staging, tree
+from agentd.artifacts import extract, placing, space, staging, tree
 from agentd.artifacts.home import STAGING
 from agentd.artifacts.removing import remove_homes, sweep
 from tests.conftest import SOAK, eventually, need
@@ -364,6 +364,15 @@ def test_the_child_is_gentle_and_ends_with_its_parent(alloc):
     )
 
 
+def test_the_child_imports_no_other_packages():
+    program = "import sys, agentd.artifacts.placing; print(*sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    tops = {name.partition(".")[0] for name in said.stdout.split()}
+    assert tops & {"agentd", "orjson", "paramiko", "psutil", "redis", "yaml", "nacl", "cffi"} == {"agentd"}
+
+
 # Others write where the homes lie.
 
 
@@ -515,6 +524,15 @@ def test_what_zip_packs_is_unpacked(alloc, tmp_path):
     assert (alloc.home / "größe").read_text() == "1"
     assert (alloc.home / "link").readlink() == Path("bin/run")
     assert (alloc.home / "large").stat().st_size == 100_000
+
+
+def test_a_zip_may_have_more_entries_than_fit_into_its_first_format(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number in range(66_000):
+            archive.writestr(zipfile.ZipInfo(str(number)), b"")
+    with (tmp_path / "a.zip").open("rb") as file:
+        names = [each.name for each in extract.entries(file, (tmp_path / "a.zip").stat().st_size, 10**9)]
+    assert names == [b"%d" % number for number in range(66_000)]
 
 
 def test_names_that_are_no_utf8_are_kept_byte_by_byte(alloc):
