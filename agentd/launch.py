@@ -157,6 +157,15 @@ class Launcher:
         """The part of a task's limits that no control group of this agent holds."""
         return self.groups.unheld(limits) if self.groups is not None else limits
 
+    @property
+    def policy(self) -> Policy:
+        """What this node forbids."""
+        return self._policy
+
+    def values(self, alloc: AllocSpec, task: TaskSpec) -> dict[str, str]:
+        """What `${…}` is filled in with, for whoever else needs it."""
+        return self._values(alloc, task)
+
     def _values(self, alloc: AllocSpec, task: TaskSpec) -> dict[str, str]:
         """What `${…}` is filled in with."""
         return {
