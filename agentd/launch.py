@@ -11,7 +11,7 @@ from typing import Any
 from agentd import fallback, sentences, stock, told
 from agentd.cgroups.groups import GroupError, Groups
 from agentd.containers.desk import Desk
-from agentd.core.runs import MAIN, Run
+from agentd.core.runs import MAIN, POST_STOP, Run
 from agentd.identity import Identity
 from agentd.logs import files
 from agentd.policy import Forbidden, Policy
@@ -21,6 +21,7 @@ from store.model.command import fill
 from store.model.policies import HealthCheck, Limits
 from store.model.spec import AllocSpec, TaskSpec
 
+PROBE = "probe"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -57,7 +58,7 @@ class Launcher:
             order = self._container(alloc, task, run)
         else:
             argv = {MAIN: task.argv, "pre_start": task.pre_start, "post_stop": task.post_stop}[role]
-            order = self._order(alloc, task, argv, run, main=role == MAIN)
+            order = self._order(alloc, task, argv, run, role)
             order["cgroups"] = self._groups(alloc, task, run)
             order["rlimits"] += fallback.rlimits(self.unheld(task.limits), order["uid"])
         logs = self.logs / alloc.id
@@ -90,18 +91,18 @@ class Launcher:
             values = self._values(alloc, task)
             order = self.desk.probe(alloc, task, [fill(word, values) for word in argv])
         else:
-            order = self._order(alloc, task, argv, run.id, main=False)
+            order = self._order(alloc, task, argv, run.id, PROBE)
         return {**order, "stdout": os.devnull, "stderr": os.devnull, "cgroups": list(run.cgroups)}
 
     def _order(
-        self, alloc: AllocSpec, task: TaskSpec, words: Sequence[str], run: str, *, main: bool
+        self, alloc: AllocSpec, task: TaskSpec, words: Sequence[str], run: str, role: str
     ) -> dict[str, Any]:
         values = self._values(alloc, task)
         user = user_of(task.user)
-        home = self._directory(alloc, task, user)
+        home = self._directory(alloc, task, user, role)
         env = self._environment(alloc, task, user, values)
         argv = [fill(word, values) for word in words]
-        path = self._program(alloc, task, argv[0], env["PATH"], main=main)
+        path = self._program(alloc, task, argv[0], env["PATH"], main=role == MAIN)
         if path is None:
             hint = "; a pin is followed by an absolute path, HOST:/path" if ":" in argv[0] else ""
             raise CannotStart(f"{argv[0]} is not in PATH ({env['PATH']}) on this node{hint}")
@@ -135,7 +136,7 @@ class Launcher:
         if self.desk is None:
             raise CannotStart("this node has no container engine that answers: neither podman nor docker")
         values = self._values(alloc, task)
-        self._directory(alloc, task, None)
+        self._directory(alloc, task, None, MAIN)
         if task.user is not None:
             (self.allocs / alloc.id).chmod(0o1777)
         own = {name: fill(value, values) for name, value in task.env.items()}
@@ -208,14 +209,14 @@ class Launcher:
         home = self.stock.home(alloc, task) if task.has_files else None
         return home or self.allocs / alloc.id / file_name(alloc, task)
 
-    def _directory(self, alloc: AllocSpec, task: TaskSpec, user: pwd.struct_passwd | None) -> Path:
+    def _directory(self, alloc: AllocSpec, task: TaskSpec, user: pwd.struct_passwd | None, role: str) -> Path:
         """The same, made ready for its user, inside the directory that the tasks of its allocation share."""
         shared = self.allocs / alloc.id
         shared.mkdir(exist_ok=True)
         if user is not None:
             shared.chmod(0o1777)
         own = self.directory(alloc, task)
-        if self._fetched(alloc, task):
+        if self._fetched(alloc, task, role):
             if own.is_symlink() or not own.is_dir():
                 raise FilesMissing(f"{own} is not there any more")
         else:
@@ -233,8 +234,10 @@ class Launcher:
                 os.close(fd)
         return own
 
-    def _fetched(self, alloc: AllocSpec, task: TaskSpec) -> bool:
+    def _fetched(self, alloc: AllocSpec, task: TaskSpec, role: str) -> bool:
         """Whether a task's directory came with files; what is only fetched if need be may have none.
+
+        What cleans up is run without them: its task may be of a generation that had none.
 
         Raises:
             FilesMissing: it should have, and did not.
@@ -243,7 +246,7 @@ class Launcher:
             return False
         if self.stock.home(alloc, task) is not None:
             return True
-        if task.artifacts or not Path(task.argv[0]).exists():
+        if role != POST_STOP and (task.artifacts or not Path(task.argv[0]).exists()):
             raise FilesMissing("its files are not there any more")
         return False
 
