@@ -97,8 +97,8 @@ def _directory64(file: BinaryIO, end: int) -> tuple[int, int, int]:
 def _check_overlaps(infos: list[zipfile.ZipInfo], start: int) -> None:
     """Files that share their packed bytes are a bomb."""
     ordered = sorted(infos, key=lambda each: each.header_offset)
-    ends = [each.header_offset for each in ordered[1:]] + [start]
-    for info, end in zip(ordered, ends, strict=True):
+    ends = [*(each.header_offset for each in ordered[1:]), start]
+    for info, end in zip(ordered, ends, strict=False):
         if info.header_offset < 0 or info.header_offset + 30 + info.compress_size > end:
             raise hostile(info.orig_filename.encode(), "shares its bytes with another entry")
 
