@@ -69,6 +69,8 @@ class HttpReader:
             while piece := response.read1(_PIECE):
                 left = left - len(piece) if left is not None else None
                 yield piece
+            if left == 0:
+                response.close()  # all of it is read: the connection is good for more
         except (OSError, http.client.HTTPException) as error:
             raise _broken(source, error) from None
         finally:
@@ -117,30 +119,21 @@ class HttpReader:
         if source.pool == self._source.pool and self._login.password is not None:
             pair = f"{self._login.user or ''}:{self._login.password}"
             headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
-        kept = self._connection is not None and self._connected_to == source.pool
-        try:
-            return self._exchange(method, source, headers)
-        except (ConnectionError, http.client.BadStatusLine) as error:
+        busy = self._read_from is not None and not self._read_from.isclosed()
+        if busy or self._connected_to != source.pool:
             self.close()
-            if not kept:
-                raise _broken(source, error) from None
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
-            self.close()
-            raise _broken(source, error) from None
-        try:  # what was kept had been closed by the server
-            return self._exchange(method, source, headers)
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
-            self.close()
-            raise _broken(source, error) from None
-
-    def _exchange(self, method: str, source: Source, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        if self._connected_to != source.pool:
-            self.close()
-        if self._connection is None:
-            self._connection = self._connect(source)
-            self._connected_to = source.pool
-        self._connection.request(method, http_answer.target(source), headers=dict(headers))
-        return self._connection.getresponse()
+        while True:
+            kept = self._connection is not None and self._connection.sock is not None
+            try:
+                if self._connection is None or not kept:
+                    self._connection, self._connected_to = self._connect(source), source.pool
+                self._connection.request(method, http_answer.target(source), headers=headers)
+                return self._connection.getresponse()
+            except (OSError, http.client.HTTPException, UnicodeError) as error:
+                self.close()
+                # A connection that was kept may have been closed by the server meanwhile.
+                if not (kept and isinstance(error, _CLOSED)):
+                    raise _broken(source, error) from None
 
     def _connect(self, source: Source) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection

@@ -12,6 +12,10 @@ def open_reader(source: Source, login: Login) -> Reader:
     Raises:
         TransferError: as its kinds say.
     """
+    if source.scheme == "sftp":
+        from transfer.sftp import SftpReader
+
+        return SftpReader(source, login)
     if source.scheme == "file":
         from transfer.local import LocalReader
 

@@ -18,7 +18,7 @@ MOST_TRIES = 3
 PROGRESS_EVERY = 0.5
 """Seconds."""
 SMALLEST_STEP, STEP = 1024**2, 64 * 1024**2
-"""Bytes of a file of unknown size for which room is made at a time: as many as there are, between these."""
+"""Bytes of a file of unknown size for which room is made at a time: an eighth of it, between these."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -88,6 +88,7 @@ class Downloader:
             stat = reader.stat(path)
 
     def _there(self, sha256: str, stamp: str) -> Got:
+        self._cache.touch(sha256)  # nobody has said yet that it is needed
         size = self._cache.path(sha256).stat().st_size
         return Got(sha256=sha256, size=size, stamp=stamp, read=0)
 
@@ -143,7 +144,7 @@ class Downloader:
         """Have room for what is still to come; up to which size of the part there is."""
         size = stat.size
         if size is None:
-            size = part.size + min(max(part.size, SMALLEST_STEP), STEP)
+            size = part.size + min(max(part.size // 8, SMALLEST_STEP), STEP)
         self._cache.room_for(size - part.size, self._keep)
         return size
 
