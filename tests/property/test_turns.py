@@ -170,6 +170,8 @@ class World:
 numbers = st.integers(0, NODES_THERE - 1)
 steps = st.one_of(
     st.tuples(st.just("want"), numbers, st.sampled_from(POOLS)),
+    st.tuples(st.just("fetch"), numbers, st.sampled_from(POOLS)),
+    st.tuples(st.just("fetch"), numbers, st.sampled_from(POOLS)),
     st.tuples(st.just("beat"), numbers, st.booleans()),
     st.tuples(st.just("finish"), numbers),
     st.tuples(st.just("die"), numbers),
@@ -188,6 +190,11 @@ def play(world, step):
     match step:
         case ("want", number, pool):
             world.agents[number].want(pool)
+        case ("fetch", number, pool):
+            world.agents[number].want(pool)
+            world.agents[number].beat()
+            world.round()
+            world.agents[number].beat()
         case ("beat", number, answered):
             world.agents[number].beat(answered)
         case ("finish", number):
