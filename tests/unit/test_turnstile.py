@@ -267,3 +267,34 @@ def test_a_key_of_another_type_is_one_node_s_trouble(world, caplog):
     fetch(world, 0)
     assert fetch(world, 1)
     assert "node n0: its grant cannot be written" in caplog.text
+
+
+def test_a_single_turn_that_was_forgotten_is_counted_again(world):
+    fill(world)
+    world.store.client.hdel(world.store.keys.collection(DOWNLOADS), "n0")
+    world.lead()
+    assert remembered(world).keys() == {"n0", "n1"}
+    assert not fetch(world, 4)
+
+
+def test_what_an_earlier_leader_told_a_waiting_node_goes_when_it_waits_no_more(world):
+    fill(world)
+    assert not fetch(world, 4)
+    for _ in range(2):
+        world.clock.advance(1.0)
+        world.round()
+    assert grant(world, 4)["waiting"] == {"0-1": f"all 2 turns at {SFTP} are taken; it is next"}
+    world.lead()
+    world.agents[4].asks.clear()
+    world.agents[4].beat()
+    world.round()
+    assert grant(world, 4) is None
+
+
+def test_with_nothing_to_do_a_round_says_nothing_to_the_store(world):
+    fill(world)
+    fetch(world, 4)
+    before = world.store.client.xlen(world.store.keys.log), world.store.meta().rev
+    for _ in range(5):
+        world.turnstile.round()
+    assert (world.store.client.xlen(world.store.keys.log), world.store.meta().rev) == before
