@@ -16,4 +16,12 @@ def open_reader(source: Source, login: Login) -> Reader:
         from transfer.sftp import SftpReader
 
         return SftpReader(source, login)
+    if source.scheme == "file":
+        from transfer.local import LocalReader
+
+        return LocalReader()
+    if source.scheme in ("http", "https"):
+        from transfer.http import HttpReader
+
+        return HttpReader(source, login)
     raise TransferError(Kind.UNSUPPORTED, f"{source.scheme}:// cannot be read yet")

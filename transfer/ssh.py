@@ -5,9 +5,10 @@ import io
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING
 
 import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
@@ -16,15 +17,16 @@ from transfer.errors import Kind, TransferError
 from transfer.hostkeys import ALGORITHMS, HostKey, Trust, trust
 from transfer.login import Login
 from transfer.reader import CONNECT_WITHIN, SILENT_AT_MOST
-from transfer.sockets import Socket
 from transfer.urls import Source
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """Preferred over paramiko's first, AES-CTR with a MAC of its own: half the work, here and at the server."""
-WINDOW = 16 * 1024 * 1024
-PACKET = 128 * 1024
-"""Bytes: what a server may send before it is taken, and at once. In Python a packet costs much
-the same, however long it is."""
+WINDOW = 8 * 1024 * 1024
+"""Bytes that a server may send before they are taken: more than is ever asked for at once.
+Larger packets would be of no use: OpenSSH sends none above 32 KiB, whatever it is told."""
 KEY_CLASSES = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 _log = logging.getLogger("transfer.ssh")
@@ -37,6 +39,33 @@ class Patience:
 
     connect: float = CONNECT_WITHIN
     silence: float = SILENT_AT_MOST
+
+
+class Socket(socket.socket):
+    """Sends, or fails: what is not taken for `silence` seconds is an error. paramiko would try for ever."""
+
+    def __init__(self, connection: socket.socket, silence: float) -> None:
+        """Take over a connection."""
+        super().__init__(connection.family, connection.type, connection.proto, connection.detach())
+        self._silence = silence
+        self._stuck_since: float | None = None
+
+    def send(self, data: "ReadableBuffer", flags: int = 0, /) -> int:
+        """Send some.
+
+        Raises:
+            TimeoutError: nothing now, and paramiko tries again; OSError: nothing for too long.
+        """
+        try:
+            sent = super().send(data, flags)
+        except TimeoutError:
+            now = time.monotonic()
+            self._stuck_since = self._stuck_since or now
+            if now - self._stuck_since > self._silence:
+                raise OSError("the other side takes nothing") from None
+            raise
+        self._stuck_since = None
+        return sent
 
 
 def connect(source: Source, login: Login, patience: Patience) -> paramiko.Transport:
@@ -83,7 +112,7 @@ def _shake_hands(source: Source, kinds: list[str], patience: Patience) -> parami
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        transport = paramiko.Transport(cast("socket.socket", Socket(connection, patience.silence)))
+        transport = paramiko.Transport(Socket(connection, patience.silence))
     except BaseException:
         connection.close()
         raise
@@ -199,7 +228,7 @@ def within(seconds: float, transport: paramiko.Transport) -> Iterator[None]:
 def open_sftp(transport: paramiko.Transport, patience: Patience) -> paramiko.Channel:
     """A channel on which the server speaks SFTP."""
     with within(patience.connect, transport):
-        channel = transport.open_session(WINDOW, PACKET, timeout=patience.connect)
+        channel = transport.open_session(WINDOW, timeout=patience.connect)
         channel.settimeout(patience.silence)
         channel.invoke_subsystem("sftp")
     return channel

@@ -20,8 +20,8 @@ From the child:
 The placing child (`agentd.artifacts.placing`) gets one order on its input and answers with one line:
 
     {"into": <directory>, "objects": <directory>, "uid", "gid", "items": [{"object", "to", "extract", "mode",
-     "uid", "gid"}]}
-    {"say": "placed"} or {"say": "failed", "kind", "text"}
+     "uid", "gid"}], "remove": [<names beside it that may go>]}
+    {"say": "placed"} or {"say": "failed", "kind", "text", "object": <that it was about> | null}
 """
 
 import json

@@ -1,0 +1,210 @@
+"""The node's files by their contents: `objects/<aa>/<sha256>`, least recently used first to go.
+
+An object's mtime is when it was used last. Any number of processes may use one cache at once: an object
+appears and goes by one system call, and what another has just removed is no error. Two downloads that
+begin at the same moment may together exceed the quota; the next collection mends it.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentd.artifacts.space import full, human, usable
+from store.process import sync_directory
+from transfer.errors import Kind, TransferError
+
+JUST_USED = 60.0
+"""Seconds for which what was used is not collected: the one who got it has not yet said that it is needed."""
+PARTS_STAY = 86400.0
+"""Seconds after which a download that was given up is no longer worth its room."""
+PIECE = 1024**2
+"""Bytes that are read at once."""
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    used: float
+    name: str
+    size: int
+
+
+def object_path(objects: Path, sha256: str) -> Path:
+    """Where an object lies.
+
+    Raises:
+        ValueError: that is no SHA-256.
+    """
+    if not _NAME.fullmatch(sha256):
+        raise ValueError(f"{sha256!r} is not a SHA-256")
+    return objects / sha256[:2] / sha256
+
+
+def damaged(sha256: str) -> TransferError:
+    """An object is not what its name says, or is not there: to be fetched again."""
+    return TransferError(Kind.FAULT, f"the copy of {sha256[:12]}… in this node's cache is gone or damaged")
+
+
+class Cache:
+    """The objects of a node. `quota` in bytes; `wall` in seconds since the epoch, as mtimes are."""
+
+    def __init__(self, directory: Path, quota: int, wall: Callable[[], float] = time.time) -> None:
+        self._quota = quota
+        self._wall = wall
+        self.objects = directory / "objects"
+        self.parts = directory / "parts"
+        for each in (directory, self.objects, self.parts):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        """Where an object lies, or would lie."""
+        return object_path(self.objects, sha256)
+
+    def has(self, sha256: str) -> bool:
+        """Whether it is there; its contents are looked at when it is placed."""
+        return self.path(sha256).is_file()
+
+    def touch(self, sha256: str) -> None:
+        """It is used now."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.path(sha256), (self._wall(),) * 2)
+
+    def adopt(self, part: Path, sha256: str) -> Path:
+        """Make an object of a file on the same disk whose digest was computed; also after a power cut.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        path = self.path(sha256)
+        fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            os.fchmod(fd, 0o600)
+            os.utime(fd, (self._wall(),) * 2)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        if not path.parent.is_dir():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self.objects)
+        part.rename(path)
+        sync_directory(path.parent)
+        return path
+
+    def verify(self, sha256: str) -> bool:
+        """Whether it is whole; a damaged one is removed, so that it is fetched again.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        path = self.path(sha256)
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return False
+        if found != sha256:
+            path.unlink(missing_ok=True)
+        return found == sha256
+
+    def used(self) -> int:
+        """Bytes of all objects, and of what is being downloaded."""
+        parts = (_status(path) for path in self._below(self.parts))
+        return sum(each.size for each in self._all()) + sum(each.st_size for each in parts if each)
+
+    def room_for(self, size: int, keep: Collection[str]) -> None:
+        """See to it that so many more bytes fit into the quota and on the disk.
+
+        Raises:
+            TransferError: FULL, they do not.
+        """
+        if size > self._quota:
+            raise TransferError(
+                Kind.FULL,
+                f"{human(size)} are more than this node's cache may hold: {human(self._quota)}, "
+                "see the agent's --artifact-quota",
+            )
+        over = self.used() + size - self._quota
+        short = size - usable(self.objects)
+        freed = self._free(max(over, short), keep) if max(over, short) > 0 else 0
+        if over > freed:
+            raise TransferError(
+                Kind.FULL,
+                f"no room for {human(size)} in this node's cache: tasks need {human(self.used())} of its "
+                f"{human(self._quota)}, see the agent's --artifact-quota",
+            )
+        room = usable(self.objects)
+        if size > room:
+            raise full(str(self.objects), size, room)
+
+    def collect(self, keep: Collection[str]) -> int:
+        """Bring the cache below its quota, remove what crashes have left; bytes that this freed."""
+        freed = self._sweep()
+        over = self.used() - self._quota
+        return freed + (self._free(over, keep) if over > 0 else 0)
+
+    def _free(self, wanted: int, keep: Collection[str]) -> int:
+        freed = 0
+        before = self._wall() - JUST_USED
+        for each in sorted(self._all(), key=lambda each: (each.used, each.name)):
+            if freed >= wanted:
+                break
+            # What the clock says is yet to come was made before the clock was put back: as old as any.
+            if each.name not in keep and not before < each.used <= self._wall():
+                freed += _removed(self.path(each.name))
+        return freed
+
+    def _sweep(self) -> int:
+        """Downloads long given up, and what is no object."""
+        before = self._wall() - PARTS_STAY
+        freed = 0
+        for path in self._below(self.parts):
+            found = _status(path)
+            if found and found.st_mtime < before:
+                freed += _removed(path)
+        for path in self._below(self.objects):
+            if not path.is_dir() and not _NAME.fullmatch(path.name):
+                freed += _removed(path)
+        return freed
+
+    def _all(self) -> Iterator[_Object]:
+        for path in self._below(self.objects):
+            found = _status(path) if _NAME.fullmatch(path.name) else None
+            if found:
+                yield _Object(found.st_mtime, path.name, found.st_size)
+
+    @staticmethod
+    def _below(directory: Path) -> Iterator[Path]:
+        for each in _listed(directory):
+            if each.is_dir() and not each.is_symlink():
+                yield from _listed(each)
+            else:
+                yield each
+
+
+def _listed(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
+def _removed(path: Path) -> int:
+    """Bytes that its removal frees: none, if somebody else has removed it."""
+    try:
+        size = path.lstat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size

@@ -1,0 +1,178 @@
+"""Objects on disk: adopted whole, counted, collected by last use, noticed when damaged."""
+
+import hashlib
+import multiprocessing
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from agentd.artifacts import cache as cache_module
+from agentd.artifacts.cache import JUST_USED, PARTS_STAY, Cache
+from agentd.artifacts.space import human, usable
+from transfer.errors import SLOW, Kind, TransferError
+
+pytestmark = pytest.mark.unit
+
+
+def put(cache, contents):
+    """An object with these contents; its name."""
+    sha256 = hashlib.sha256(contents).hexdigest()
+    part = cache.parts / f"{sha256[:8]}-{os.getpid()}.part"
+    part.write_bytes(contents)
+    cache.adopt(part, sha256)
+    return sha256
+
+
+@pytest.fixture
+def cache(tmp_path, clock):
+    return Cache(tmp_path / "artifacts", 1000, clock.wall)
+
+
+def test_what_is_adopted_is_an_object_of_ours_alone(cache):
+    sha256 = put(cache, b"program")
+    assert cache.has(sha256)
+    path = cache.path(sha256)
+    assert path.read_bytes() == b"program"
+    assert path.parent.name == sha256[:2]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not list(cache.parts.iterdir())
+
+
+def test_an_object_that_is_adopted_again_heals_a_damaged_one(cache):
+    sha256 = put(cache, b"program")
+    cache.path(sha256).write_bytes(b"rubbish")
+    put(cache, b"program")
+    assert cache.verify(sha256)
+
+
+def test_a_part_that_is_a_link_is_not_adopted(cache, tmp_path):
+    (tmp_path / "secret").write_bytes(b"secret")
+    part = cache.parts / "x.part"
+    part.symlink_to(tmp_path / "secret")
+    with pytest.raises(OSError):
+        cache.adopt(part, "0" * 64)
+    assert not cache.has("0" * 64)
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n"])
+def test_what_is_no_digest_names_no_path(cache, name):
+    with pytest.raises(ValueError):
+        cache.path(name)
+
+
+def test_a_damaged_object_is_noticed_and_goes(cache):
+    sha256 = put(cache, b"program")
+    assert cache.verify(sha256)
+    cache.path(sha256).write_bytes(b"prograM")
+    assert not cache.verify(sha256)
+    assert not cache.has(sha256)
+    assert not cache.verify(sha256)
+
+
+def test_the_least_recently_used_go_first_and_the_needed_never(cache, clock):
+    names = []
+    for each in (b"a", b"b", b"c", b"d"):
+        names.append(put(cache, each * 300))
+        clock.advance(JUST_USED + 1)
+    cache.touch(names[0])
+    clock.advance(JUST_USED + 1)
+    assert cache.collect({names[1]}) == 300
+    assert [cache.has(name) for name in names] == [True, True, False, True]
+    assert cache.collect(set()) == 0
+
+
+def test_what_was_just_used_is_not_collected(cache, clock):
+    names = [put(cache, each * 600) for each in (b"a", b"b")]
+    assert cache.collect(()) == 0
+    clock.advance(JUST_USED + 1)
+    cache.touch(names[0])
+    assert cache.collect(()) == 600
+    assert cache.has(names[0])
+
+
+def test_objects_from_a_time_to_come_can_be_collected(cache, clock):
+    put(cache, b"a" * 600), put(cache, b"b" * 600)
+    clock.advance(-3600)
+    assert cache.collect(()) == 600
+
+
+def test_room_is_made_of_what_nobody_needs(cache, clock):
+    old, needed = put(cache, b"a" * 500), put(cache, b"b" * 400)
+    clock.advance(JUST_USED + 1)
+    cache.room_for(100, {old, needed})
+    cache.room_for(600, {needed})
+    assert not cache.has(old)
+    with pytest.raises(TransferError, match=r"no room for 601 B .* tasks need 400 B of its 1000 B") as caught:
+        cache.room_for(601, {needed})
+    assert caught.value.kind is Kind.FULL
+    assert caught.value.kind in SLOW
+
+
+def test_a_file_larger_than_the_quota_costs_no_other_its_place(cache, clock):
+    kept = put(cache, b"a" * 500)
+    clock.advance(JUST_USED + 1)
+    with pytest.raises(TransferError, match="may hold: 1000 B, see the agent's --artifact-quota"):
+        cache.room_for(1001, ())
+    assert cache.has(kept)
+
+
+def test_a_full_disk_is_a_sentence_after_what_can_go_has_gone(cache, clock, monkeypatch):
+    gone, kept = put(cache, b"a" * 300), put(cache, b"b" * 300)
+    clock.advance(JUST_USED + 1)
+    monkeypatch.setattr(cache_module, "usable", lambda _: 100 if cache.has(gone) else 400)
+    cache.room_for(390, {kept})
+    assert not cache.has(gone)
+    monkeypatch.setattr(cache_module, "usable", lambda _: 300)
+    with pytest.raises(TransferError, match=r"no room on the disk of .*objects: 399 B needed, 300 B may"):
+        cache.room_for(399, {kept})
+
+
+def test_downloads_count_and_those_given_up_are_swept(cache, clock):
+    part = cache.parts / "x.part"
+    part.write_bytes(b"a" * 700)
+    (cache.objects / "stray").write_bytes(b"1")
+    os.utime(part, (clock.wall(),) * 2)
+    assert cache.used() == 700
+    assert cache.collect(()) == 1
+    clock.advance(PARTS_STAY + 1)
+    assert cache.collect(()) == 700
+    assert cache.used() == 0
+
+
+def churn(directory, number):
+    """Adopts what is at once old enough to be collected by the others."""
+    moment, began = iter(range(10**6)), time.time()
+    cache = Cache(directory, 2000, lambda: began + next(moment) * JUST_USED)
+    for each in range(100):
+        put(cache, f"{number} {each}".encode() * 20)
+        cache.collect(())
+        cache.room_for(100, ())
+
+
+def test_several_processes_may_adopt_and_collect_at_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=churn, args=(tmp_path, each)) for each in (1, 2, 3)]
+    for each in children:
+        each.start()
+    for each in children:
+        each.join(60)
+    assert [each.exitcode for each in children] == [0, 0, 0]
+    assert Cache(tmp_path, 2000).used() <= 2000
+
+
+def test_sizes_are_for_people():
+    assert [human(each) for each in (0, 1023, 1024, 80 * 1024**2, 5 * 1024**3, 2 * 1024**5)] == [
+        "0 B", "1023 B", "1.0 KiB", "80.0 MiB", "5.0 GiB", "2048.0 TiB",
+    ]  # fmt: skip
+
+
+def test_the_reserve_of_a_disk_is_not_for_files(monkeypatch):
+    disk = SimpleNamespace(f_blocks=1000 * 1024**2, f_frsize=1024, f_bavail=2 * 1024**2)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    assert usable(0) == 1024**3
+    disk.f_bavail = 10
+    assert usable(0) == 0
+    disk.f_blocks, disk.f_bavail = 100, 50
+    assert usable(0) == 45 * 1024
