@@ -11,9 +11,9 @@ from muster.asking import meant, pairs, params_option, yes_option
 from muster.cli import (
     form_option,
     main,
+    patience_option,
     replicated_option,
     speaks,
-    timeout_option,
     url_option,
     wait_option,
     warn_unconfirmed,
@@ -38,7 +38,7 @@ PLANNED = ("group", "index", "node", "why")
 @url_option
 @form_option
 @wait_option
-@timeout_option
+@patience_option
 @replicated_option
 @speaks
 def deploy(what: str, url: str | None, form: str, replicated: bool, **given: Any) -> None:  # noqa: FBT001
