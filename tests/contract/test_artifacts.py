@@ -15,6 +15,7 @@ from manager_api.settings import Base, StoreAccess
 from muster import uploading
 from muster.client import Client
 from muster.deploying import Failed
+from store.config import ConfigError
 from tests.builders import a_task, a_template
 from tests.conftest import eventually
 from tests.contract.test_cli import Cli
@@ -99,14 +100,6 @@ def sha256(data):
 def naming(*sources, name="shop", **more):
     task = {**a_task("web"), "artifacts": [{"source": each, **more} for each in sources]}
     return a_template(task, name=name)
-
-
-@pytest.fixture
-def lax(monkeypatch):
-    """Templates with artifacts, whatever the schema says of them by now."""
-    monkeypatch.setattr(
-        "manager_api.http.bodies.read", lambda req, *_, **__: json.loads(req.bounded_stream.read())
-    )
 
 
 def put(cli, name, body=b"", query="", **headers):
@@ -258,7 +251,7 @@ def test_a_sender_that_leaves_replaces_nothing(cli, shelf):
 def test_lists_say_which_templates_name_what(cli, shelf):
     shelf.files = {"apps/a.tgz": b"a", "clean": b"", "z": b""}
     templates.save(cli.store, naming("./apps//a.tgz", "https://host/z", "${x}/z"))
-    fetching = {**a_task("web", command="/opt/bin/clean"), "fetch": True}
+    fetching = {**a_task("web", command="/opt/bin/clean --all"), "fetch": True}
     templates.save(cli.store, a_template(fetching, name="cleaner"))
     answer = Client(cli.url).get("/v1/artifacts")
     assert answer == {
@@ -269,6 +262,15 @@ def test_lists_say_which_templates_name_what(cli, shelf):
         ],
         "total": 3, "next": None, "complete": True,
     }  # fmt: skip
+
+
+def test_a_secret_that_cannot_be_read_is_a_sentence(cli, shelf, monkeypatch):
+    def fails(_):
+        raise ConfigError("--sftp-password-file /run/secret cannot be read: No such file or directory")
+
+    monkeypatch.setattr(StoreAccess, "artifacts", fails)
+    status, _, answer = put(cli, "x", b"x")
+    assert (status, answer["detail"].partition(":")[0]) == (502, "this manager cannot log in there")
 
 
 # -- muster artifact
@@ -411,18 +413,24 @@ def saved(cli, name="shop"):
     return templates.find(cli.store, name)["body"]["task_groups"][0]["tasks"][0]["artifacts"]
 
 
-@pytest.mark.usefixtures("lax")
 def test_deploy_pushes_what_lies_beside_the_template_and_pins_it(cli, shelf, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    file = write(tmp_path / "t" / "shop.yaml", naming("apps/a.tgz", "b", "https://host/c", "there", "${x}/d"))
+    file = write(
+        tmp_path / "t" / "shop.yaml",
+        {
+            **naming("apps/a.tgz", "b", "https://host/c", "there", "${param.x}/d"),
+            "parameters": {"x": {"default": "1"}},
+        },
+    )
     (tmp_path / "t" / "apps").mkdir()
     (tmp_path / "t" / "apps" / "a.tgz").write_bytes(b"a")
     (tmp_path / "b").write_bytes(b"b")
     shelf.files["there"] = b"there"
     result = cli("deploy", "t/shop.yaml", "--push", "--no-wait")
     assert f"pushed apps/a.tgz, 1 bytes, sha256 {sha256(b'a')}" in result.stderr
-    assert "${x}/d depends on parameters" in result.stderr
+    assert "${param.x}/d depends on parameters" in result.stderr
     assert shelf.files == {"apps/a.tgz": b"a", "b": b"b", "there": b"there"}
+    assert f"{sha256(b'b')}" in result.stderr
     pins = [each.get("sha256") for each in saved(cli)]
     assert pins == [sha256(b"a"), sha256(b"b"), None, None, None]
     (tmp_path / "b").write_bytes(b"b2")
@@ -431,13 +439,13 @@ def test_deploy_pushes_what_lies_beside_the_template_and_pins_it(cli, shelf, tmp
     assert "warning" not in result.stderr, "that its own last version had another is no news"
 
 
-@pytest.mark.usefixtures("lax")
 def test_deploy_does_nothing_when_a_file_is_nowhere_or_another(cli, shelf, tmp_path):
     (tmp_path / "here").write_bytes(b"here")
     for body, says in (
         (naming("here", "nope"), "nope is neither beside"),
         (naming("here", sha256="0" * 64), f"has sha256 {sha256(b'here')}, and the template says 0000"),
         (naming("here", "../here"), "../here is neither beside"),
+        (naming("here", "", "nope/"), "nope/ is neither beside"),
     ):
         file = write(tmp_path / "shop.json", body)
         assert says in cli("deploy", file, "--push", "--no-wait", expect=1).stderr
@@ -447,7 +455,6 @@ def test_deploy_does_nothing_when_a_file_is_nowhere_or_another(cli, shelf, tmp_p
     assert "does not go with --dry-run" in cli("deploy", file, "--push", "--dry-run", expect=2).stderr
 
 
-@pytest.mark.usefixtures("lax")
 def test_a_deploy_that_fails_for_a_file_that_lies_here_names_push(cli, shelf, tmp_path, monkeypatch):
     file = write(tmp_path / "shop.json", naming("apps/a.tgz"))
     error = "task web on web-1 failed: no such file sftp://files/srv/apps/a.tgz"
@@ -462,3 +469,21 @@ def test_a_deploy_that_fails_for_a_file_that_lies_here_names_push(cli, shelf, tm
     result = cli("deploy", file, expect=1)
     assert "apps/a.tgz: it lies here: --push sends what a template names" in result.stderr
     assert error in result.stderr
+
+
+def test_artifacts_may_be_texts_and_pins_may_be_written_in_any_way(cli, shelf, tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "b").write_bytes(b"b")
+    body = naming("b", sha256=f"sha256:{sha256(b'b').upper()}")
+    body["task_groups"][0]["tasks"][0]["artifacts"].append("a")
+    cli("deploy", write(tmp_path / "shop.json", body), "--push", "--no-wait")
+    assert saved(cli) == [{"source": "b", "sha256": sha256(b"b")}, {"source": "a", "sha256": sha256(b"a")}]
+
+
+def test_a_template_that_is_none_is_the_managers_to_refuse(cli, shelf, tmp_path):
+    for n, body in enumerate(
+        ({"name": "x"}, {"name": "x", "task_groups": [1, {"tasks": [{"artifacts": 1}]}]})
+    ):
+        result = cli("deploy", write(tmp_path / f"{n}.json", body), "--push", "--no-wait", expect=1)
+        assert "task_groups" in result.stderr
+    assert shelf.files == {}
