@@ -1,5 +1,6 @@
 """Files over SFTP from servers that are not who they should be, break, hang, or are not there."""
 
+import contextlib
 import logging
 import random
 import socket
@@ -13,8 +14,10 @@ from tests.conftest import eventually
 from tests.cutter import Cutter
 from tests.sshd import need_root, running
 from tests.transfers import failing, login_at, whole
+from transfer import ssh
 from transfer.errors import Kind, TransferError
 from transfer.login import Login
+from transfer.messages import Type, text
 from transfer.sftp import Session, errors
 from transfer.ssh import Patience
 from transfer.urls import parse
@@ -161,20 +164,30 @@ def test_a_connection_that_stalls_is_given_up(sshd, reading, stall_after):
         eventually(lambda: proxy.now <= 1)
 
 
+def test_a_server_that_never_begins_to_speak_sftp_is_given_up(sshd, reading):
+    """Where paramiko waits for ever: the last byte is missing of the answer to what begins SFTP."""
+    with Cutter(sshd.port) as proxy:
+        source = parse(sshd.url("x", port=proxy.port))
+        transport = ssh.connect(source, login_at(sshd), SHORT)
+        ssh.open_sftp(transport, SHORT)
+        needed = proxy.passed
+        transport.close()
+    with Cutter(sshd.port, stall_after=needed - 1) as proxy:
+        failing(Kind.UNREACHABLE, lambda: reading(port=proxy.port, patience=SHORT).stat("/"), "silent")
+
+
 def test_a_sender_that_is_not_heard_is_an_error(sshd):
-    path = sshd.root / "upload"
     source = parse(sshd.url("upload"))
     with Cutter(sshd.port) as proxy:
         there = parse(sshd.url("upload", port=proxy.port))
         with Session(there, login_at(sshd), SHORT) as session:
-            file = session.client.open(str(path), "wb")
-            file.set_pipelined(True)
+            talk = session.conversation
             proxy.pause()
 
             def send():
                 with errors(source):
-                    for _ in range(200):
-                        file.write(bytes(1024 * 1024))
+                    for _ in range(10_000):
+                        talk.begin(Type.WRITE, text(b"handle"), bytes(8), text(bytes(30_000)))
 
             failing(Kind.UNREACHABLE, send)
 
@@ -189,13 +202,32 @@ def test_an_unknown_host_name_is_said(sshd):
     failing(Kind.UNREACHABLE, lambda: Session(source, login_at(sshd)), "no.such.host.invalid")
 
 
-def test_what_is_no_ssh_server_is_said(sshd, reading):
+KEXINIT = bytes([20]) + bytes(16) + b"".join(text(each) for each in [b"a", b"b"] + [b""] * 8) + bytes(5)
+ODD = {
+    "another protocol": b"220 ftp ready\r\n" * 200,
+    "a web server": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "an old version": b"SSH-1.5-old\r\n",
+    "noise": b"SSH-2.0-x\r\n" + random.Random(1).randbytes(100_000),
+    "zeros": b"SSH-2.0-x\r\n" + bytes(100_000),
+    "an empty packet": b"SSH-2.0-x\r\n" + bytes([0, 0, 0, 12, 11]) + bytes(11),
+    "half a list": b"SSH-2.0-x\r\n" + bytes([0, 0, 0, 28, 10, 20]) + bytes(16) + b"\xff" * 10,
+    "nothing in common": b"SSH-2.0-x\r\n" + bytes([0, 0, 0, len(KEXINIT) + 6, 5]) + KEXINIT + bytes(5),
+    "no text": b"\xff\xfe\r\n" + b"SSH-2.0-\xff\xfe\r\n" + bytes(1000),
+}
+
+
+@pytest.mark.parametrize("said", ODD.values(), ids=ODD)
+def test_what_is_no_ssh_server_is_said(sshd, reading, said):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def greet():
             connection, _ = listener.accept()
             with connection:
-                connection.sendall(b"220 ftp ready\r\n" * 200)
+                connection.sendall(said)
+                connection.settimeout(5)
+                with contextlib.suppress(OSError):
+                    while connection.recv(1000):
+                        pass
 
         thread = threading.Thread(target=greet)
         thread.start()
@@ -234,7 +266,7 @@ def test_no_password_is_said_anywhere(sshd, caplog, trouble):
         try:
             with Session(parse(sshd.url("x", port=proxy.port)), login, SHORT) as session:
                 texts.append(repr(session))
-                session.client.listdir(str(sshd.root))
+                session.conversation.stat(str(sshd.root))
                 assert trouble == "none"
         except TransferError as error:
             assert trouble != "none"
