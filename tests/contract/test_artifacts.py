@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import io
 import json
 import os
 import threading
@@ -290,6 +291,21 @@ def test_push_prints_what_sha256sum_would(cli, shelf, tmp_path):
         {"name": "1.tgz", "size": 1, "sha256": sha256(b"1"), "pinned_otherwise": []}
     ]
     assert result.stderr == "", "no bar where there is no terminal"
+
+
+def test_on_a_terminal_there_is_a_bar_out_of_the_way_of_what_programs_read(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with uploading.meter("apps/x", 100 << 20) as show:
+        show("reading", 50 << 20)
+        show("sending", 25 << 20)
+    assert "sending apps/x" in terminal.getvalue()
+    assert "25.0/100.0 MiB" in terminal.getvalue()
 
 
 def test_what_cannot_be_pushed(cli, shelf, tmp_path):
