@@ -20,6 +20,7 @@ class Cutter:
         self._to, self.rate = to_port, rate
         self.cut_after, self.stall_after = cut_after, stall_after
         self._lock, self._ending = threading.Lock(), threading.Event()
+        self._paused = False
         self.now = self.most = self.total = self.cuts = 0
         self.passed = 0
         """Bytes from the server, over all connections."""
@@ -72,6 +73,9 @@ class Cutter:
     def _pass_on(self, client, server):
         passed, began = 0, time.monotonic()
         while not self._ending.is_set():
+            if self._paused:
+                self._ending.wait(0.01)
+                continue
             stalled = self.stall_after is not None and passed >= self.stall_after
             wanted = [client] if stalled else [client, server]
             for ready in select.select(wanted, [], [], 0.05)[0]:
@@ -99,6 +103,10 @@ class Cutter:
         limits = [limit - passed for limit in (self.cut_after, self.stall_after) if limit is not None]
         rate = [max(1, int(self.rate / 20))] if self.rate else []
         return max(1, min([PIECE, *limits, *rate]))
+
+    def pause(self):
+        """Take nothing more from either side, though all stay connected."""
+        self._paused = True
 
     def cut_now(self):
         """Reset whatever is connected."""

@@ -118,18 +118,18 @@ class Conversation:
             Shorter: it ended before.
             Refused: the server cannot read it.
         """
-        asked: deque[tuple[int, int]] = deque()  # number, length
+        asked: deque[tuple[int, int, int]] = deque()  # number, length, what was got in place of more
         after = offset  # what is asked for next
         last = None
         try:
             while size is None or offset < size:
                 while (size is None or after < size) and after - offset < IN_FLIGHT:
                     length = self._at_once if size is None else min(self._at_once, size - after)
-                    asked.append((self._ask(handle, after, length), length))
+                    asked.append((self._ask(handle, after, length), length, 0))
                     after += length
                 if last is None and after == size:
                     last = self._ask_attributes(handle)  # on its way with the last bytes: no time is lost
-                number, length = asked.popleft()
+                number, length, less = asked.popleft()
                 try:
                     data = self._answer(number, Type.DATA).body
                 except Refused as refused:
@@ -143,14 +143,15 @@ class Conversation:
                 if got < length:
                     if got == 0:
                         raise Garbled("an answer with no data in it")
-                    # The rest comes before what was asked for after it; and less is asked for from now on.
-                    asked.appendleft((self._ask(handle, offset, length - got), length - got))
-                    self._at_once = max(AT_LEAST, min(self._at_once, got))
+                    # The rest comes before what was asked for after it.
+                    asked.appendleft((self._ask(handle, offset, length - got), length - got, got))
+                if less:  # it was not the end of the file, but all that this server gives at once
+                    self._at_once = max(AT_LEAST, min(self._at_once, less))
                 yield data
             last = self._ask_attributes(handle) if last is None else last
             yield messages.attributes_of(self._answer(last, Type.ATTRS).body)
         finally:
-            self._forget([number for number, _ in asked], last)
+            self._forget([number for number, *_ in asked], last)
 
     def _ask(self, handle: bytes, offset: int, length: int) -> int:
         number = self._new()

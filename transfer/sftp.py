@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
 import socket
 import stat as modes
 from collections.abc import Iterator
@@ -46,30 +45,15 @@ class Session:
         self.close()
 
     @cached_property
-    def client(self) -> paramiko.SFTPClient:
-        """The client of paramiko, for everything but reading: see `errors`.
-
-        Raises:
-            TransferError: the server does not speak SFTP with us.
-        """
-        with self._first_words():
-            return paramiko.SFTPClient(ssh.open_sftp(self._transport, self._patience))
-
-    @cached_property
     def conversation(self) -> Conversation:
-        """What files are read by.
+        """What files are read (and written) by.
 
         Raises:
             TransferError: the server does not speak SFTP with us.
         """
-        with self._first_words():
-            return Conversation(ssh.open_sftp(self._transport, self._patience))
-
-    @contextlib.contextmanager
-    def _first_words(self) -> Iterator[None]:
         with errors(self._source):
             try:
-                yield
+                return Conversation(ssh.open_sftp(self._transport, self._patience))
             except (EOFError, Garbled, paramiko.SSHException):
                 if not self._transport.is_active():
                     raise
@@ -141,7 +125,15 @@ def errors(source: Source) -> Iterator[None]:
     """
     try:
         yield
-    except (paramiko.SSHException, paramiko.SFTPError, OSError, EOFError, Refused, Shorter, Garbled) as error:
+    except (
+        paramiko.SSHException,
+        paramiko.SFTPError,
+        OSError,
+        EOFError,
+        Refused,
+        Shorter,
+        Garbled,
+    ) as error:
         raise _meaning(source, error) from error
 
 
@@ -152,7 +144,7 @@ def _meaning(source: Source, error: Exception) -> TransferError:
             return TransferError(Kind.CHANGED, f"{source} became shorter while it was read")
         case Refused():
             return _refusal(source, error.code, str(error))
-        case Garbled() | paramiko.SFTPError():
+        case Garbled():
             text = f"{pool} does not speak SFTP as it should: {error}"
         case TimeoutError():
             text = f"{pool} is silent: no answer in time"
@@ -160,25 +152,11 @@ def _meaning(source: Source, error: Exception) -> TransferError:
             text = f"{pool}: the host's name is not known: {error.strerror}"
         case IncompatiblePeer():
             text = f"{pool} has no algorithm in common with us: {error}"
-        case OSError():
-            return _system(source, error)
+        case OSError() if error.strerror:
+            text = f"no connection to {pool}: {error.strerror}"
         case _:
             text = f"the connection to {pool} broke" + (f" ({error})" if str(error) else "")
     return TransferError(Kind.UNREACHABLE, text)
-
-
-def _system(source: Source, error: OSError) -> TransferError:
-    """Also refusals as paramiko's client has them: a number of the system, or just the server's words."""
-    if error.errno == errno.ENOENT:
-        return _refusal(source, Code.NO_SUCH_FILE, "")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return _refusal(source, Code.PERMISSION_DENIED, "")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return TransferError(Kind.FULL, f"no room left for {source}")
-    if error.errno is None and str(error) != "Socket is closed":
-        return _refusal(source, 4, str(error))
-    why = error.strerror or str(error)
-    return TransferError(Kind.UNREACHABLE, f"no connection to {source.pool}: {why}")
 
 
 def _refusal(source: Source, code: int, words: str) -> TransferError:

@@ -129,11 +129,19 @@ def _shake_hands(source: Source, kinds: list[str], patience: Patience) -> parami
         if not done.wait(patience.connect):
             raise TimeoutError
         if not transport.is_active():
-            raise transport.get_exception() or EOFError()
+            raise _why(transport)
     except BaseException:
         transport.close()
         raise
     return transport
+
+
+def _why(transport: paramiko.Transport) -> Exception:
+    """What ended a handshake. Nonsense ends it with whatever paramiko's parsing of it raises."""
+    error = transport.get_exception()
+    if error is None or isinstance(error, paramiko.SSHException | OSError | EOFError):
+        return error or EOFError()
+    return paramiko.SSHException(f"what came is not SSH: {type(error).__name__}")
 
 
 def _log_in(transport: paramiko.Transport, source: Source, login: Login) -> None:
