@@ -49,8 +49,10 @@ def _pinned(local: Local, artifact: dict[str, Any], source: str) -> Local:
     if not local.sha256:
         with uploading.meter(source, local.size) as show:
             local = uploading.hashed(local, show)
-    wanted = artifact.get("sha256") or local.sha256
-    if not isinstance(wanted, str) or wanted.lower() != local.sha256:
+    wanted = str(artifact.get("sha256") or local.sha256)
+    if "${" in wanted:
+        return local  # whoever deploys it says what it is to be
+    if wanted.lower().removeprefix("sha256:") != local.sha256:
         raise Failed(
             f"{local.path} has sha256 {local.sha256}, and the template says {wanted}: nothing was done"
         )
@@ -68,9 +70,15 @@ def hint(template: Path, body: Any, error: str) -> str | None:
 
 
 def _relative(body: Any) -> Iterator[dict[str, Any]]:
-    """The artifacts under the base that a template names. Whatever is no template is left to the manager."""
+    """The artifacts under the base that a template names, each an object from now on.
+
+    Whatever is no template is left to the manager.
+    """
     for group in _rows(body, "task_groups"):
         for task in _rows(group, "tasks"):
+            found = task.get("artifacts")
+            if isinstance(found, list):
+                found[:] = [{"source": each} if isinstance(each, str) else each for each in found]
             for artifact in _rows(task, "artifacts"):
                 source = artifact.get("source")
                 if isinstance(source, str) and source and "://" not in source:

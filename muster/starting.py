@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from muster import context, deploying, output, pushing, rolling
+from muster import context, deploying, output, rolling
 from muster.asking import meant, pairs, params_option, yes_option
 from muster.cli import (
     form_option,
@@ -85,6 +85,8 @@ def _template(client: Client, what: str, version: int | None, *, push: bool) -> 
             raise click.UsageError("--version goes with the name of a template, not with a file")
         body = deploying.read_template(path)
         if push:
+            from muster import pushing  # seldom asked for, and every start would wait for it
+
             pushing.push(client, path, body)
         posted = client.post("/api/task/task_group", body)
         output.note(f"template {posted['name']}, version {posted['version']}")
@@ -98,6 +100,8 @@ def _template(client: Client, what: str, version: int | None, *, push: bool) -> 
 
 def _hint(what: str, error: str) -> None:
     """Say what may mend it, if a file is missing there that lies here."""
+    from muster import pushing
+
     path = Path(what)
     if path.is_file() and (hint := pushing.hint(path, deploying.read_template(path), error)):
         output.note(f"muster: {hint}")

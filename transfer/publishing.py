@@ -17,8 +17,8 @@ from transfer.writer import HIDDEN, PART, Writer, explained
 MOST_LISTED = 10_000
 """Files in a list, and directories that are looked into for it."""
 DEEPEST = 40
-LIST_WITHIN = 20.0
-"""Seconds for one list."""
+LIST_WITHIN = 10.0
+"""Seconds for one list, whose reader does not wait for longer than 30."""
 LEFT_AFTER = 3600
 """Seconds without a byte after which an upload is none any more; a living one is never silent for so long."""
 MOST_SWEPT = 10_000

@@ -20,7 +20,7 @@ from transfer.errors import Kind, TransferError
 
 JUST_USED = 60.0
 """Seconds for which what was used is not collected: the one who got it has not yet said that it is needed."""
-PARTS_STAY = 86400.0
+PARTS_STAY = 7 * 86400.0
 """Seconds after which a download that was given up is no longer worth its room."""
 PIECE = 1024**2
 """Bytes that are read at once."""
@@ -162,10 +162,16 @@ class Cache:
         """Downloads long given up, and what is no object."""
         before = self._wall() - PARTS_STAY
         freed = 0
+        given_up: dict[str, list[Path]] = {}
+        fresh = set()
         for path in self._below(self.parts):
             found = _status(path)
-            if found and found.st_mtime < before:
-                freed += _removed(path)
+            key = path.name.partition(".")[0]
+            if found and found.st_mtime >= before:
+                fresh.add(key)
+            given_up.setdefault(key, []).append(path)
+        for key in given_up.keys() - fresh:  # what was noted of a download stays as long as it goes on
+            freed += sum(_removed(path) for path in given_up[key])
         for path in self._below(self.objects):
             if not path.is_dir() and not _NAME.fullmatch(path.name):
                 freed += _removed(path)

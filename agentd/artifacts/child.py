@@ -80,7 +80,7 @@ class Child:
         fingerprint, own = job.get("fingerprint"), False
         try:
             source = pool.resolve(str(job["source"]))
-            own = fingerprint is not None or source.user is not None
+            own = fingerprint is not None or not pool.has_login_for(source)
             wanted = Wanted(
                 source=source,
                 key=key_of(*pool.identity(str(job["source"]), source)),
@@ -96,8 +96,8 @@ class Child:
         except Exception as error:  # noqa: BLE001 - one file's trouble must not cost the others theirs
             _trace(error)
             pool.close()
-            text = f"a fault of the agent's: {type(error).__name__}"
-            say({"say": "failed", "job": self._job, "kind": Kind.FAULT.value, "text": text})
+            fault = _fault(error)
+            say({"say": "failed", "job": self._job, "kind": fault.kind.value, "text": str(fault)})
         else:
             say({
                 "say": "got", "job": self._job, "sha256": got.sha256, "size": got.size, "stamp": got.stamp,
@@ -145,7 +145,7 @@ def main(argv: list[str]) -> int:
         Child(Path(argv[0]), sys.stdin.buffer).run()
     except Exception as error:  # noqa: BLE001 - its text may hold what nobody should read
         _trace(error)
-        say(_lost(TransferError(Kind.FAULT, f"a fault of the agent's: {type(error).__name__}")))
+        say(_lost(_fault(error)))
     return 0
 
 
@@ -158,6 +158,12 @@ def _is_lost(error: TransferError, *, own: bool) -> bool:
 
 def _lost(error: TransferError) -> Json:
     return {"say": "lost", "kind": error.kind.value, "text": str(error)}
+
+
+def _fault(error: Exception) -> TransferError:
+    """Our own, or the machine's; of what an error says only the system's words are repeated."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return TransferError(Kind.FAULT, f"a fault of this node's agent: {why}")
 
 
 def _known(job: Json) -> tuple[str, str] | None:

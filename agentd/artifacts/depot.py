@@ -11,7 +11,8 @@ from typing import Any
 from agentd.artifacts.cache import Cache
 from agentd.artifacts.ordering import Impossible, Needed, needed
 from agentd.artifacts.placed import Placed, Records, Source
-from agentd.artifacts.runner import Ended, Runner, Said
+from agentd.artifacts.process import Ended, Said
+from agentd.artifacts.runner import Runner
 from agentd.artifacts.shelves import Filled, Shelves
 from agentd.core.actions import Fetch
 from agentd.core.downloads import Downloads
@@ -55,14 +56,14 @@ class Depot:
         self.program: tuple[str, ...] = (*CHILD, str(directory))
         self.cache = Cache(directory, settings.artifact_quota)
         self._records = Records(directory / "placed", uid)
-        self.runner = Runner(kick, clock)
+        self._lease = Lease()  # the uplink's thread alone replaces it
+        self.runner = Runner(kick, clock, lambda: self._lease.until)
         self.shelves = Shelves(launcher.allocs, self.cache.objects, self._records, self.runner)
         downloads = Downloads(instance, settings.download_rate, random.random)
         downloads.work.known.update(self._records.known_sources())
         self._downloads = downloads
         self._stock = Stock(downloads, self._size_of, random.random)
         self._wanted: dict[Key, tuple[AllocSpec, TaskSpec, Needed]] = {}
-        self._lease = Lease()  # the uplink's thread alone replaces it
         self._asks: Mapping[str, Json] = {}
         self._collect_at = 0.0
         self.on_asks: Callable[[], None] = lambda: None
@@ -73,6 +74,8 @@ class Depot:
     def settle(self) -> None:
         """Take in what children have said since, so that `views` are of now."""
         now = self._clock.now()
+        if self._downloads.lapsed(self._lease, now):  # what has ended for that has not failed
+            self._act(now)
         for heard in self.runner.take():
             if self.shelves.mine(heard.child):
                 self._filled(self.shelves.hear(heard), now)
@@ -180,7 +183,9 @@ class Depot:
         match errand:
             case StartChild():
                 self._start(errand, now)
-            case Open(child, sealed):
+            case Open(child, sealed, leased):
+                if leased:
+                    self.runner.lease(child)
                 self.runner.say(child, {"say": "open", "sealed": sealed})
             case Get():
                 self.runner.say(errand.child, _get(errand))

@@ -18,7 +18,9 @@ MOST_TRIES = 3
 PROGRESS_EVERY = 0.5
 """Seconds."""
 SMALLEST_STEP, STEP = 1024**2, 64 * 1024**2
-"""Bytes of a file of unknown size for which room is made at a time: as many as there are, between these."""
+"""Bytes of a file of unknown size for which room is made at a time: an eighth of it, between these."""
+AHEAD, AHEAD_FOR = 16 * 1024**2, 5.0
+"""Bytes of room that are asked for beside those needed, and seconds for which they count."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -61,6 +63,7 @@ class Downloader:
         self._keep = keep
         self._progress = progress
         self._clock = clock
+        self._room, self._room_until = 0, 0.0
         self._told = 0.0
         self._read = 0
 
@@ -88,6 +91,7 @@ class Downloader:
             stat = reader.stat(path)
 
     def _there(self, sha256: str, stamp: str) -> Got:
+        self._cache.touch(sha256)  # nobody has said yet that it is needed
         size = self._cache.path(sha256).stat().st_size
         return Got(sha256=sha256, size=size, stamp=stamp, read=0)
 
@@ -143,9 +147,21 @@ class Downloader:
         """Have room for what is still to come; up to which size of the part there is."""
         size = stat.size
         if size is None:
-            size = part.size + min(max(part.size, SMALLEST_STEP), STEP)
-        self._cache.room_for(size - part.size, self._keep)
+            size = part.size + min(max(part.size // 8, SMALLEST_STEP), STEP)
+        self._need(size - part.size)
         return size
+
+    def _need(self, count: int) -> None:
+        """Have room for so many bytes. The cache is asked for more at once: it looks at every object."""
+        if count > self._room or self._clock() > self._room_until:
+            try:
+                self._cache.room_for(count + AHEAD, self._keep)
+                self._room = count + AHEAD
+            except TransferError:
+                self._cache.room_for(count, self._keep)
+                self._room = count
+            self._room_until = self._clock() + AHEAD_FOR
+        self._room -= count
 
     def _tell(self, done: int, total: int | None) -> None:
         now = self._clock()

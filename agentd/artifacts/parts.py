@@ -13,12 +13,11 @@ import json
 import os
 from pathlib import Path
 
+from agentd.artifacts.cache import PARTS_STAY
 from agentd.keeper.proc import boot_id
 from transfer.errors import Kind, TransferError
 from transfer.reader import Stat
 
-STALE = 7 * 86400.0
-"""Seconds since a part was last written after which it goes."""
 WORTH_A_NOTE = 1024**2
 """Bytes; of smaller files parts are not gone on with."""
 _READ = 1024**2
@@ -73,7 +72,7 @@ class Part:
         except (OSError, ValueError, KeyError, TypeError):
             return False
         there = os.fstat(self._fd).st_size
-        return same and safe and bool(stat.stamp) and stat.exact and (stat.size is None or there <= stat.size)
+        return same and safe and (stat.size is None or there <= stat.size)
 
     def write(self, piece: bytes) -> None:
         """More of it.
@@ -131,10 +130,10 @@ class Parts:
         return part
 
     def sweep(self, now: float) -> None:
-        """Remove what nobody went on with for a week. `now`: seconds since 1970."""
+        """Remove what nobody went on with for long. `now`: seconds since 1970."""
         with contextlib.suppress(OSError):
             for path in self._directory.iterdir():
-                if now - path.stat().st_mtime > STALE and not _is_held(path):
+                if now - path.stat().st_mtime > PARTS_STAY and not _is_held(path):
                     path.unlink(missing_ok=True)
 
     def _held(self, path: Path) -> Part:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class Pool:
         if is_relative(text):
             if self.name != BASE or self._base is None:
                 raise TransferError(Kind.UNSUPPORTED, f"{text!r} needs the manager's --sftp-host")
-            return under(self._base, text)
+            return replace(under(self._base, text), user=self._login.user)
         source = parse(text)
         mine = self._base.pool if self.name == BASE and self._base else self.name
         if source.pool != mine:
@@ -71,6 +72,10 @@ class Pool:
             self._fits = fits
         return self._reader
 
+    def has_login_for(self, source: Source) -> bool:
+        """Whether a source is read as the user that the manager has a login for, if it has one."""
+        return source.user in (None, self._login.user)
+
     def close(self) -> None:
         """Let go of the connection."""
         if self._reader is not None:
@@ -88,7 +93,7 @@ class Pool:
             from transfer.local import LocalReader
 
             return LocalReader(self._files)
-        own = source.user in (None, self._login.user)
+        own = self.has_login_for(source)
         login = self._login if own else self._stranger
         return open_reader(
             source,

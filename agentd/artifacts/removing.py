@@ -11,8 +11,8 @@ from pathlib import Path
 from agentd.artifacts.home import STAGING
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-MOST_ROUNDS = 1000
-"""Somebody who fills a directory as fast as it is emptied does not keep us for ever."""
+MOST_ROUNDS = 100_000
+"""Levels that are brought up: who fills a directory as fast as it is emptied does not keep us for ever."""
 
 
 def remove(parent: int, name: bytes | str) -> None:

@@ -12,10 +12,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import IO, Any
 
 from agentd.artifacts import words
+from agentd.artifacts.process import AT_ONCE, Ended, Process, Said, how, read
 from store.clock import Clock
 from store.process import tied_to_parent
 
@@ -23,60 +23,27 @@ log = logging.getLogger("agent")
 
 LONGEST_LINE = 1 << 20
 """Bytes; who says more in one is killed."""
-AT_ONCE = 1 << 16
 REAP_EVERY = 0.02
 """Seconds between two looks whether a child that has closed its output is gone."""
 END_WITHIN = 10.0
 LATELY = 4096
 """Bytes of a child's complaints that are remembered."""
-MOST_COMPLAINT = 300
-"""Characters of a child's last words that are told."""
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A word of a child, and when it was heard (seconds since boot)."""
-
-    child: str
-    word: Json
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A child is gone; `text` is a sentence about how."""
-
-    child: str
-    text: str
-
-
-@dataclass(slots=True)
-class _Child:
-    name: str
-    process: "subprocess.Popen[bytes]"
-    out: bytearray = field(default_factory=bytearray)
-    closing: bool = False
-    heard: bytearray = field(default_factory=bytearray)
-    complaint: bytes = b""
-    gone: bool = False
-    """Whether it has closed its output: it is about to end, or is made to."""
-
-    def pipe(self, which: str) -> IO[bytes]:
-        found: IO[bytes] | None = getattr(self.process, which)
-        assert found is not None
-        return found
-
-
 class Runner:
-    """`start`, `say`, `close`, `kill`, `take`, `stop`: the brain's main thread. Children die with that."""
+    """All but `_…` is for the brain's main thread; children die with that thread.
 
-    def __init__(self, kick: Callable[[], None], clock: Clock) -> None:
+    `until` says when leased children are to be killed (seconds since boot), even if the main thread is stuck.
+    """
+
+    def __init__(self, kick: Callable[[], None], clock: Clock, until: Callable[[], float]) -> None:
         self._kick = kick
         self._clock = clock
+        self._until = until
         self._lock = threading.Lock()
-        self._children: dict[str, _Child] = {}
-        self._fresh: list[_Child] = []
+        self._children: dict[str, Process] = {}
+        self._fresh: list[Process] = []
         self._queue: deque[Said | Ended] = deque()
         self._progress: dict[tuple[str, str], Said] = {}
         self._selector = selectors.DefaultSelector()
@@ -100,7 +67,7 @@ class Runner:
             cwd="/",
             start_new_session=True,
         )
-        child = _Child(name, process, bytearray(b"".join(map(words.line, first))), closing=only)
+        child = Process(name, process, bytearray(b"".join(map(words.line, first))), closing=only)
         for which in ("stdin", "stdout", "stderr"):
             os.set_blocking(child.pipe(which).fileno(), False)
         with self._lock:
@@ -117,6 +84,14 @@ class Runner:
             child = self._children.get(name)
             if child is not None:
                 child.out += words.line(word)
+        self._wake()
+
+    def lease(self, name: str) -> None:
+        """From now on it may live only until `until` says."""
+        with self._lock:
+            child = self._children.get(name)
+            if child is not None:
+                child.leased = True
         self._wake()
 
     def close(self, name: str) -> None:
@@ -143,7 +118,9 @@ class Runner:
         return found
 
     def stop(self) -> None:
-        """End all children and reap them."""
+        """End all children and reap them; nothing can be started any more."""
+        if self._stopping:
+            return
         self._stopping = True
         with self._lock:
             children = [*self._children.values()]
@@ -152,6 +129,11 @@ class Runner:
         self._wake()
         if self._thread is not None:
             self._thread.join(END_WITHIN)
+            if self._thread.is_alive():  # a process that not even SIGKILL ends: it may still use these
+                return
+        self._selector.close()
+        os.close(self._wake_in)
+        os.close(self._wake_out)
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # it has been woken already
@@ -163,12 +145,9 @@ class Runner:
                 self._turn()
             except Exception as error:
                 log.error("children for files", exc_info=error)
-        self._selector.close()
-        os.close(self._wake_in)
 
     def _turn(self) -> None:
-        leaving = any(child.gone for child in self._children.values())
-        for key, _ in self._selector.select(REAP_EVERY if leaving else None):
+        for key, _ in self._selector.select(self._patience()):
             if key.fd == self._wake_in:
                 with suppress(BlockingIOError):
                     os.read(self._wake_in, AT_ONCE)
@@ -187,7 +166,21 @@ class Runner:
             else:
                 self._tend(child)
 
-    def _tend(self, child: _Child) -> None:
+    def _patience(self) -> float | None:
+        """Seconds until something is to be done though nobody says anything; ends what has lost its lease."""
+        with self._lock:
+            children = [*self._children.values()]
+        left = None
+        leased = [child for child in children if child.leased and not child.gone]
+        if leased:
+            left = max(self._until() - self._clock.now(), 0.0)
+            for child in leased if left == 0.0 else ():
+                child.process.kill()
+        if any(child.gone for child in children) or left == 0.0:
+            return REAP_EVERY
+        return left
+
+    def _tend(self, child: Process) -> None:
         """Listen for room in its input while there is something to say; close that after the last word."""
         pipe = child.pipe("stdin")
         if pipe.closed:
@@ -198,7 +191,7 @@ class Runner:
         elif not child.out and child.closing:
             self._drop(pipe)
 
-    def _write(self, child: _Child) -> None:
+    def _write(self, child: Process) -> None:
         pipe = child.pipe("stdin")
         with self._lock:
             data = bytes(child.out[:AT_ONCE])
@@ -215,8 +208,8 @@ class Runner:
         if done:
             self._selector.unregister(pipe)
 
-    def _read(self, child: _Child) -> None:
-        data = _bytes(child.pipe("stdout"))
+    def _read(self, child: Process) -> None:
+        data = read(child.pipe("stdout"))
         if data is None:
             return
         if not data:
@@ -231,7 +224,7 @@ class Runner:
             child.complaint = b"it said too much in one line"
             self._leave(child)
 
-    def _hear(self, child: _Child, line: bytes) -> None:
+    def _hear(self, child: Process, line: bytes) -> None:
         try:
             word = words.word(line)
         except ValueError:
@@ -248,21 +241,21 @@ class Runner:
             self._queue.append(said)
         self._kick()
 
-    def _read_complaint(self, child: _Child) -> None:
-        data = _bytes(child.pipe("stderr"))
+    def _read_complaint(self, child: Process) -> None:
+        data = read(child.pipe("stderr"))
         if data:
             child.complaint = (child.complaint + data)[-LATELY:]
         elif data is not None:
             self._drop(child.pipe("stderr"))
 
-    def _leave(self, child: _Child) -> None:
+    def _leave(self, child: Process) -> None:
         """It cannot be heard any more: it ends, or is ended."""
         child.gone = True
         child.process.kill()
         for which in ("stdin", "stdout"):
             self._drop(child.pipe(which))
 
-    def _reap(self, child: _Child) -> None:
+    def _reap(self, child: Process) -> None:
         code = child.process.poll()
         if code is None:
             return
@@ -271,7 +264,7 @@ class Runner:
             self._drop(child.pipe("stderr"))
         with self._lock:
             del self._children[child.name]
-            self._queue.append(Ended(child.name, _how(code, child.complaint)))
+            self._queue.append(Ended(child.name, how(code, child.complaint)))
         self._kick()
 
     def _drop(self, pipe: IO[bytes]) -> None:
@@ -279,19 +272,3 @@ class Runner:
             with suppress(KeyError):
                 self._selector.unregister(pipe)
             pipe.close()
-
-
-def _bytes(pipe: IO[bytes]) -> bytes | None:
-    """What is there; nothing at its end, None if there is nothing yet."""
-    try:
-        return os.read(pipe.fileno(), AT_ONCE)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
-
-
-def _how(code: int, complaint: bytes) -> str:
-    said = complaint.decode(errors="replace").strip().rpartition("\n")[2][-MOST_COMPLAINT:]
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return f"the process that does it {how}{f': {said}' if said else ''}"

@@ -15,7 +15,8 @@ from typing import Any
 from agentd.artifacts import home, removing
 from agentd.artifacts.ordering import Needed
 from agentd.artifacts.placed import Placed, Records
-from agentd.artifacts.runner import Ended, Runner, Said
+from agentd.artifacts.process import Ended, Said
+from agentd.artifacts.runner import Runner
 from agentd.core.files import Files, FilesView, Key
 from transfer.errors import Kind
 

@@ -10,6 +10,8 @@ from agentd.artifacts.entries import hostile
 from agentd.artifacts.space import human
 
 PIECE = 1024**2
+PACKED = 64 * 1024
+"""Bytes read at once of what is packed: what is left of them is carried along, and copied, for each piece."""
 MOST_MEMORY = 256 * 1024**2
 """Bytes that xz may take to unpack; `xz -9` needs 65 MiB."""
 
@@ -67,12 +69,12 @@ def pieces(file: BinaryIO, make: Callable[[], _Unpacker] | None) -> Iterator[byt
         while piece := file.read(PIECE):
             yield piece
         return
-    raw = file.read(PIECE)
+    raw = file.read(PACKED)
     while raw:
         one = make()
         while not one.eof:
             if not raw and one.needs_input:
-                raw = file.read(PIECE)
+                raw = file.read(PACKED)
                 if not raw:
                     raise hostile(None, "the archive is cut short")
             try:
@@ -85,7 +87,7 @@ def pieces(file: BinaryIO, make: Callable[[], _Unpacker] | None) -> Iterator[byt
             if piece:
                 yield piece
         raw = one.unused_data.lstrip(b"\0")
-        while not raw and (further := file.read(PIECE)):  # padding is fine
+        while not raw and (further := file.read(PACKED)):  # padding is fine
             raw = further.lstrip(b"\0")
 
 

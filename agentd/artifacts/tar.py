@@ -14,7 +14,10 @@ from agentd.artifacts.stream import PIECE, Stream
 BLOCK = 512
 MOST_HEADER = 1024**2
 """Bytes of one extended header: names, times, attributes."""
+MOST_PADDING = 64 * 1024**2
+"""Bytes of zeros after the end: what writers of tapes fill up to."""
 _ZEROS = bytes(BLOCK)
+_PADDING = bytes(PIECE)
 _TYPES = {
     b"0": Type.FILE, b"\0": Type.FILE, b"7": Type.FILE,
     b"1": Type.HARDLINK, b"2": Type.SYMLINK, b"5": Type.DIRECTORY,
@@ -66,15 +69,20 @@ class Tar:
         """The next header; None at the end mark, after which only zeros may come."""
         block = self._stream.exactly(BLOCK)
         if block == _ZEROS:
-            while piece := self._stream.some(PIECE):
-                if piece.strip(b"\0"):
-                    raise hostile(None, "something follows the end of the archive")
+            self._end()
             return None
         sums = block[:148] + b" " * 8 + block[156:]
-        said = _number(block[148:156], block)
+        said = _octal(block[148:156])
         if said not in (sum(sums), sum(each - 256 if each > 127 else each for each in sums)):
             raise hostile(None, "a header of the archive is damaged, or it is no tar archive")
         return block
+
+    def _end(self) -> None:
+        padding = 0
+        while piece := self._stream.some(PIECE):
+            padding += len(piece)
+            if piece != _PADDING[: len(piece)] or padding > MOST_PADDING:
+                raise hostile(None, "something follows the end of the archive")
 
     def _extend(self, kind: bytes, size: int, extended: _Extended) -> None:
         if size > MOST_HEADER:
@@ -173,10 +181,15 @@ def _number(raw: bytes, block: bytes, *, signed: bool = False) -> int:
         found = int.from_bytes(raw, "big", signed=True) if raw[0] == 0xFF else int.from_bytes(raw[1:], "big")
         if found >= 0 or signed:
             return found
-    digits = raw.partition(b"\0")[0].strip(b" ")
-    if not re.fullmatch(rb"[0-7]*", digits):
+    octal = _octal(raw)
+    if octal is None:
         raise hostile(block[:100].partition(b"\0")[0], "has a header with a number that is none")
-    return int(digits or b"0", 8)
+    return octal
+
+
+def _octal(raw: bytes) -> int | None:
+    digits = raw.partition(b"\0")[0].strip(b" ")
+    return int(digits or b"0", 8) if re.fullmatch(rb"[0-7]*", digits) else None
 
 
 def _records(text: bytes) -> dict[bytes, bytes]:

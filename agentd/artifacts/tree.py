@@ -79,6 +79,7 @@ class Tree:
             same += 1
         self._close(same)
         for depth in range(same, len(path)):
+            _check(path[depth])
             at = self._open[-1][1] if self._open else self.fd
             try:
                 self._open.append((path[depth], _entered(at, path[depth], owner)))
@@ -102,6 +103,7 @@ class Tree:
             Taken: there is something of that name.
         """
         parent = self.directory(path[:-1], owner)
+        _check(path[-1])
         try:
             fd = os.open(path[-1], _NEW, 0o600, dir_fd=parent)
         except FileExistsError:
@@ -123,6 +125,8 @@ class Tree:
         """
         source = os.dup(self.directory(target[:-1], owner))
         try:
+            _check(target[-1])
+            _check(path[-1])
             parent = self.directory(path[:-1], owner)
             os.link(target[-1], path[-1], src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
@@ -147,6 +151,7 @@ class Tree:
         self.links.check()
         for path, late in self._links.items():
             parent = self.directory(path[:-1], late.owner)
+            _check(path[-1])
             try:
                 os.symlink(self.links.targets[path], path[-1], dir_fd=parent)
             except FileExistsError:
@@ -162,6 +167,12 @@ class Tree:
     def _close(self, keep: int) -> None:
         while len(self._open) > keep:
             os.close(self._open.pop()[1])
+
+
+def _check(name: bytes) -> None:
+    """The last guard: what is no plain name stays out, whoever let it come this far."""
+    if name in (b"", b".", b"..") or b"/" in name:
+        raise ValueError(f"{name!r} is not the name of something in a directory")
 
 
 def _entered(parent: int, name: bytes, owner: Owner) -> int:

@@ -74,7 +74,8 @@ def _directory(file: BinaryIO, size: int) -> int:
         raise hostile(None, "something follows the end of the zip archive, or it is cut short")
     if (disk or other_disk) and (disk, other_disk) != (0xFFFF, 0xFFFF):
         raise hostile(None, "it is one volume of a zip archive")
-    if 0xFFFFFFFF in (length, offset) or 0xFFFF in (disk, other_disk):
+    file.seek(max(end - _WHERE64.size, 0))
+    if file.read(4) == b"PK\6\7":  # as `zipfile` does, whatever the numbers are
         length, offset, end = _directory64(file, end)
     if offset + length != end:
         raise hostile(None, "the zip archive is damaged: its directory is not where it should be")
@@ -88,7 +89,7 @@ def _directory64(file: BinaryIO, end: int) -> tuple[int, int, int]:
     at = end - _WHERE64.size - _END64.size
     file.seek(max(at, 0))
     raw = file.read(_WHERE64.size + _END64.size)
-    if at < 0 or raw[:4] != b"PK\6\6" or raw[_END64.size : _END64.size + 4] != b"PK\6\7":
+    if at < 0 or raw[:4] != b"PK\6\6":
         raise hostile(None, "the zip archive is damaged: it is large, and lacks what large ones have")
     found = _END64.unpack_from(raw)
     return found[8], found[9], at
@@ -97,8 +98,8 @@ def _directory64(file: BinaryIO, end: int) -> tuple[int, int, int]:
 def _check_overlaps(infos: list[zipfile.ZipInfo], start: int) -> None:
     """Files that share their packed bytes are a bomb."""
     ordered = sorted(infos, key=lambda each: each.header_offset)
-    ends = [each.header_offset for each in ordered[1:]] + [start]
-    for info, end in zip(ordered, ends, strict=True):
+    ends = [*(each.header_offset for each in ordered[1:]), start]
+    for info, end in zip(ordered, ends, strict=False):
         if info.header_offset < 0 or info.header_offset + 30 + info.compress_size > end:
             raise hostile(info.orig_filename.encode(), "shares its bytes with another entry")
 

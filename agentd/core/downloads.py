@@ -99,6 +99,10 @@ class Downloads:
         self._share(errands)
         return errands
 
+    def lapsed(self, lease: Lease, now: float) -> bool:
+        """Whether turns ran out that have not been seen to."""
+        return lease.lapses != self._lapses or not lease.contact(now)
+
     def asks(self) -> dict[str, Json]:
         """What stands in the heartbeat: what may be connected does so until its process has ended."""
         return {
@@ -209,7 +213,7 @@ class Downloads:
     def _tend_asking(self, child: Child, lease: Lease, now: float) -> list[Errand]:
         if self._may(child, lease, now):
             child.enter(Phase.OPEN, now)
-            return [Open(child.name, lease.grants.get(child.ask))]
+            return [Open(child.name, lease.grants.get(child.ask), leased=child.lane.remote)]
         if now < child.since + PATIENCE or not self._crowded(now):
             return []
         self.work.put_last(child.lane)

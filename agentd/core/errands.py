@@ -17,10 +17,12 @@ class StartChild:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """It has its turn: it may connect."""
+    """It has its turn, or needs none: it may connect."""
 
     child: str
     sealed: str | None
+    leased: bool
+    """Whether only as long as our heartbeat stands."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class Stock:
         Raises:
             KeyError, TypeError, ValueError: that was no word.
         """
-        if word.get("say") == "got" and self._size_of(str(word["sha256"])) is None:
+        if word.get("say") == "got" and self._size_of(str(word.get("sha256"))) is None:
             text = "what was fetched is not in the cache"
             word = {"say": "failed", "job": word.get("job"), "kind": Kind.FAULT, "text": text}
         for outcome in self._downloads.hear(child, word, now):

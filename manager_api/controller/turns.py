@@ -128,11 +128,9 @@ class Turnstile:
             Fenced, EpochChanged, StoreEmpty, Unavailable: stop leading.
         """
         gave, moved = self._turns.take_back()
-        got: set[str] = set()
-        if self._is_unsure():
+        if self._sure_at is not None:  # whoever comes along may have what nobody remembers
             self._late |= self._grants.read(sorted(moved & self._turns.asking.keys()))
-        else:
-            got = self._turns.give(self._judge, MOST_JUDGED)
+        got = set[str]() if self._is_unsure() else self._turns.give(self._judge, MOST_JUDGED)
         less, self._late = gave | self._late, set()
         self._write(less, got)
         self._grants.tell(moved - less - got)

@@ -1,5 +1,7 @@
 """What nodes are told of their waiting for turns: seldom, and roughly, since thousands may wait."""
 
+from collections.abc import Iterator
+from itertools import islice
 from math import inf
 
 from manager_api.core.turns import Turns
@@ -8,16 +10,19 @@ from store.clock import Clock
 AGAIN_AFTER = 10.0
 """Seconds between two things that one node is told."""
 MOST_AT_ONCE = 50
+LOOKED_AT = 1000
+"""Asks that one look considers; the next one goes on with others."""
 
 
 class Waiting:
-    """Chooses what is said; `manager_api.controller.turns` says it."""
+    """Chooses what is said; `manager_api.controller.grants` says it."""
 
     def __init__(self, turns: Turns, clock: Clock) -> None:
         self._turns = turns
         self._clock = clock
         self._texts: dict[str, dict[str, str]] = {}
         self._at: dict[str, float] = {}
+        self._rest: Iterator[tuple[str, str, str]] = iter(())
 
     def resume(self, node: str, texts: dict[str, str]) -> None:
         """An earlier leader has told a node these."""
@@ -37,43 +42,41 @@ class Waiting:
 
     def news(self, *, unsure: bool = False) -> list[str]:
         """Nodes that are to be told something else now; `unsure`: nobody is given a turn yet."""
+        now = self._clock.now()
+        looked = list(islice(self._rest, LOOKED_AT))
+        if not looked:
+            self._rest = self._all(unsure=unsure)
+            looked = list(islice(self._rest, LOOKED_AT))
         fresh: list[tuple[str, str, str]] = []
         other: list[tuple[str, str, str]] = []
-        now = self._clock.now()
-        for node, asks in self._turns.refused.items():
-            for ask, why in asks.items():
-                self._consider(now, node, ask, why, fresh, other)
-        for server, line in self._turns.lines().items():
-            texts: dict[int, str] = {}
-            for place, (node, ask) in enumerate(line):
-                about = roughly(place)
-                if about not in texts:
-                    texts[about] = sentence(server, self._turns.limit, about, unsure=unsure)
-                if node in self._at:
-                    self._consider(now, node, ask, texts[about], fresh, other)
-                else:  # most have their turn before the next look
-                    self._at[node] = now - AGAIN_AFTER
+        for node, ask, text in looked:
+            before = self._texts.get(node, {}).get(ask)
+            if before != text and self._may_hear(node, ask, now):
+                (fresh if before is None else other).append((node, ask, text))
         chosen = (fresh + other)[:MOST_AT_ONCE]
         for node, ask, text in chosen:
             self._texts.setdefault(node, {})[ask] = text
             self._at[node] = now
         return [node for node, _, _ in chosen]
 
-    def _consider(
-        self,
-        now: float,
-        node: str,
-        ask: str,
-        text: str,
-        fresh: list[tuple[str, str, str]],
-        other: list[tuple[str, str, str]],
-    ) -> None:
-        before = self._texts.get(node, {}).get(ask)
-        if before == text or now < self._at.get(node, -inf) + AGAIN_AFTER:
-            return
-        into = fresh if before is None else other
-        if len(into) < MOST_AT_ONCE:
-            into.append((node, ask, text))
+    def _may_hear(self, node: str, ask: str, now: float) -> bool:
+        if ask not in self._turns.waits(node):
+            return False  # any more
+        if node in self._at or ask in self._turns.refused.get(node, ()):
+            return now >= self._at.get(node, -inf) + AGAIN_AFTER
+        self._at[node] = now - AGAIN_AFTER  # most have their turn before the next look
+        return False
+
+    def _all(self, *, unsure: bool) -> Iterator[tuple[str, str, str]]:
+        """Everybody who waits, and what there is to be said of it; places as they were at the beginning."""
+        refused = [
+            (node, ask, why) for node, asks in self._turns.refused.items() for ask, why in asks.items()
+        ]
+        lines = [(server, list(line)) for server, line in self._turns.lines().items() if len(line)]
+        yield from refused
+        for server, keys in lines:
+            for place, (node, ask) in enumerate(keys):
+                yield node, ask, sentence(server, self._turns.limit, roughly(place), unsure=unsure)
 
 
 def roughly(place: int) -> int:

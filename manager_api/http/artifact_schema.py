@@ -28,6 +28,8 @@ HELD_BACK = "a password has no place in a template: see --sftp-host and --sftp-p
 _PROGRAM = re.compile(r"/(?:[^\x00]*/)?(?!\.{1,2}$)[^/\x00]+")
 _UNKNOWN = "1"
 """What stands for a variable while the text around it is looked at."""
+_IN_URLS = (_UNKNOWN, "/1", "1/1")
+"""The same in URLs, where a variable may hold a host, a port, a path, or both."""
 
 
 def has_password(value: str) -> bool:
@@ -49,7 +51,7 @@ def source(value: Any) -> str:
     plain = _VARIABLE.sub(_UNKNOWN, given)
     if not urls.is_relative(plain):
         if "${" not in given.partition("://")[0]:
-            _check_url(plain)
+            _check_url(given)
         return given
     if _SCHEME.match(plain):
         raise ValueError("neither a URL such as sftp://host/path/file nor a path under --sftp-host")
@@ -62,15 +64,27 @@ def source(value: Any) -> str:
     return given
 
 
-def _check_url(plain: str) -> None:
-    try:
-        found = urls.parse(plain)
-    except TransferError as error:
-        raise ValueError(str(error)) from None
-    if found.scheme in ("sftp", "file") and ("?" in plain or "#" in plain):
+def _check_url(given: str) -> None:
+    found = _parsed(given)
+    if found.scheme in ("sftp", "file") and ("?" in given or "#" in given):
         raise ValueError("a ? or # in a path is written %3F or %23")
-    if found.scheme.startswith("http") and any(each.isspace() for each in plain):
+    if found.scheme.startswith("http") and any(each.isspace() for each in given):
         raise ValueError("a space in a URL is written %20")
+
+
+def _parsed(given: str) -> urls.Source:
+    """A URL, as far as it is known before its variables are filled in.
+
+    Raises:
+        ValueError: whatever they will be, it is none.
+    """
+    problems = []
+    for each in _IN_URLS:
+        try:
+            return urls.parse(_VARIABLE.sub(each, given))
+        except TransferError as error:
+            problems.append(str(error))
+    raise ValueError(problems[0])
 
 
 def to(value: Any) -> str:
@@ -208,6 +222,9 @@ class FilesSchema(StrictSchema):
         program = command.argv(data["config"]["command"])[0]
         if not is_open(program) and not _PROGRAM.fullmatch(program):
             raise ValidationError(f"needs a command such as /opt/apps/clean.sh, not {program!r}", "fetch")
+        others, name = data.get("artifacts", ()), program.rpartition("/")[2]
+        if not clashes(others) and clashes([*others, {"source": f"./{name}"}]):
+            raise ValidationError(f"would fetch {name} to where an artifact lies", "fetch")
 
 
 def clashes(found: Sequence[Mapping[str, Any]]) -> dict[int, str]:
@@ -257,7 +274,6 @@ def _name(given: str) -> str | None:
     """What a source is called; None: that is not known before variables are filled in."""
     if "${" in given.rstrip("/").rpartition("/")[2] or "${" in given.partition("://")[0]:
         return None
-    plain = _VARIABLE.sub(_UNKNOWN, given)
-    if urls.is_relative(plain):
-        return (_path(plain) or ("",))[-1]
-    return urls.parse(plain).name
+    if urls.is_relative(given):
+        return (_path(given) or ("",))[-1]
+    return _parsed(given).name

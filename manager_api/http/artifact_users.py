@@ -10,6 +10,7 @@ from typing import Any
 from store.codec import loads
 from store.keys import TEMPLATES
 from store.kv.store import Store
+from store.model import command
 from transfer.errors import TransferError
 from transfer.urls import Source, is_relative, under
 
@@ -57,6 +58,5 @@ def _named(body: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
             for each in task.get("artifacts", ()):
                 if is_relative(each["source"]):
                     yield clean(each["source"]), each.get("sha256")
-            command = task.get("config", {}).get("command")
-            if task.get("fetch") and isinstance(command, str):
-                yield PurePosixPath(command).name, None
+            if task.get("fetch"):
+                yield PurePosixPath(command.argv(task["config"]["command"])[0]).name, None

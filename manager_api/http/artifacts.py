@@ -14,6 +14,7 @@ from manager_api.http import artifact_users, uploads
 from manager_api.http.durability import writes
 from manager_api.http.errors import ApiError, handle_api_error, invalid
 from manager_api.http.services import Services
+from store.config import ConfigError
 from store.errors import StoreError
 from transfer.errors import Kind, TransferError
 
@@ -43,7 +44,10 @@ class Desk:
         Raises:
             ApiError: 409 without a base, 503 while too many are at it, else what `TransferError`s become.
         """
-        base = self._services.access.artifacts()
+        try:
+            base = self._services.access.artifacts()
+        except ConfigError as error:
+            raise ApiError(502, TROUBLE, f"this manager cannot log in there: {error}") from None
         if base is None:
             raise ApiError(409, NO_BASE, "this manager was started without --sftp-host: artifacts lie there")
         if not self._room.acquire(timeout=WAITS):

@@ -16,6 +16,7 @@ from transfer.login import Login
 from transfer.publishing import Publisher
 from transfer.sftp import Session
 from transfer.urls import parse
+from transfer.wire import Wire
 
 pytestmark = pytest.mark.integration
 
@@ -104,6 +105,15 @@ def test_a_file_is_put_whole_in_directories_that_are_made(site, size):
     assert put(site.open(), "a/b c/ünï.bin", data) == hashlib.sha256(data).hexdigest()
     assert (site.root / "a/b c/ünï.bin").read_bytes() == data
     assert site.hidden() == []
+
+
+def test_much_goes_to_the_servers_disk_as_it_comes(site, monkeypatch):
+    """At the end alone it may take longer than anybody waits for an answer."""
+    monkeypatch.setattr(writer, "SYNC_EVERY", 1_000_000)
+    synced, sync = [], Wire.sync
+    monkeypatch.setattr(Wire, "sync", lambda wire, handle: (synced.append(1), sync(wire, handle)))
+    put(site.open(), CLEAN, os.urandom(3_500_000))
+    assert len(synced) == 4
 
 
 def test_what_was_there_is_replaced_in_one_step_and_keeps_its_mode(site):

@@ -141,6 +141,17 @@ def test_downloads_count_and_those_given_up_are_swept(cache, clock):
     assert cache.used() == 0
 
 
+def test_what_is_noted_of_a_download_stays_as_long_as_it_goes_on(cache, clock):
+    part, note, other = (cache.parts / name for name in ("x.part", "x.json", "y.json"))
+    for path in (part, note, other):
+        path.write_bytes(b"{}")
+        os.utime(path, (clock.wall(),) * 2)
+    clock.advance(PARTS_STAY + 1)
+    os.utime(part, (clock.wall(),) * 2)
+    assert cache.collect(()) == 2
+    assert [path.exists() for path in (part, note, other)] == [True, True, False]
+
+
 def churn(directory, number):
     """Adopts what is at once old enough to be collected by the others."""
     moment, began = iter(range(10**6)), time.time()

@@ -80,9 +80,9 @@ MIB = 1024**2
         ({"done": 0, "total": None, "rate": None}, ""),
         ({"done": 0, "total": 80 * MIB, "rate": None}, "0.0 of 80.0 MiB"),
         ({"done": 12.3 * MIB, "total": 80 * MIB, "rate": 4.1 * MIB}, "12.3 of 80.0 MiB, 4.1 MiB/s"),
-        ({"done": 512 * MIB, "total": 5 * 1024 * MIB, "rate": 900}, "0.5 of 5.0 GiB, 0.9 KiB/s"),
+        ({"done": 512 * MIB, "total": 5 * 1024 * MIB, "rate": 900}, "0.5 of 5.0 GiB, 900 B/s"),
         ({"done": 3 * MIB, "total": None, "rate": 0}, "3.0 MiB"),
-        ({"done": 10}, "0.0 KiB"),
+        ({"done": 10, "total": 159}, "10 of 159 B"),
     ],
 )
 def test_how_far_files_are_in_words(fetch, text):

@@ -431,9 +431,10 @@ def test_files_that_were_waited_for_in_one_generation_excuse_nothing_in_the_next
     (key,) = case.live
     assert case.fleet.memory.fetched[key] == (2, None)
     case.put(key, {**case.live[key], "generation": 3})
+    case.steady += 50.0
     case.up(state="starting")
     case.step()
-    case.steady += 61.0
+    case.steady += 11.0
     case.step()
     assert case.status["rollout"]["state"] == "failed"
     case.fleet.memory.prune([], [], [], [])
