@@ -86,7 +86,8 @@ def _run(settings: AgentSettings) -> int:
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )
     brain.uplink.spread = joiner.spread
-    brain.uplink.on_contact = lambda sent, known: brain.lifeline.heard(sent, known=known)
+    brain.uplink.on_contact = brain.heard
+    brain.uplink.on_grant = brain.depot.granted
     brain.uplink.describe = lambda: facts.facts(about)
     log_server = LogServer(launcher.logs, clock, brain.over)
     brain.uplink.on_asks = log_server.take

@@ -5,6 +5,7 @@ import secrets
 import threading
 
 from agentd import fallback
+from agentd.artifacts.depot import Depot
 from agentd.core import obey
 from agentd.core.contact import Contact
 from agentd.core.draft import Observed
@@ -76,11 +77,14 @@ class Brain:
         self.lifeline = Lifeline(self.driver, clock, self.kick)
         self._executor = Executor(self.driver, launcher, clock)
         self._wellbeing = Wellbeing(self.driver, launcher, clock, self.kick)
-        self._reporter = Reporter(self._executor, launcher, identity)
+        self._reporter = Reporter(self._executor, launcher, identity, clock)
         self._usage = Usage(self._executor.groups_of)
         self._sampler = Sampler()
         self._views = Views()
         self._logbook = Logbook(launcher, clock, settings.log_quota)
+        self.depot = Depot(settings, identity.uid, launcher, clock, self.kick, self._instance)
+        self.depot.on_asks = self._ask
+        launcher.stock = self.depot
         self.uplink: Uplink | None = None
 
     def kick(self) -> None:
@@ -96,6 +100,15 @@ class Brain:
             self._kicked = True
             self._condition.notify()
         self.lifeline.offered()
+
+    def heard(self, sent: float, known: bool) -> None:  # noqa: FBT001 - as the uplink calls it
+        """A heartbeat sent then was acknowledged; `known`: the store wants what it offered last."""
+        self.lifeline.heard(sent, known=known)
+        self.depot.heard(sent)
+
+    def _ask(self) -> None:
+        if self.uplink is not None:
+            self.uplink.beat_soon(hint=True)
 
     def _probed(self, run: str, code: int | None, error: str | None) -> None:
         self._wellbeing.executed(run, code, error)
@@ -114,6 +127,12 @@ class Brain:
         """
         self._book.recall()
         self.driver.connect()
+        try:
+            self._go_on()
+        finally:
+            self.depot.stop()
+
+    def _go_on(self) -> None:
         while not self._stopping:
             if self.uplink is not None and self.uplink.refused is not None:
                 raise Claimed(str(self.uplink.refused))
@@ -175,12 +194,15 @@ class Brain:
         if keep is not None and self._clock.now() >= self._next_sweep:  # before a start makes something new
             self._next_sweep = self._clock.now() + SWEEP_EVERY
             self._executor.sweep({*keep, *(run.alloc for run in self._runs)}, self._runs)
+        self.depot.settle()
         seen, sample_at = self._observe(contact)
         planned = plan(self._book.desired, seen, self._clock.now(), keep=keep)
         again = self._executor.perform(planned.actions)
         self._wellbeing.watch(planned, self._book.desired)
         self._report(planned)
-        times = (planned.wake_at, again, self._retry_at, sample_at, switch_at)
+        live = {(run.alloc, run.task, run.generation) for run in self._runs if run.live}
+        fetch_at = self.depot.want(planned.fetches, self._book.desired, keep, live)
+        times = (planned.wake_at, again, self._retry_at, sample_at, switch_at, fetch_at)
         return min((each for each in times if each is not None), default=None)
 
     def _observe(self, contact: Contact) -> tuple[Observed, float | None]:
@@ -195,6 +217,7 @@ class Brain:
             excess=self._sampler.look(unlimited, now),
             views=self._views,
             contact=contact,
+            files=self.depot.views,
         )
         return seen, now + fallback.EVERY if unlimited else None
 
@@ -250,6 +273,7 @@ class Brain:
             "running": sum(run.live for run in runs),
             "unclaimed": self._unclaimed(),
             "tasks": self._usage.sample(runs, self._clock.now()),
+            **self.depot.asks(),
             **self._load.sample(),
         }
 

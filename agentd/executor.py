@@ -9,11 +9,11 @@ from typing import Any
 
 from agentd import ports, told
 from agentd.cgroups.groups import GroupError, effective, limit
-from agentd.core.actions import Action, Forget, Kill, Limit, Start, Stop
+from agentd.core.actions import Action, Forget, Kill, Limit, Refuse, Start, Stop
 from agentd.core.runs import MAIN, POST_STOP, Run
 from agentd.driver import Driver, KeeperError, KeeperGone
 from agentd.launch import Launcher
-from agentd.sentences import CannotStart
+from agentd.sentences import CannotStart, FilesMissing
 from store.clock import Clock
 from store.faults import fault
 from store.model.policies import Limits
@@ -24,8 +24,11 @@ log = logging.getLogger("agent")
 RETRY_AFTER = 1.0
 """Seconds until an order that the keeper could not carry out (a full disk) is tried again."""
 OF_OLD_KEEPERS = frozenset(
-    {"process", "user", "ulimits", "depends_on", "logs", "duration", "health", "ports", "peers", "literal"}
-)
+    {
+        "process", "user", "ulimits", "depends_on", "logs", "duration", "health", "ports", "peers", "literal",
+        "artifacts",
+    }
+)  # fmt: skip
 """What asks no more of a keeper than one of the last release can do."""
 LOGS_KEPT = 7 * 86400.0
 Json = dict[str, Any]
@@ -93,6 +96,9 @@ class Executor:
                 self._begun.append((action, number))
             case Limit():
                 self._limit(action)
+            case Refuse():
+                log.error("%s is not started: %s", action.start.run, action.reason)
+                self._refuse(action.start, action.reason)
             case Kill():
                 log.warning("kill %s: %s", action.run, action.reason)
                 self._driver.kill(action.run, action.why)
@@ -122,6 +128,8 @@ class Executor:
         try:
             order = self._launcher.order(alloc, task, action.run, action.role)
         except CannotStart as error:
+            if isinstance(error, FilesMissing) and action.role != POST_STOP:
+                return self._hold(action, str(error))  # who keeps the files finds out, and gets them again
             log.error("%s cannot be started: %s", action.run, error)
             self._refuse(action, str(error))
             return None

@@ -10,8 +10,8 @@ from store.clock import Clock
 from store.version import VERSION
 
 FEATURES = (
-    "depends_on", "disconnect", "duration", "health", "hooks", "limits", "literal", "logs", "peers", "ports",
-    "presence", "process", "restart", "ulimits", "umask", "user",
+    "artifacts", "depends_on", "disconnect", "duration", "health", "hooks", "limits", "literal", "logs",
+    "peers", "ports", "presence", "process", "restart", "ulimits", "umask", "user",
 )  # fmt: skip
 """What this agent claims; it is never sent what it does not."""
 

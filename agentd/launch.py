@@ -8,24 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agentd import fallback, sentences, told
+from agentd import fallback, sentences, stock, told
 from agentd.cgroups.groups import GroupError, Groups
 from agentd.containers.desk import Desk
-from agentd.core.runs import MAIN, Run
+from agentd.core.runs import MAIN, POST_STOP, Run
 from agentd.identity import Identity
 from agentd.logs import files
 from agentd.policy import Forbidden, Policy
 from agentd.privileges import group_of, rlimits, too_high, user_of
-from agentd.sentences import CannotStart
+from agentd.sentences import CannotStart, FilesMissing
 from store.model.command import fill
 from store.model.policies import HealthCheck, Limits
 from store.model.spec import AllocSpec, TaskSpec
 
+PROBE = "probe"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Launcher:
-    """Makes orders. `address` is what `${node.ip}` becomes."""
+    """Makes orders. `address` is what `${node.ip}` becomes, `stock` knows of the files of tasks."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Launcher:
         self.groups = groups
         self.desk = desk
         self.address = "127.0.0.1"
+        self.stock: stock.Stock = stock.Empty()
         self.allocs = directory / "alloc"
         self.logs = directory / "logs"
         self.allocs.mkdir(mode=0o711, exist_ok=True)
@@ -50,12 +52,13 @@ class Launcher:
 
         Raises:
             CannotStart: it cannot be run as it is written, on this node.
+            FilesMissing: it can be once its files are fetched.
         """
         if task.container is not None:
             order = self._container(alloc, task, run)
         else:
             argv = {MAIN: task.argv, "pre_start": task.pre_start, "post_stop": task.post_stop}[role]
-            order = self._order(alloc, task, argv, run)
+            order = self._order(alloc, task, argv, run, role)
             order["cgroups"] = self._groups(alloc, task, run)
             order["rlimits"] += fallback.rlimits(self.unheld(task.limits), order["uid"])
         logs = self.logs / alloc.id
@@ -88,16 +91,18 @@ class Launcher:
             values = self._values(alloc, task)
             order = self.desk.probe(alloc, task, [fill(word, values) for word in argv])
         else:
-            order = self._order(alloc, task, argv, run.id)
+            order = self._order(alloc, task, argv, run.id, PROBE)
         return {**order, "stdout": os.devnull, "stderr": os.devnull, "cgroups": list(run.cgroups)}
 
-    def _order(self, alloc: AllocSpec, task: TaskSpec, words: Sequence[str], run: str) -> dict[str, Any]:
+    def _order(
+        self, alloc: AllocSpec, task: TaskSpec, words: Sequence[str], run: str, role: str
+    ) -> dict[str, Any]:
         values = self._values(alloc, task)
         user = user_of(task.user)
-        home = self._directory(alloc, task, user)
+        home = self._directory(alloc, task, user, role)
         env = self._environment(alloc, task, user, values)
         argv = [fill(word, values) for word in words]
-        path = sentences.find(argv[0], env["PATH"])
+        path = self._program(alloc, task, argv[0], env["PATH"], main=role == MAIN)
         if path is None:
             hint = "; a pin is followed by an absolute path, HOST:/path" if ":" in argv[0] else ""
             raise CannotStart(f"{argv[0]} is not in PATH ({env['PATH']}) on this node{hint}")
@@ -120,11 +125,18 @@ class Launcher:
             "rlimits": rlimits(task),
         }
 
+    def _program(self, alloc: AllocSpec, task: TaskSpec, word: str, search: str, *, main: bool) -> str | None:
+        """What is executed for the first word of a command; `main`: of the task itself, not of a hook."""
+        if not task.has_files:
+            return stock.find(word, search)
+        fetched = self.stock.command(alloc, task) if main else None
+        return fetched or stock.find(word, search, self.directory(alloc, task))
+
     def _container(self, alloc: AllocSpec, task: TaskSpec, run: str) -> dict[str, Any]:
         if self.desk is None:
             raise CannotStart("this node has no container engine that answers: neither podman nor docker")
         values = self._values(alloc, task)
-        self._directory(alloc, task, None)
+        self._directory(alloc, task, None, MAIN)
         if task.user is not None:
             (self.allocs / alloc.id).chmod(0o1777)
         own = {name: fill(value, values) for name, value in task.env.items()}
@@ -145,6 +157,15 @@ class Launcher:
         """The part of a task's limits that no control group of this agent holds."""
         return self.groups.unheld(limits) if self.groups is not None else limits
 
+    @property
+    def policy(self) -> Policy:
+        """What this node forbids."""
+        return self._policy
+
+    def values(self, alloc: AllocSpec, task: TaskSpec) -> dict[str, str]:
+        """What `${…}` is filled in with, for whoever else needs it."""
+        return self._values(alloc, task)
+
     def _values(self, alloc: AllocSpec, task: TaskSpec) -> dict[str, str]:
         """What `${…}` is filled in with."""
         return {
@@ -154,6 +175,7 @@ class Launcher:
             "alloc.id": alloc.id,
             "alloc.index": str(alloc.index),
             "alloc.dir": str(self.allocs / alloc.id),
+            "task.dir": str(self.directory(alloc, task)),
             **told.variables(alloc, task),
         }
 
@@ -178,22 +200,32 @@ class Launcher:
             "MUSTER_ALLOC_INDEX": str(alloc.index),
             "MUSTER_ALLOC_DIR": values["alloc.dir"],
             "MUSTER_TASK": task.name,
+            "MUSTER_TASK_DIR": values["task.dir"],
             **told.environment(alloc, task),
         }
 
-    def _directory(self, alloc: AllocSpec, task: TaskSpec, user: pwd.struct_passwd | None) -> Path:
-        """The task's own directory, inside the one that the tasks of its allocation share."""
+    def directory(self, alloc: AllocSpec, task: TaskSpec) -> Path:
+        """The task's own directory: where its files lie ready, if it has any."""
+        home = self.stock.home(alloc, task) if task.has_files else None
+        return home or self.allocs / alloc.id / file_name(alloc, task)
+
+    def _directory(self, alloc: AllocSpec, task: TaskSpec, user: pwd.struct_passwd | None, role: str) -> Path:
+        """The same, made ready for its user, inside the directory that the tasks of its allocation share."""
         shared = self.allocs / alloc.id
-        own = shared / file_name(alloc, task)
         shared.mkdir(exist_ok=True)
         if user is not None:
             shared.chmod(0o1777)
-        try:
-            own.mkdir()
-        except FileExistsError:
-            # A task may have put a link in the place of its directory: never follow one as root.
+        own = self.directory(alloc, task)
+        if self._fetched(alloc, task, role):
             if own.is_symlink() or not own.is_dir():
-                raise CannotStart(f"{own} is not a directory any more") from None
+                raise FilesMissing(f"{own} is not there any more")
+        else:
+            try:
+                own.mkdir()
+            except FileExistsError:
+                # A task may have put a link in the place of its directory: never follow one as root.
+                if own.is_symlink() or not own.is_dir():
+                    raise CannotStart(f"{own} is not a directory any more") from None
         if user is not None and own.lstat().st_uid != user.pw_uid:
             fd = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -201,6 +233,22 @@ class Launcher:
             finally:
                 os.close(fd)
         return own
+
+    def _fetched(self, alloc: AllocSpec, task: TaskSpec, role: str) -> bool:
+        """Whether a task's directory came with files; what is only fetched if need be may have none.
+
+        What cleans up is run without them: its task may be of a generation that had none.
+
+        Raises:
+            FilesMissing: it should have, and did not.
+        """
+        if not task.has_files:
+            return False
+        if self.stock.home(alloc, task) is not None:
+            return True
+        if role != POST_STOP and (task.artifacts or not Path(task.argv[0]).exists()):
+            raise FilesMissing("its files are not there any more")
+        return False
 
     def explain(self, run: Run, alloc: AllocSpec, task: TaskSpec) -> str:
         """A failed run's error as a sentence."""
@@ -210,11 +258,11 @@ class Launcher:
         values = self._values(alloc, task)
         program = fill(words[0], values)
         search = task.env.get("PATH", DEFAULT_PATH)
-        path = sentences.find(program, search) or program
+        path = self._program(alloc, task, program, search, main=run.role == MAIN) or program
         if (run.error or "").startswith("ulimits:"):
             return too_high(task) or sentences.explain(run.error or "", path, "")
-        home = self.allocs / alloc.id / file_name(alloc, task)
-        said = sentences.explain(run.error or "", path, fill(task.cwd, values) if task.cwd else str(home))
+        cwd = fill(task.cwd, values) if task.cwd else values["task.dir"]
+        said = sentences.explain(run.error or "", path, cwd)
         return said if run.role == MAIN else f"{run.role} hook: {said}"
 
 

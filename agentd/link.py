@@ -18,6 +18,10 @@ class NodeLink(Protocol):
         """Renew the heartbeat; learn where desired stands."""
         ...
 
+    def granted(self) -> bytes | None:
+        """The grant key as it is, see `store.model.turns`; None: there is none, or it may not be read yet."""
+        ...
+
     def fetch(self) -> Desired:
         """Desired, whole."""
         ...

@@ -2,7 +2,10 @@
 
 forbid_root: true
 users: [www-data, "1000"]            # no others; numbers and names are the same thing
-commands: ["/opt/apps/*", "/bin/sh"] # what tasks, hooks and probes may execute
+commands: ["/opt/apps/*", "/bin/sh"] # what tasks, hooks and probes may execute; programs that were
+                                     # fetched lie in "/var/lib/muster/agent/alloc/*"
+files: ["/srv/*"]                    # what `file://` sources may name; unlisted: all, or nothing if
+                                     # there is a rule about users
 containers: false
 images: ["registry.example/*"]
 mounts: ["/srv/data/*"]
@@ -21,7 +24,7 @@ import yaml
 
 from store.model.policies import Container
 
-LISTS = ("users", "groups", "commands", "images", "mounts")
+LISTS = ("users", "groups", "commands", "files", "images", "mounts")
 STEERING = ("LD_", "BASH_ENV", "ENV", "PYTHON", "PERL", "RUBY", "NODE_", "JAVA_TOOL_OPTIONS", "GCONV_PATH")
 """Variables (or how they begin) by which a permitted program is made to run another."""
 SWITCHES = ("forbid_root", "containers")
@@ -90,6 +93,19 @@ class Policy:
             source = os.path.realpath(mount.partition(":")[0])
             if not _allowed(rules.get("mounts"), source):
                 raise Forbidden(f"{self.path} does not list the mount {source}")
+
+    def files(self) -> list[str] | None:
+        """Patterns of the files of this node that tasks may have brought to them; None: all of them.
+
+        Root reads them. Where tasks may not be root's, or everybody's, no file is for them by default.
+        """
+        try:
+            rules = self._current()
+        except Forbidden:
+            return []
+        if "files" in rules:
+            return [str(pattern) for pattern in rules["files"]]
+        return [] if rules.get("forbid_root") or "users" in rules else None
 
     def problem(self) -> str | None:
         """Why the file cannot be obeyed, or None."""

@@ -1,13 +1,16 @@
 """What the node says of itself: `actual` entries, changes only, and the heartbeat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from agentd.core.runs import TaskView
+from store.clock import Clock
 from store.codec import dumps
 from store.model.spec import AllocSpec
 
 Json = dict[str, Any]
+PROGRESS_EVERY = 2.0
+"""Seconds between two changes of a row that tell of nothing but progress."""
 
 
 def entry(
@@ -48,9 +51,13 @@ def unread(why: str, *, epoch: str, uid: str) -> Json:
 
 
 def task_row(
-    view: TaskView, reason: str, limits: Json | None = None, ports: Mapping[str, int] | None = None
+    view: TaskView,
+    reason: str,
+    limits: Json | None = None,
+    ports: Mapping[str, int] | None = None,
+    fetch: Json | None = None,
 ) -> Json:
-    """One task of an entry; `limits` are those that the kernel has, read back."""
+    """One task of an entry; `limits` are those that the kernel has, read back; `fetch` is `Progress`'."""
     last = view.last
     row: Json = {
         "name": view.spec.name,
@@ -71,7 +78,39 @@ def task_row(
         row["limits"] = limits
     if last is not None and last.oom:
         row["oom_kills"] = last.oom
+    if fetch is not None:
+        row["fetch"] = fetch
     return row
+
+
+class Progress:
+    """How far the files of tasks are, as their rows say it: not every byte is news to the store."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._said: dict[tuple[str, str], tuple[tuple[Any, ...], float, Json]] = {}
+
+    def of(self, alloc: AllocSpec, view: TaskView) -> Json | None:
+        """Bytes done, of how many, and how many a second; None: nothing is being fetched.
+
+        What was said stays for `PROGRESS_EVERY` seconds, unless the row has other news, too.
+        """
+        key, files = (alloc.id, view.spec.name), view.files
+        if files is None:
+            self._said.pop(key, None)
+            return None
+        rest, now = (alloc.generation, view.state, view.reason), self._clock.now()
+        known = self._said.get(key)
+        if known is not None and known[0] == rest and now < known[1] + PROGRESS_EVERY:
+            return known[2]
+        rate = round(files.rate) if files.rate is not None else None
+        found: Json = {"done": files.done, "total": files.total, "rate": rate}
+        self._said[key] = rest, now, found
+        return found
+
+    def keep(self, allocs: Container[str]) -> None:
+        """Forget those of other allocations."""
+        self._said = {key: said for key, said in self._said.items() if key[0] in allocs}
 
 
 class Outbox:

@@ -9,18 +9,20 @@ from agentd.core.runs import MAIN, TaskView, is_port_held, run_id
 from agentd.executor import Executor
 from agentd.identity import Identity
 from agentd.launch import Launcher
-from agentd.report import Json, entry, task_row, unread
+from agentd.report import Json, Progress, entry, task_row, unread
 from agentd.told import ports_of
+from store.clock import Clock
 from store.model.spec import AllocSpec
 
 
 class Reporter:
     """Makes the entries of one node."""
 
-    def __init__(self, executor: Executor, launcher: Launcher, identity: Identity) -> None:
+    def __init__(self, executor: Executor, launcher: Launcher, identity: Identity, clock: Clock) -> None:
         self._executor = executor
         self._launcher = launcher
         self._identity = identity
+        self._progress = Progress(clock)
         self._rows: dict[tuple[str, str], tuple[TaskView, Json]] = {}
 
     def entries(
@@ -29,6 +31,7 @@ class Reporter:
         """By allocation; `oddities` are orders that are not obeyed, with the reason."""
         only_here = {key: orders.entries[key] for key, why in oddities.items() if why == UNCLAIMED}
         self._rows = {key: known for key, known in self._rows.items() if key[0] in desired}
+        self._progress.keep(desired)
         uid = self._identity.uid
         never = {
             alloc_id: unread(why, epoch=orders.epoch, uid=uid)
@@ -54,7 +57,8 @@ class Reporter:
         if known is not None and known[0] is view:
             return known[1]
         row = self._make(alloc, view)
-        if view.next is None and not view.spec.limits and view.spec.container is None:
+        plain = view.next is None and not view.spec.limits and view.spec.container is None
+        if plain and view.files is None:
             self._rows[key] = view, row
         return row
 
@@ -65,7 +69,8 @@ class Reporter:
         desk = self._launcher.desk
         ended = view.spec.container is not None and last is not None and not last.live and not last.stop_at
         said = desk.outcome(last) if desk is not None and ended and last is not None else None
-        row = task_row(view, self._reason(alloc, view), limits, ports_of(alloc, view.spec))
+        fetch = self._progress.of(alloc, view)
+        row = task_row(view, self._reason(alloc, view), limits, ports_of(alloc, view.spec), fetch)
         if said is not None and last is not None:
             why = explain(view.spec, last.code, said)
             row["reason"] = f"{why}; {row['reason']}".removesuffix("; ") if why else row["reason"]

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -68,10 +67,9 @@ def _interpreter(path: str) -> str | None:
     return words[0].decode(errors="replace") if words else None
 
 
-def find(program: str, search: str) -> str | None:
-    """The path of a program: as it is given, or looked up in `search` (a PATH)."""
-    return program if "/" in program else shutil.which(program, path=search)
-
-
 class CannotStart(Exception):
     """A task cannot be started as it is written; the message says why."""
+
+
+class FilesMissing(CannotStart):
+    """The files of a task are not there (any more): it can be started once they are fetched again."""

@@ -10,14 +10,14 @@ from agentd.core.obey import Offer
 from agentd.facts import facts
 from agentd.join import Unlisted
 from agentd.link import NodeLink
+from agentd.offers import offer
 from store.backoff import Backoff
 from store.clock import Clock
-from store.codec import dumps, loads
-from store.errors import BadRecord, Claimed, Denied, StoreError, Unavailable
+from store.codec import dumps
+from store.errors import Claimed, Denied, StoreError, Unavailable
 from store.faults import fault
 from store.kv.asks import Chunk
 from store.kv.node import Pulse
-from store.kv.projection import Desired
 
 log = logging.getLogger("agent")
 
@@ -60,6 +60,8 @@ class Uplink:
         """Is handed what readers of logs ask for."""
         self.on_contact: Callable[[float, bool], None] = lambda *_: None
         """Told when an acknowledged heartbeat was sent, and whether the store still wants what it offered."""
+        self.on_grant: Callable[[bytes | None], None] = lambda _: None
+        """Is handed the grant key at each beat that asks for turns."""
         self.spread: Callable[[], float] = lambda: 0.0
         """Seconds over which a fleet that lost its store comes back."""
         self._link: NodeLink | None = None
@@ -68,6 +70,7 @@ class Uplink:
         self._condition = threading.Condition()
         self._stopping = False
         self._woken = False
+        self._hinting = False
         self._next_beat = 0.0
         self._seq = 0
         self._seen: tuple[str, int, str] | None = None
@@ -99,10 +102,12 @@ class Uplink:
                     self._all[alloc_id] = raw
             self._condition.notify()
 
-    def beat_soon(self) -> None:
-        """Do not wait for the interval: something in the heartbeat matters now."""
+    def beat_soon(self, *, hint: bool = False) -> None:
+        """Do not wait for the interval: something in the heartbeat matters now; `hint`: to the leader."""
         with self._condition:
             self._next_beat = 0.0
+            self._woken = True
+            self._hinting = self._hinting or hint
             self._condition.notify()
 
     def chunk(self, ask: str, chunks: Sequence[Chunk]) -> None:
@@ -232,6 +237,7 @@ class Uplink:
             fault("brain.report.after")
             self._seq += 1
         if outbox or woken or self._clock.now() >= self._next_beat:
+            hinting, self._hinting = self._hinting, False
             fault("brain.beat.before")
             sent = self._clock.now()
             pulse = link.beat(self._beat(), self._ttl_ms)
@@ -240,7 +246,9 @@ class Uplink:
             self._check_twin(pulse)
             where = pulse.epoch, pulse.rev, pulse.uid
             self.on_contact(sent, where == self._seen)
-            if outbox or self._seen is None:
+            if "fetching" in self._said:
+                self.on_grant(link.granted())
+            if outbox or hinting or self._seen is None:
                 link.hint()
             self._look(link, where)
             self._unlisted.look(pulse.epoch)
@@ -283,14 +291,3 @@ class Uplink:
             except Exception as error:  # noqa: BLE001 - hints may fail in any way; beats go on
                 log.debug("wake: %r", error)
                 threading.Event().wait(1.0)
-
-
-def offer(desired: Desired) -> Offer:
-    """A desired hash, parsed entry by entry: one that cannot be read does not hold up the others."""
-    entries: dict[str, dict[str, Any] | str] = {}
-    for alloc_id, raw in desired.entries.items():
-        try:
-            entries[alloc_id] = loads(raw, "desired entry")
-        except BadRecord as error:
-            entries[alloc_id] = str(error)
-    return Offer(desired.epoch, desired.rev, desired.uid, entries)

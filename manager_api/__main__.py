@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import Any
 
+from manager_api.base import take_password
 from manager_api.recorder import recorder
 from manager_api.settings import (
     DEFAULT_STORE_PORT,
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     flags = parser.parse_args(argv)
     _hide_secrets(flags)
     try:
-        settings = manager_settings(resolve(SETTINGS, flags))
+        settings = manager_settings(resolve(SETTINGS, flags) | {"sftp_password": take_password(os.environ)})
         logs.setup(settings.log_file)
     except (ConfigError, OSError) as error:
         parser.exit(2, f"manager: {error}\n")
@@ -103,6 +104,8 @@ def _run(settings: ManagerSettings) -> int:
     log.info("muster %s", VERSION)
     if not settings.local:
         log.warning("INSECURE: everybody who reaches %s can run programs on every node", settings.listen)
+    if settings.base is not None:
+        settings.base.open().tell()
     clock = SystemClock()
     files = settings.files
     files.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -136,15 +139,13 @@ def _store(
     """The server, with who publishes its snapshot, if it is our own; and how to reach the store."""
     mine: dict[str, Any] = {"holder": _holder(files), "home": files.home}
     mine |= {"presence_url": settings.presence_store, "durability": settings.durability}
+    mine |= {"base": settings.base, "source_limit": settings.source_limit}
     if settings.store is not None:
         _external(settings.store, files, clock)
         server = str(settings.store_server) if settings.store_server else None
         url = settings.store
-        return (
-            None,
-            None,
-            StoreAccess(url=url, advertised_port=None, password_file=None, server=server, **mine),
-        )
+        access = StoreAccess(url=url, advertised_port=None, password_file=None, server=server, **mine)
+        return None, None, access
     embedded = _embedded(settings, files, lock)
     store = Store(embedded.client("manager"))
     tell(preflight(store.client, clock.wall, embedded=True)[0])

@@ -1,9 +1,11 @@
 """What the manager can be told, and what its child processes are told by it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from manager_api.base import Base, BaseSettings, base_settings
 from store.config import ConfigError, Setting, boolean, port
 from store.errors import Unsupported
 from store.home import Files
@@ -70,7 +72,9 @@ class ManagerSettings:
     port: int
     listen: str
     db_path: Path
-    sftp_host: str | None
+    sftp_host: str | None = field(repr=False)
+    sftp_password: str | None = field(default=None, repr=False)
+    """By environment only."""
     sftp_password_file: Path | None = None
     sftp_key_file: Path | None = None
     sftp_fingerprint: str | None = None
@@ -90,6 +94,26 @@ class ManagerSettings:
         return Files(self.db_path.with_name(self.db_path.name + ".d"))
 
     @property
+    def base(self) -> BaseSettings | None:
+        """Where artifacts lie.
+
+        Raises:
+            ConfigError: what is set of it cannot be used.
+        """
+        if self.sftp_host is None:
+            for name in ("sftp_password_file", "sftp_key_file", "sftp_fingerprint"):
+                if getattr(self, name) is not None:
+                    raise ConfigError(f"--{name.replace('_', '-')} goes with --sftp-host")
+            return None
+        return base_settings(
+            self.sftp_host,
+            password=self.sftp_password,
+            password_file=self.sftp_password_file,
+            key_file=self.sftp_key_file,
+            fingerprint=self.sftp_fingerprint,
+        )
+
+    @property
     def local(self) -> bool:
         """Whether only this machine can reach us."""
         return self.listen in LOOPBACK
@@ -99,7 +123,7 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
     """The settings as one checked record.
 
     Raises:
-        ConfigError: they do not go together, or the SFTP URL is none.
+        ConfigError: they do not go together, or a file that they name cannot be read.
     """
     settings = ManagerSettings(**values)
     if not settings.local and not settings.insecure:
@@ -107,8 +131,9 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
             f"--listen {settings.listen} lets other machines in, and there is no access control yet: "
             "add --insecure if everybody who can reach this address may run programs on every node"
         )
-    if settings.sftp_host is not None:
-        _check_sftp(settings.sftp_host)
+    base = settings.base
+    if base is not None:
+        base.open()  # what cannot be read is said now
     if settings.store is not None:
         _check_store(settings.store)
         if settings.fsync == "always":
@@ -131,19 +156,6 @@ def _check_store(url: str, flag: str = "--store") -> None:
         raise ConfigError(f"{flag}: {error}") from None
 
 
-def _check_sftp(url: str) -> None:
-    from urllib.parse import urlsplit
-
-    wanted = "--sftp-host: expected sftp://user:password@host:port/path/"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise ConfigError(wanted) from None  # the text itself may hold a password
-    if parts.scheme != "sftp" or not parts.hostname or not parts.username:
-        raise ConfigError(wanted)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAccess:
     """How a child process of the manager reaches the store: by environment, secrets by file."""
@@ -162,6 +174,10 @@ class StoreAccess:
     """The server program that was chosen, or found, for the embedded store."""
     presence_url: str | None = None
     """Where heartbeats are, if not with the rest; with its password."""
+    base: BaseSettings | None = None
+    """Where artifacts lie."""
+    source_limit: int = PER_SOURCE
+    """Turns at one server of files, over the whole fleet."""
 
     def environment(self) -> dict[str, str]:
         """For the child."""
@@ -174,11 +190,13 @@ class StoreAccess:
             "MUSTER_MANAGER_HOME": str(self.home.resolve()) if self.home else "",
             "MUSTER_SERVER_PROGRAM": self.server or "",
             "MUSTER_PRESENCE_STORE_URL": self.presence_url or "",
+            "MUSTER_SOURCE_LIMIT": str(self.source_limit),
+            **(self.base.environment() if self.base else {}),
         }
         return {key: value for key, value in values.items() if value}
 
     @classmethod
-    def from_environment(cls, environ: dict[str, str]) -> "StoreAccess":
+    def from_environment(cls, environ: Mapping[str, str]) -> "StoreAccess":
         """In the child."""
         advertised = environ.get("MUSTER_STORE_ADVERTISED_PORT")
         return cls(
@@ -190,7 +208,17 @@ class StoreAccess:
             home=Path(environ["MUSTER_MANAGER_HOME"]) if environ.get("MUSTER_MANAGER_HOME") else None,
             server=environ.get("MUSTER_SERVER_PROGRAM"),
             presence_url=environ.get("MUSTER_PRESENCE_STORE_URL"),
+            base=BaseSettings.from_environment(environ),
+            source_limit=int(environ.get("MUSTER_SOURCE_LIMIT") or PER_SOURCE),
         )
+
+    def artifacts(self) -> Base | None:
+        """Where artifacts lie and how to log in there, by files as they are now; None: nowhere.
+
+        Raises:
+            ConfigError: one of the files cannot be read.
+        """
+        return self.base.open() if self.base is not None else None
 
     @property
     def files(self) -> Files | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from muster import (
+    artifacts,
     backup,
     brake,
     context,
@@ -115,6 +116,7 @@ COMMANDS = (
     living.logs,
     doctor.doctor,
     events.events,
+    artifacts.artifact,
     backup.backup,
     backup.restore,
     nodes.nodes,

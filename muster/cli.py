@@ -10,6 +10,7 @@ import click
 
 from muster import deploying, output
 from muster.client import Client, Refused, Unreachable
+from muster.deploying import WAIT
 
 FAILED, NOT_FOUND, NOT_ALLOWED, UNREACHABLE, TIMED_OUT = 1, 4, 5, 6, 124
 _OF_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
@@ -48,7 +49,12 @@ wait_option = click.option("--wait/--no-wait", default=True, help="Wait until it
 replicated_option = click.option(
     "--replicated", is_flag=True, help="Have it confirmed by a replica of the store; warn if none does."
 )
-timeout_option = click.option("--timeout", default=300.0, help="Seconds to wait at most.", show_default=True)
+timeout_option = click.option("--timeout", default=WAIT, help="Seconds to wait at most.", show_default=True)
+patience_option = click.option(
+    "--timeout",
+    type=float,
+    help=f"Seconds to wait at most. [default: {WAIT:g}, begun anew while files still come]",
+)
 
 
 def warn_unconfirmed(client: Client) -> None:

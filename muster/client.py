@@ -72,7 +72,7 @@ class Client:
             with urllib.request.urlopen(self.url + path, timeout=ANSWER_WITHIN) as answer:  # noqa: S310
                 yield from answer
         except urllib.error.HTTPError as error:
-            raise Refused(error.code, _body(error)) from error
+            raise refused(error) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise Unreachable(f"no manager answers at {self.url}: {reason}") from error
@@ -92,7 +92,7 @@ class Client:
             with urllib.request.urlopen(request, timeout=STREAM_WITHIN) as answer:  # noqa: S310
                 yield answer
         except urllib.error.HTTPError as error:
-            raise Refused(error.code, _body(error)) from error
+            raise refused(error) from error
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = getattr(error, "reason", error)
             raise Unreachable(f"the manager at {self.url} does not answer, or broke off: {reason}") from error
@@ -112,10 +112,15 @@ class Client:
                     self.unconfirmed = True
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            raise Refused(error.code, _body(error)) from error
+            raise refused(error) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise Unreachable(f"no manager answers at {self.url}: {reason}") from error
+
+
+def refused(error: urllib.error.HTTPError) -> Refused:
+    """What an answer that is no success says."""
+    return Refused(error.code, _body(error))
 
 
 def _body(error: urllib.error.HTTPError) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from muster.client import Client, Refused
-from muster.output import note, task_names
+from muster.output import task_names
+from muster.progress import Patience, Ticker, whole
 
 UP = ("running", "completed")
 LIMITED_WITHIN = 1.0
 LOOK_EVERY = 0.2
+WAIT = 300.0
+"""Seconds, unless others are asked for."""
 WHOLE_ID = 36
 """Characters of an id that is given whole."""
 
@@ -68,12 +71,12 @@ def find(client: Client, given: str) -> str:
     raise Refused(404, {"error": f"there is no deployment with id or name {given}"})
 
 
-def wait_up(client: Client, deployment: str, seconds: float) -> dict[str, Any]:
-    """Wait until every task runs or has completed.
+def wait_up(client: Client, deployment: str, seconds: float | None) -> dict[str, Any]:
+    """Wait until every task runs or has completed; if `seconds` is None, for `WAIT`, and while files come.
 
     Raises:
         Failed: a task failed for good.
-        TimedOut: it took longer than `seconds`.
+        TimedOut: it took longer.
     """
 
     def done(row: dict[str, Any]) -> bool:
@@ -113,23 +116,34 @@ def wait_stopped(client: Client, deployment: str, seconds: float) -> dict[str, A
 
 
 def _watch(
-    client: Client, deployment: str, seconds: float, done: Callable[[dict[str, Any]], bool]
+    client: Client, deployment: str, seconds: float | None, done: Callable[[dict[str, Any]], bool]
 ) -> dict[str, Any]:
     said: dict[str, str] = {}
-    deadline = time.monotonic() + seconds
-    while True:
-        row: dict[str, Any] = client.get(f"/deployments/{deployment}")
-        if not row["tasks"] and row.get("wait") and row["reason"] and said.get("") != row["reason"]:
-            said[""] = row["reason"]
-            note(f"  waiting: {row['reason']}")
-        for task, name in zip(row["tasks"], task_names(row["tasks"]), strict=True):
-            where = f"{name} on {task['node']}"
-            text = task["state"] + (f" ({task['reason']})" if task["reason"] else "")
-            if said.get(where) != text:
-                said[where] = text
-                note(f"  {where}: {text}")
-        if done(row):
-            return row
-        if time.monotonic() > deadline:
-            raise TimedOut(f"still {row['status']} after {seconds:g} s: {row['reason'] or 'no reason given'}")
-        time.sleep(LOOK_EVERY)
+    patience, ticker = Patience(seconds, WAIT), Ticker()
+    try:
+        while True:
+            row: dict[str, Any] = client.get(f"/deployments/{deployment}")
+            _say(row, said, ticker)
+            patience.look(row["tasks"])
+            if done(row):
+                return row
+            if patience.over:
+                reason = row["reason"] or "no reason given"
+                raise TimedOut(f"still {row['status']} after {patience.waited}: {reason}")
+            time.sleep(LOOK_EVERY)
+    finally:
+        ticker.clear()
+
+
+def _say(row: dict[str, Any], said: dict[str, str], ticker: Ticker) -> None:
+    """What is new, a line each; `said` is what was said before."""
+    if not row["tasks"] and row.get("wait") and row["reason"] and said.get("") != row["reason"]:
+        said[""] = row["reason"]
+        ticker.note(f"  waiting: {row['reason']}")
+    for task, name in zip(row["tasks"], task_names(row["tasks"]), strict=True):
+        where = f"{name} on {task['node']}"
+        text = task["state"] + (f" ({task['reason']})" if task["reason"] else "")
+        if said.get(where) != text:
+            said[where] = text
+            ticker.note(f"  {where}: {text}")
+    ticker.bytes(whole(row["tasks"]))

@@ -6,6 +6,7 @@ from muster import context, deploying, output
 from muster.asking import meant, yes_option
 from muster.cli import (
     main,
+    patience_option,
     replicated_option,
     speaks,
     timeout_option,
@@ -54,7 +55,7 @@ def stop(
 @yes_option
 @url_option
 @wait_option
-@timeout_option
+@patience_option
 @replicated_option
 @speaks
 def restart(
@@ -62,7 +63,7 @@ def restart(
     yes: bool,  # noqa: FBT001
     url: str | None,
     wait: bool,  # noqa: FBT001
-    timeout: float,
+    timeout: float | None,
     replicated: bool,  # noqa: FBT001
 ) -> None:
     """Start all tasks of a deployment anew, those that failed and stayed down, too."""

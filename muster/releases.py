@@ -8,9 +8,9 @@ from muster import context, deploying, output, rolling
 from muster.asking import counts, meant, pairs, params_option, yes_option
 from muster.cli import (
     main,
+    patience_option,
     replicated_option,
     speaks,
-    timeout_option,
     url_option,
     wait_option,
     warn_unconfirmed,
@@ -52,7 +52,7 @@ def scale(deployment: str, groups: tuple[str, ...], yes: bool, url: str | None, 
 @yes_option
 @url_option
 @wait_option
-@timeout_option
+@patience_option
 @replicated_option
 @speaks
 def update(deployment: str, url: str | None, replicated: bool, **asked: Any) -> None:  # noqa: FBT001
@@ -73,7 +73,7 @@ def update(deployment: str, url: str | None, replicated: bool, **asked: Any) -> 
 @yes_option
 @url_option
 @wait_option
-@timeout_option
+@patience_option
 @replicated_option
 @speaks
 def rollback(
@@ -82,7 +82,7 @@ def rollback(
     yes: bool,  # noqa: FBT001
     url: str | None,
     wait: bool,  # noqa: FBT001
-    timeout: float,
+    timeout: float | None,
     replicated: bool,  # noqa: FBT001
 ) -> None:
     """Bring a deployment back to what it ran before; asked for twice, it goes back once."""
@@ -98,10 +98,10 @@ def rollback(
 @deployment_argument
 @url_option
 @wait_option
-@timeout_option
+@patience_option
 @replicated_option
 @speaks
-def promote(deployment: str, url: str | None, wait: bool, timeout: float, replicated: bool) -> None:  # noqa: FBT001
+def promote(deployment: str, url: str | None, wait: bool, timeout: float | None, replicated: bool) -> None:  # noqa: FBT001
     """Let the rest follow the canaries of an update."""
     client = Client(context.manager_url(url), replicated=replicated)
     found = deploying.find(client, deployment)

@@ -4,8 +4,9 @@ import time
 from typing import Any
 
 from muster.client import Client
-from muster.deploying import LOOK_EVERY, Failed, TimedOut
+from muster.deploying import LOOK_EVERY, WAIT, Failed, TimedOut
 from muster.output import note
+from muster.progress import Patience, Ticker, whole
 
 WAITS = {
     "promotion": (
@@ -16,12 +17,14 @@ WAITS = {
 OVER = ("STOPPING", "STOPPED")
 
 
-def follow(client: Client, deployment: str, answer: dict[str, Any], seconds: float, *, wait: bool) -> None:
+def follow(
+    client: Client, deployment: str, answer: dict[str, Any], seconds: float | None, *, wait: bool
+) -> None:
     """Say what an update or rollback was answered, and (`wait`) how it goes on.
 
     Raises:
         Failed: it failed, or was reverted.
-        TimedOut: it took longer than `seconds`.
+        TimedOut: it took longer than `seconds`, or, if that is None, than is usual while no files come.
     """
     if not answer["changed"]:
         note(answer["detail"])
@@ -31,17 +34,28 @@ def follow(client: Client, deployment: str, answer: dict[str, Any], seconds: flo
         watch(client, deployment, int(answer["change"]), seconds)
 
 
-def watch(client: Client, deployment: str, change: int, seconds: float, *, promoted: bool = False) -> None:
+def watch(
+    client: Client, deployment: str, change: int, seconds: float | None, *, promoted: bool = False
+) -> None:
     """Wait until a change is rolled out, or waits for people; progress is said as it comes.
 
     `promoted`: people have had their say, and the manager may not have heard it yet.
 
     Raises:
         Failed: it failed, was reverted, or the deployment was stopped, or updated otherwise meanwhile.
-        TimedOut: it took longer than `seconds`.
+        TimedOut: it took longer than `seconds`, or, if that is None, than is usual while no files come.
     """
+    patience, ticker = Patience(seconds, WAIT), Ticker()
+    try:
+        _watch(client, deployment, change, promoted=promoted, patience=patience, ticker=ticker)
+    finally:
+        ticker.clear()
+
+
+def _watch(
+    client: Client, deployment: str, change: int, *, promoted: bool, patience: Patience, ticker: Ticker
+) -> None:
     said: dict[str, str] = {}
-    deadline = time.monotonic() + seconds
     while True:
         row = client.get(f"/deployments/{deployment}")
         rollout = row.get("rollout") or {}
@@ -51,15 +65,17 @@ def watch(client: Client, deployment: str, change: int, seconds: float, *, promo
         if row["status"] in OVER:
             raise Failed(f"{row['status']}: {row['reason']}")
         if current:
-            _say(rollout, said)
+            _say(rollout, said, ticker)
             if _over(rollout) and not (promoted and rollout.get("state") == "promotion"):
                 if rollout["state"] in WAITS:
-                    note(WAITS[rollout["state"]].format(id=deployment[:8]))
+                    ticker.note(WAITS[rollout["state"]].format(id=deployment[:8]))
                 return
-        if time.monotonic() > deadline:
+        ticker.bytes(whole(row["tasks"]))
+        patience.look(row["tasks"])
+        if patience.over:
             state = rollout.get("state", "running") if current else "not begun"
             reason = (rollout.get("reason") if current else None) or row["reason"] or "no reason given"
-            raise TimedOut(f"the update is {state} after {seconds:g} s: {reason}")
+            raise TimedOut(f"the update is {state} after {patience.waited}: {reason}")
         time.sleep(LOOK_EVERY)
 
 
@@ -72,12 +88,12 @@ def _over(rollout: dict[str, Any]) -> bool:
     return state in ("done", *WAITS)
 
 
-def _say(rollout: dict[str, Any], said: dict[str, str]) -> None:
+def _say(rollout: dict[str, Any], said: dict[str, str], ticker: Ticker) -> None:
     for name, group in (rollout.get("groups") or {}).items():
         text = f"{group['updated']} of {group['of']} updated, {group['healthy']} healthy"
         if said.get(name) != text:
             said[name] = text
-            note(f"  {name}: {text}")
+            ticker.note(f"  {name}: {text}")
 
 
 def shown(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import click
 
-from muster import brake, context, output, rolling
+from muster import brake, context, output, progress, rolling
 from muster.cli import form_option, main, speaks, url_option
 from muster.client import Client
 
@@ -66,8 +66,13 @@ def _row(row: dict[str, Any], task: dict[str, Any], name: str | None) -> tuple[A
         output.ago(task.get("started")),
         _share(task.get("usage")),
         _size(task.get("usage")),
-        task.get("reason") or _ill(task) or ("" if row["tasks"] else row["reason"]),
+        _why(task) or ("" if row["tasks"] else row["reason"]),
     )
+
+
+def _why(task: dict[str, Any]) -> str:
+    told = (progress.amount(task.get("fetch")) if task.get("state") == "fetching" else "", task.get("reason"))
+    return "; ".join(each for each in told if each) or _ill(task)
 
 
 def _ill(task: dict[str, Any]) -> str:

@@ -11,9 +11,9 @@ from muster.asking import meant, pairs, params_option, yes_option
 from muster.cli import (
     form_option,
     main,
+    patience_option,
     replicated_option,
     speaks,
-    timeout_option,
     url_option,
     wait_option,
     warn_unconfirmed,
@@ -32,12 +32,13 @@ PLANNED = ("group", "index", "node", "why")
 @click.option("--version", type=click.IntRange(1), help="Of the template. [default: the newest]")
 @click.option("--wait-for-capacity", is_flag=True, help="Keep it waiting while no node can take it.")
 @click.option("--update", is_flag=True, help="With a name that lives: bring that deployment to this.")
+@click.option("--push", is_flag=True, help="First put the local files there that the template file names.")
 @click.option("--dry-run", is_flag=True, help="Only say what would come of it.")
 @yes_option
 @url_option
 @form_option
 @wait_option
-@timeout_option
+@patience_option
 @replicated_option
 @speaks
 def deploy(what: str, url: str | None, form: str, replicated: bool, **given: Any) -> None:  # noqa: FBT001
@@ -47,9 +48,11 @@ def deploy(what: str, url: str | None, form: str, replicated: bool, **given: Any
     """
     if given["update"] and not given["name"]:
         raise click.UsageError("--update goes with --name")
+    if given["push"] and given["dry_run"]:
+        raise click.UsageError("--push sends files: it does not go with --dry-run")
     params = pairs(given["params"], "NAME=VALUE")
     client = Client(context.manager_url(url), replicated=replicated)
-    template, version = _template(client, what, given["version"])
+    template, version = _template(client, what, given["version"], push=given["push"])
     asked = {
         "template": template,
         "version": version,
@@ -62,25 +65,46 @@ def deploy(what: str, url: str | None, form: str, replicated: bool, **given: Any
     if given["dry_run"]:
         _show_plan(client.post(f"{DEPLOYMENTS}?dry_run=1", body), form)
         return
-    deployment = _begin(client, body, given)
+    try:
+        deployment = _begin(client, body, given)
+    except (deploying.Failed, deploying.TimedOut) as error:
+        if not given["push"]:
+            _hint(what, str(error))
+        raise
     if form == "json":
         output.as_json(client.get(f"/deployments/{deployment}"))
     else:
         print(deployment)
 
 
-def _template(client: Client, what: str, version: int | None) -> tuple[str, int | None]:
-    """The template that is meant, saved if it is a file, and its version."""
+def _template(client: Client, what: str, version: int | None, *, push: bool) -> tuple[str, int | None]:
+    """The template that is meant, saved if it is a file, and its version; with `push` its files are sent."""
     path = Path(what)
     if path.is_file():
         if version is not None:
             raise click.UsageError("--version goes with the name of a template, not with a file")
-        posted = client.post("/api/task/task_group", deploying.read_template(path))
+        body = deploying.read_template(path)
+        if push:
+            from muster import pushing  # seldom asked for, and every start would wait for it
+
+            pushing.push(client, path, body)
+        posted = client.post("/api/task/task_group", body)
         output.note(f"template {posted['name']}, version {posted['version']}")
         return posted["name"], posted["version"]
     if path.suffix in (".json", ".yaml", ".yml") or "/" in what:
         raise deploying.Failed(f"{what}: {'is a directory' if path.is_dir() else 'no such file'}")
+    if push:
+        raise click.UsageError("--push goes with a template's file, not with the name of a template")
     return what, version
+
+
+def _hint(what: str, error: str) -> None:
+    """Say what may mend it, if a file is missing there that lies here."""
+    from muster import pushing
+
+    path = Path(what)
+    if path.is_file() and (hint := pushing.hint(path, deploying.read_template(path), error)):
+        output.note(f"muster: {hint}")
 
 
 def _begin(client: Client, body: dict[str, Any], given: dict[str, Any]) -> str:

@@ -140,3 +140,12 @@ def store(server):
 def fake_store(monkeypatch):
     """An initialised store without a server, for fast tests."""
     return fresh_store(fake_client(monkeypatch))
+
+
+@pytest.fixture
+def sshd():
+    """A real SSH server on loopback, running; see `tests.sshd` for others than this plain one."""
+    from tests.sshd import running
+
+    with running() as server:
+        yield server

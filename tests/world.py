@@ -28,7 +28,10 @@ _SCHEMA = TemplateSchema()
 
 
 class World:
-    """A store, simulated agents, and controllers: processes of their own, so that they can be killed."""
+    """A store, simulated agents, and controllers: processes of their own, so that they can be killed.
+
+    Without a `mix` the nodes are there, and whoever asked for them plays their agents.
+    """
 
     def __init__(self, home, nodes, mix="obey"):
         self.home = home
@@ -41,15 +44,15 @@ class World:
         enrol(store, [Who(node) for node in self.nodes])
         url = urlsplit(self.server.local_url)
         setting = Setting((url.hostname, url.port), store.keys.prefix, interval=INTERVAL, ttl=TTL)
-        self.fleet = Fleet(setting, self.nodes, mix, processes=0)
+        self.fleet = Fleet(setting, self.nodes, mix, processes=0) if mix else None
         self.controllers = []
         self.projection = Projection(store)
 
-    def lead(self, holder="first"):
-        """Start a controller; it leads once nobody else does."""
+    def lead(self, holder="first", **more):
+        """Start a controller, with `more` in its environment; it leads once nobody else does."""
         environment = {
             **os.environ, "MUSTER_STORE_URL": self.server.local_url, "MUSTER_HOLDER": holder,
-            "MUSTER_STORE_PASSWORD_FILE": str(self.server.files.password),
+            "MUSTER_STORE_PASSWORD_FILE": str(self.server.files.password), **more,
         }  # fmt: skip
         argv = [sys.executable, "-P", "-m", "manager_api.controller"]
         with (self.home / f"{holder}.log").open("ab") as log:
@@ -60,7 +63,8 @@ class World:
         return process
 
     def end(self):
-        self.fleet.end()
+        if self.fleet:
+            self.fleet.end()
         for process in self.controllers:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

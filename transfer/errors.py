@@ -31,3 +31,7 @@ class TransferError(Exception):
     def __init__(self, kind: Kind, text: str) -> None:
         super().__init__(text)
         self.kind = kind
+
+
+class Refused(TransferError):
+    """The server is there, and does not give this file now: it may well give others."""

@@ -18,6 +18,8 @@ class Stat:
     """Bytes; None: not known before the end."""
     stamp: str
     """Empty: the source has no such thing, so that nothing can be resumed or taken as unchanged."""
+    exact: bool = True
+    """Whether equal stamps mean equal bytes; else (a weak ETag) a break is not resumed."""
 
 
 class Reader(Protocol):

@@ -1,4 +1,4 @@
-"""Which reader reads a source."""
+"""Which reader reads a source. Each is loaded when it is needed: SSH alone takes most of a second."""
 
 from transfer.errors import Kind, TransferError
 from transfer.login import Login
@@ -12,4 +12,16 @@ def open_reader(source: Source, login: Login) -> Reader:
     Raises:
         TransferError: as its kinds say.
     """
-    raise TransferError(Kind.UNSUPPORTED, f"{source.scheme}:// cannot be read yet ({login.user})")
+    if source.scheme == "sftp":
+        from transfer.sftp import SftpReader
+
+        return SftpReader(source, login)
+    if source.scheme == "file":
+        from transfer.local import LocalReader
+
+        return LocalReader()
+    if source.scheme in ("http", "https"):
+        from transfer.http import HttpReader
+
+        return HttpReader(source, login)
+    raise TransferError(Kind.UNSUPPORTED, f"{source.scheme}:// cannot be read yet")

@@ -30,14 +30,16 @@ class Source:
         return f"{self.scheme}://{host}:{self.port}"
 
     def __str__(self) -> str:
-        """Without a password: there is none in it."""
+        """For people: without a password, there is none in it, and without a query, which may be a secret."""
         if self.scheme == "file":
             return f"file://{quote(self.path)}"
         user = f"{quote(self.user)}@" if self.user else ""
         scheme, _, where = self.pool.partition("://")
         where = where.removesuffix(f":{DEFAULT_PORTS[scheme]}")
-        path = self.path if scheme != "sftp" else quote(self.path)
-        return f"{scheme}://{user}{where}{path}"
+        if scheme == "sftp":
+            return f"{scheme}://{user}{where}{quote(self.path)}"
+        path, asked, _ = self.path.partition("?")
+        return f"{scheme}://{user}{where}{path}{asked and '?…'}"
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ from transfer.errors import Kind, TransferError
 
 JUST_USED = 60.0
 """Seconds for which what was used is not collected: the one who got it has not yet said that it is needed."""
-PARTS_STAY = 86400.0
+PARTS_STAY = 7 * 86400.0
 """Seconds after which a download that was given up is no longer worth its room."""
 PIECE = 1024**2
 """Bytes that are read at once."""

@@ -62,6 +62,14 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """A run that is never to be: its keeper writes down why, so that no later brain tries it again."""
+
+    start: Start
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
     """The files of a task are needed now. No step: it holds as long as plans say so."""
 
@@ -70,6 +78,6 @@ class Fetch:
     reason: str
 
 
-Action = Kill | Stop | Limit | Start | Forget
-ORDER = {Kill: 0, Stop: 1, Limit: 2, Start: 3, Forget: 4}
+Action = Kill | Stop | Limit | Refuse | Start | Forget
+ORDER = {Kill: 0, Stop: 1, Limit: 2, Refuse: 3, Start: 3, Forget: 4}
 """What makes room goes first."""

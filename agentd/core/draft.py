@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agentd.core.actions import Action, Kill, Stop
+from agentd.core.actions import Action, Fetch, Kill, Stop
 from agentd.core.contact import Contact, cut_off
+from agentd.core.files import UNKNOWN, FilesView, Key
 from agentd.core.health import HealthView
-from agentd.core.runs import Run, Views
+from agentd.core.runs import HOOK_TIMEOUT, Run, Views
 from store.model.policies import Limits
 from store.model.spec import AllocSpec, TaskSpec
 
@@ -31,6 +32,8 @@ class Observed:
     views: Views = field(default_factory=Views)
     """What was folded before."""
     contact: Contact = field(default_factory=Contact)
+    files: Mapping[Key, FilesView] = field(default_factory=dict)
+    """How far the files of tasks are, as far as anybody asked for them."""
 
 
 @dataclass(slots=True)
@@ -42,7 +45,14 @@ class Draft:
     actions: list[Action] = field(default_factory=list)
     severed: set[str] = field(default_factory=set)
     """Runs that end because the store is out of reach: nothing else is to be done about them."""
+    fetches: list[Fetch] = field(default_factory=list)
     wake_at: float | None = None
+
+    def files(self, alloc: AllocSpec, task: TaskSpec) -> FilesView | None:
+        """How far the files of a task are; None: it needs none."""
+        if not task.has_files:
+            return None
+        return self.seen.files.get((alloc.id, task.name, alloc.generation), UNKNOWN)
 
     def wake(self, at: float) -> None:
         """Plan again then, at the latest."""
@@ -70,11 +80,28 @@ def end(draft: Draft, run: Run, signal: str, timeout: float, reason: str, why: s
     draft.wake(draft.now + KILL_AGAIN)
 
 
+def stopping(alloc: AllocSpec, name: str) -> tuple[str, float]:
+    """The signal and the grace by which runs of a task end, whether or not an order still names it."""
+    found = next((task.stop for task in alloc.tasks if task.name == name), None)
+    return (found.signal, found.timeout) if found is not None else STRANGERS
+
+
+def overtime(draft: Draft, hook: Run) -> bool:
+    """Whether a living hook takes longer than it may; then it is killed."""
+    deadline = hook.started + HOOK_TIMEOUT
+    if draft.now < deadline:
+        draft.wake(deadline)
+        return False
+    why = f"the {hook.role} hook took longer than {HOOK_TIMEOUT:g} s"
+    draft.actions.append(Kill(hook.id, why, why))
+    draft.wake(draft.now + KILL_AGAIN)
+    return True
+
+
 def sever(draft: Draft, alloc: AllocSpec, runs: Iterable[Run]) -> None:
     """End what must not go on without the store: runs of every generation, hooks, too."""
     if alloc.stop_after is None:
         return
-    specs = {task.name: task.stop for task in alloc.tasks}
     for run in runs:
         if not run.live:
             continue
@@ -82,8 +109,6 @@ def sever(draft: Draft, alloc: AllocSpec, runs: Iterable[Run]) -> None:
         if draft.now < until:
             draft.wake(until)
             continue
-        policy = specs.get(run.task)
-        signal, timeout = (policy.signal, policy.timeout) if policy else STRANGERS
         why = cut_off(alloc.stop_after)
-        end(draft, run, signal, timeout, why, why)
+        end(draft, run, *stopping(alloc, run.task), why, why)
         draft.severed.add(run.id)

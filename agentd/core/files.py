@@ -29,5 +29,7 @@ class FilesView:
     """Bytes per second, of late."""
 
 
+MOST_REASON = 500
+"""Characters of a reason that travel to the store."""
 UNKNOWN = FilesView(state=Files.FETCHING)
 """Nothing has been asked for yet."""

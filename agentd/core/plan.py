@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from agentd.core.actions import ORDER, Action, Forget, Kill, Limit, Start, Stop
+from agentd.core.actions import ORDER, Action, Fetch, Forget, Limit, Start, Stop
 from agentd.core.dependencies import dependents, in_order, still_needed, waits_for
-from agentd.core.draft import KILL_AGAIN, STRANGERS, Draft, Observed, end, sever, stop
+from agentd.core.draft import STRANGERS, Draft, Observed, end, overtime, sever, stop
+from agentd.core.fetching import MEANWHILE, OTHERS, lacking, note, older_go_on, see_to_older
 from agentd.core.health import Health
 from agentd.core.restart import OVER, blamed, within
-from agentd.core.runs import HOOK_TIMEOUT, MAIN, POST_STOP, Run, TaskView, view
+from agentd.core.runs import MAIN, POST_STOP, Run, TaskView, view
 from store.model.lifecycle import TASK_ENDED, Task, TaskEvent, step
 from store.model.policies import Limits
 from store.model.spec import AllocSpec, TaskSpec
@@ -24,6 +25,8 @@ class Plan:
     actions: tuple[Action, ...]
     views: Mapping[str, tuple[TaskView, ...]]
     wake_at: float | None = None
+    fetches: tuple[Fetch, ...] = ()
+    """The files that are needed now: no steps, but what holds as long as plans say so."""
 
 
 def plan(
@@ -51,7 +54,7 @@ def plan(
         if gone:
             draft.actions.append(Forget(gone, f"{alloc_id} is over"))
     actions = sorted(draft.actions, key=lambda action: ORDER[type(action)])
-    return Plan(tuple(actions), views, draft.wake_at)
+    return Plan(tuple(actions), views, draft.wake_at, tuple(draft.fetches))
 
 
 def _allocation(draft: Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskView, ...]:
@@ -66,17 +69,22 @@ def _allocation(draft: Draft, alloc: AllocSpec, runs: list[Run]) -> tuple[TaskVi
         for task in alloc.tasks
     }
     old = [run for run in runs if run.generation != alloc.generation]
-    held = _replace_old(draft, alloc, old)
+    if older_go_on(draft, alloc, views, old):
+        see_to_older(draft, alloc, old)
+        held = MEANWHILE
+    else:
+        held = OLDER if _replace_old(draft, alloc, old) else ""
     if alloc.wanted == "stopped":
         needed_by = dependents(alloc.tasks)
         for task in alloc.tasks:
-            found = _ending(draft, alloc, views[task.name], needed_by.get(task.name, ()), views)
-            if held and found.state in TASK_ENDED:  # not before what it was to replace has ended
-                found = replace(found, state=Task.WAITING, reason=OLDER)
-            views[task.name] = found
+            views[task.name] = _ending(draft, alloc, views[task.name], needed_by.get(task.name, ()), views)
     else:
         for name in in_order(alloc.tasks):
             views[name] = _task(draft, alloc, views, views[name], held=held)
+        note(draft, alloc, views.values())
+    if held:  # nothing is over before what it was to replace has ended
+        over = {name: task for name, task in views.items() if task.state in TASK_ENDED}
+        views |= {name: replace(task, state=Task.WAITING, reason=OLDER) for name, task in over.items()}
     _forget_old(draft, alloc, [] if held else old, views.values(), by_task)
     return tuple(views[task.name] for task in alloc.tasks)
 
@@ -117,7 +125,7 @@ def _ending(
 
 
 def _task(
-    draft: Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: bool
+    draft: Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: str
 ) -> TaskView:
     if _sees_to_hooks(draft, alloc, task):
         return task
@@ -136,14 +144,7 @@ def _sees_to_hooks(draft: Draft, alloc: AllocSpec, task: TaskView) -> bool:
         return False
     if task.hook.id in draft.severed:
         return True
-    deadline = task.hook.started + HOOK_TIMEOUT
-    if draft.now < deadline:
-        draft.wake(deadline)
-        return task.hook.role == POST_STOP
-    why = f"the {task.hook.role} hook took longer than {HOOK_TIMEOUT:g} s"
-    draft.actions.append(Kill(task.hook.id, why, why))
-    draft.wake(draft.now + KILL_AGAIN)
-    return True
+    return overtime(draft, task.hook) or task.hook.role == POST_STOP
 
 
 def _living(draft: Draft, task: TaskView, run: Run) -> TaskView:
@@ -186,24 +187,29 @@ def _fault(draft: Draft, task: TaskView, run: Run) -> str | None:
 
 
 def _due(
-    draft: Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: bool
+    draft: Draft, alloc: AllocSpec, views: Mapping[str, TaskView], task: TaskView, *, held: str
 ) -> TaskView:
-    """Start what is to be started, if nothing holds it back."""
+    """Start what is to be started, if nothing holds it back; `held` says why runs of older ones do."""
     if task.next is None:
         return task
     if task.state is Task.BACKOFF and task.retry_at is not None and task.retry_at > draft.now:
         draft.wake(task.retry_at)
         return task
+    waiting = None
+    if not held and (task.state is Task.PENDING or (task.last is not None and not blamed(task.last))):
+        waiting = waits_for(task.spec, views, alloc.peers)
+    if waiting is None or not waiting[1]:  # files are fetched meanwhile, but not for nothing
+        fetching = lacking(draft, alloc, task)
+        if fetching is not None:
+            return replace(fetching, reason="; ".join(filter(None, (fetching.reason, held))))
     if held:
-        return replace(task, reason=OLDER)
+        return replace(task, reason=OTHERS if held == MEANWHILE else held)
     refused = draft.seen.contact.refusal(alloc, draft.now)
     if refused is not None:
         begun = task.state is Task.STARTING  # its pre_start hook is done
         return replace(task, reason=refused) if begun else waiting_view(task, refused, over=False)
-    if task.state is Task.PENDING or (task.last is not None and not blamed(task.last)):
-        waiting = waits_for(task.spec, views, alloc.peers)
-        if waiting is not None:
-            return waiting_view(task, *waiting)
+    if waiting is not None:
+        return waiting_view(task, *waiting)
     why = "wanted" if task.last is None else task.reason or "its pre_start hook has done its work"
     _start(draft, alloc, task, task.attempt, why)
     return task

@@ -7,6 +7,7 @@ from operator import is_
 from typing import Any
 
 from agentd.core.endings import exit_reason, left_behind
+from agentd.core.files import FilesView
 from agentd.core.health import HealthView, begin
 from agentd.core.restart import Again, Done, Enough, judge
 from agentd.keeper.events import STATES
@@ -110,6 +111,8 @@ class TaskView:
     reason: str = ""
     retry_at: float | None = None
     health: HealthView = UNPROBED
+    files: FilesView | None = None
+    """While it is fetching: how far its files are."""
 
     @property
     def last(self) -> Run | None:
@@ -256,7 +259,7 @@ def _is_passing(error: str | None) -> bool:
     """Whether what kept a run from starting may be over in a moment: a held port, or `step:errno`."""
     if (error or "").startswith(PORT):
         return True
-    number = (error or "").rpartition(":")[2]
+    number = (error or "").partition(":")[2]  # sentences about files may end in a port
     return number.isdigit() and int(number) in PASSING
 
 

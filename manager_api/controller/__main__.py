@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from manager_api.base import PASSWORD
 from manager_api.controller.loop import Controller
 from manager_api.settings import StoreAccess
 from store import logs
@@ -22,13 +23,16 @@ def main() -> int:
     log_file = os.environ.get("MUSTER_LOG_FILE")
     logs.setup(Path(log_file) if log_file else None)
     access = StoreAccess.from_environment(dict(os.environ))
+    os.environ.pop(PASSWORD, None)
     password = access.password()
     clock = SystemClock()
     presence = apart(access.presence_url, name="controller-presence", clock=clock)
     client = connect(access.url, name="controller", password=password, recheck=True)
     store = Store(client, presence=presence)
     watcher = connect(access.url, name="controller-watch", password=password, recheck=True)
-    controller = Controller(store, watcher, access.holder, clock, access.files)
+    controller = Controller(
+        store, watcher, access.holder, clock, access.files, access.artifacts, access.source_limit
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: controller.stop())
     controller.run()

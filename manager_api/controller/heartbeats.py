@@ -58,6 +58,7 @@ class Heartbeats:
     def forget(self, node: str) -> None:
         """The node was removed."""
         self._presence.forget(node)
+        self._fleet.turns.forget(node, self._clock.now())
         self._complaints.forget(node)
         self._seq.pop(node, None)
 
@@ -65,7 +66,9 @@ class Heartbeats:
         """A part of all nodes, another one each time; together with those whose time is up."""
         nodes = list(self._fleet.nodes)
         self._slice = (self._slice + 1) % (parts := max(1, min(parts, len(nodes))))
-        return list(dict.fromkeys((*nodes[self._slice :: parts], *self._presence.due())))
+        part, watched = nodes[self._slice :: parts], self._fleet.turns.watched()
+        also = (each for each in (*self._presence.due(), *watched) if each in self._fleet.nodes)
+        return list(dict.fromkeys((*part, *also)))
 
     def look(self, nodes: Sequence[str], *, report: bool = False) -> None:
         """Read some nodes' heartbeats, and `actual` of those in which it moved; of all, with `report`."""
@@ -83,6 +86,8 @@ class Heartbeats:
             beat = self._beat(node, raw) if raw is not None and node in left else None
             if beat is not None:
                 state.beat = beat
+                if not self._lookout.doubts_order:
+                    fleet.turns.hear(node, beat)
             ttl = float(state.beat.get("ttl", DEFAULT_TTL))
             if raw is None and sight.blind:
                 presence.unknown(node, ttl)

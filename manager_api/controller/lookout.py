@@ -9,7 +9,7 @@ from manager_api.core.fleet import Fleet, Json
 from store.clock import Clock
 from store.codec import loads
 from store.errors import BadRecord
-from store.kv.presence import Sight
+from store.kv.presence import APART, Sight
 from store.kv.projection import Projection
 from store.model.beat import actual as read_actual
 from store.model.epoch import Seen, contradicts
@@ -29,6 +29,7 @@ class Lookout:
         self._presence = presence
         self._clock = clock
         self._blind: str | None = None
+        self._orderly_at = -inf
 
     def watch(self, nodes: Sequence[str]) -> Sight:
         """Their heartbeats, after grace for whatever makes absent ones doubtful."""
@@ -36,6 +37,8 @@ class Lookout:
         sight = self._nodes.look(nodes, who=True)
         for server, said in sight.clocks.items():
             broken = self._presence.answered(server, asked, said, sight.run_ids[server])
+            if broken == inf and server == APART:
+                self._disorder()
             if self._presence.grace(after=broken):
                 seconds = min(self._presence.longest, MOST_DOUBT)
                 what = f"was not to be seen for {broken:.1f} s, or its clock jumped by that"
@@ -45,7 +48,16 @@ class Lookout:
         if sight.blind != self._blind:
             log.warning("%s", sight.blind or "all heartbeats can be seen again")
             self._blind = sight.blind
+            self._disorder()
         return sight
+
+    def _disorder(self) -> None:
+        self._orderly_at = self._clock.now() + self._presence.longest
+
+    @property
+    def doubts_order(self) -> bool:
+        """Whether a heartbeat just read may be older than one read before: it lay on another server."""
+        return self._clock.now() < self._orderly_at
 
 
 def is_ahead(fleet: Fleet, seen: int, beat: Json) -> bool:

@@ -5,9 +5,10 @@ import gc
 import logging
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 
+from manager_api.base import Base
 from manager_api.controller.answers import Answers
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
@@ -19,6 +20,7 @@ from manager_api.controller.mirror import Mirror
 from manager_api.controller.planner import Planner
 from manager_api.controller.replies import HANDLERS
 from manager_api.controller.tenders import tenders
+from manager_api.controller.turns import Turnstile
 from manager_api.core import events
 from manager_api.core.bar import bar_of
 from store.backoff import Backoff
@@ -31,6 +33,7 @@ from store.kv.connection import Client
 from store.kv.server import Server
 from store.kv.servers import NodeUsers
 from store.kv.store import Store
+from store.model.turns import PER_SOURCE
 from store.recipes.election import Election
 from store.recipes.presence import Presence
 
@@ -61,7 +64,14 @@ class Controller:
     """One candidate for the leadership."""
 
     def __init__(
-        self, store: Store, watcher: Client, holder: str, clock: Clock, files: Files | None = None
+        self,
+        store: Store,
+        watcher: Client,
+        holder: str,
+        clock: Clock,
+        files: Files | None = None,
+        artifacts: Callable[[], Base | None] = lambda: None,
+        source_limit: int = PER_SOURCE,
     ) -> None:
         self._store = store
         self._watcher = watcher
@@ -78,6 +88,7 @@ class Controller:
         self._hearing = Hearing(clock)
         self._presence = Presence(clock)
         self._tenders = tenders(store, clock)
+        self._artifacts, self._source_limit = artifacts, source_limit
         self.mirror: Mirror | None = None
 
     def stop(self) -> None:
@@ -142,12 +153,14 @@ class Controller:
             self._store, mirror, executor, self._clock, self._election.campaign, self._herald.say
         )
         self._server_changed(mirror)
+        turnstile = Turnstile(self._store, mirror, token, self._clock, self._artifacts, self._source_limit)
+        turnstile.load(self._election.campaign)
         inbox = Inbox()
         listeners = Listeners(inbox, self._watcher, self._store.keys, epoch=self._store.epoch, after=rev)
         self._answers = Answers(self._watcher, self._store.keys, self._clock, HANDLERS, inbox.poke)
         self._answers.listen()
         try:
-            self._rounds(mirror, executor, inbox)
+            self._rounds(mirror, executor, inbox, turnstile)
         finally:
             listeners.stop()
             self._answers.stop()
@@ -171,7 +184,7 @@ class Controller:
     def _reflect(self) -> Mirror:
         return Mirror(self._store, self._clock, self._election.campaign, self._presence, self._herald.say)
 
-    def _rounds(self, mirror: Mirror, executor: Executor, inbox: Inbox) -> None:
+    def _rounds(self, mirror: Mirror, executor: Executor, inbox: Inbox, turnstile: Turnstile) -> None:
         planner = Planner(mirror, executor, self._clock, self._election.campaign)
         now = self._clock.now()
         next_look, next_note, next_housekeeping = now + TICK, now + NOTED_EVERY, now
@@ -184,11 +197,13 @@ class Controller:
             mail = inbox.take(max(0.0, due - self._clock.now()))
             mirror.awaken(self._clock.now())
             self._read(mirror, mail)
+            turnstile.round()
             self._answers.give(mirror.fleet, self._store.client)
             now = self._clock.now()
             if now >= next_look:
                 next_look = now + TICK
                 mirror.look(mirror.next_slice(max(SLICES, len(mirror.fleet.nodes) // LOOKED_AT_ONCE)))
+                turnstile.tick()
                 self._caretaker.glance()
                 self._history.check(mirror)
                 planner.routine()
@@ -199,6 +214,7 @@ class Controller:
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING
                 self._housekeeping(mirror)
+                turnstile.check()
                 verifying = verifying or mirror.verifying()
 
     def _some_of(self, steps: Iterator[None] | None) -> Iterator[None] | None:

@@ -88,9 +88,8 @@ class Removal:
         self._mirror.wrote(NODES, node, None, gone)
         keys = store.keys.node(node)
         # Answers to readers of logs expire by themselves, or are swept.
-        Usage(store).sweep(
-            node, [keys.desired, keys.wake, keys.actual, keys.facts, keys.beat, keys.ask], token
-        )
+        left = [keys.desired, keys.wake, keys.actual, keys.facts, keys.beat, keys.ask, keys.grant]
+        Usage(store).sweep(node, left, token)
         log.warning("node %s is removed, as asked for: its record, its users and its keys", node)
 
     def _revoke(self, node: str) -> None:

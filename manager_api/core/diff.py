@@ -31,14 +31,22 @@ def described(record: Json, body: Json) -> Json:
         groups[name] = {
             **{key: value for key, value in group.items() if key not in ("name", "tasks")},
             "count": record.get("scale", {}).get(name, group.get("count", 1)),
-            "tasks": {
-                task["name"]: {key: value for key, value in task.items() if key != "name"}
-                for task in group.get("tasks", ())
-            },
+            "tasks": {task["name"]: _task(task) for task in group.get("tasks", ())},
         }
     rest: Json = {key: body[key] for key in ("priority", "preempt") if key in body}
     named: Json = {key: record[key] for key in ("template", "version", "ttl") if key in record}
     return {**named, **rest, "parameters": record.get("parameters", {}), "groups": groups}
+
+
+def _task(task: Json) -> Json:
+    """A task without its name; its artifacts by what they are called, so that only what differs shows."""
+    found = {key: value for key, value in task.items() if key != "name"}
+    if "artifacts" in found:
+        found["artifacts"] = {
+            f"{each['source']} -> {each['to']}" if "to" in each else each["source"]: each
+            for each in found["artifacts"]
+        }
+    return found
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:

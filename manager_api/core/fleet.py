@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manager_api.core.memory import Brake, Memory
+from manager_api.core.turns import Turns
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
 from store.model import spec
 from store.model.beat import MOST
@@ -114,7 +115,7 @@ class Fleet:
         self.peered: set[str] = set()
         """Deployments whose tasks depend on other groups: where these are is news for their nodes."""
         self.memory = Memory()
-        self.brake = Brake()
+        self.brake, self.turns = Brake(), Turns()
         self.retiring: set[str] = set()
         """Ended deployments whose time is over; see `manager_api.core.retention`."""
         self._counted: dict[str, tuple[str, int, float]] = {}

@@ -30,6 +30,8 @@ class Memory:
     """What each deployment was made of when there was nothing to do; see `manager_api.core.calm`."""
     gone: dict[str, float] = field(default_factory=dict)
     """Allocations whose machine is another one, or gone for good: since when this leader knows."""
+    fetched: dict[str, tuple[int, float | None]] = field(default_factory=dict)
+    """Allocations whose files were seen to come: generation, and since when they are there; None: not yet."""
     held: set[str] = field(default_factory=set)
     """Nodes with work that must not begin yet: to be planned again before long."""
     drains: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Memory:
         for of_deployments in by_name:
             for deployment in of_deployments.keys() - names:
                 del of_deployments[deployment]
-        for memory in (self.summaries, self.gone):
+        for memory in (self.summaries, self.gone, self.fetched):
             for alloc_id in memory.keys() - alloc_ids:
                 del memory[alloc_id]
         self.held &= known

@@ -36,6 +36,8 @@ class Unit:
     """What its node says is wrong with it."""
     seen_for: float = inf
     """How long its node has been online without a break, if that is known: nobody is late who was away."""
+    files_for: float = inf
+    """How long its files have been there, if they were seen to come: nobody is late who waits for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +219,7 @@ class _View:
         return None
 
     def _waited(self, unit: Unit) -> float:
-        return min(unit.ordered_for, unit.seen_for)
+        return min(unit.ordered_for, unit.seen_for, unit.files_for)
 
     def _proven(self, unit: Unit) -> bool:
         """Whether it was healthy once, so that being down now is no failure of the update.

@@ -13,7 +13,7 @@ from store.model import status as model
 from store.model.lifecycle import TASK_ENDED, Task
 from store.model.status import UNHEALTHY
 
-_RANKS = (Task.FAILED, Task.LOST, Task.BACKOFF, Task.EXITED, Task.STOPPED, Task.WAITING)
+_RANKS = (Task.FAILED, Task.LOST, Task.BACKOFF, Task.EXITED, Task.STOPPED, Task.FETCHING, Task.WAITING)
 NOTHING_SAID: Json = {}
 """Of a node that has said nothing of an allocation."""
 

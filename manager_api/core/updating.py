@@ -13,6 +13,7 @@ from manager_api.core.records import released
 from manager_api.core.release import DIFFERENT, LIMITS, Release, part_of, same
 from manager_api.core.rollout import PAUSED, Group, Step, Unit, step, tried
 from manager_api.core.slots import Slot
+from store.model.lifecycle import Task
 from store.model.placing import NEVER
 from store.model.spec import GroupSpec
 
@@ -133,8 +134,24 @@ def _unit(draft: Draft, alloc_id: str) -> Unit:
         failed=summary.done == "failed",
         trouble=summary.trouble[1] if summary.trouble is not None else "",
         away=not state.online or summary.lost,
+        files_for=_files_for(draft, alloc_id, generation),
         seen_for=inf if state.online_since is None else max(0.0, draft.now.steady - state.online_since),
     )
+
+
+def _files_for(draft: Draft, alloc_id: str, generation: int) -> float:
+    """How long its files have been there; their node has a deadline of its own for them."""
+    fetched = draft.fleet.memory.fetched
+    if Task.FETCHING in draft.summaries[alloc_id].states:
+        fetched[alloc_id] = generation, None
+        return 0.0
+    known, since = fetched.get(alloc_id, (0, None))
+    if known != generation:
+        return inf
+    if since is None:
+        since = draft.now.steady
+        fetched[alloc_id] = generation, since
+    return max(0.0, draft.now.steady - since)
 
 
 def _note(draft: Draft, groups: dict[str, Group], steps: dict[str, Step]) -> None:

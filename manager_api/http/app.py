@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import falcon
 
 from manager_api.http import (
+    artifacts,
     backup,
     brake,
     changes,
@@ -110,6 +111,9 @@ def _routes(services: Services) -> Iterator[tuple[str, object]]:
     yield "/v1/brake", brake.Brake(services)
     yield "/v1/brake/release", brake.Release(services)
     yield "/v1/events", events.Listing(services)
+    desk = artifacts.Desk(services)
+    yield "/v1/artifacts", artifacts.Listing(services, desk)
+    yield "/v1/artifacts/{artifact:path}", artifacts.One(services, desk)
     yield "/v1/backup", backup.Backup(services)
     yield "/v1/restore", backup.Restore(services)
 

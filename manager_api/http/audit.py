@@ -20,6 +20,7 @@ log = logging.getLogger("api")
 READ = ("GET", "HEAD", "OPTIONS")
 MOST_READ = 64 * 1024
 MOST_REMOTE = 100
+MOST_NAME = 200
 _NAMED = {"deployment": "deployment", "node": "node", "node_id": "node", "template": "template"}
 """Words in paths that name a subject."""
 
@@ -56,7 +57,7 @@ class Audit:
             kind="api",
             reason=f"{req.method} {path}",
             subject=subject(path, params, answer),
-            data=_call(req, path, resp.status_code),
+            data=_call(req, path, resp.status_code) | _about(params),
         )
         store = self._services.store
         try:
@@ -76,6 +77,11 @@ def _call(req: falcon.Request, path: str, status: int) -> dict[str, Any]:
     data: dict[str, Any] = {"method": req.method, "path": path, "status": status}
     remote = req.env.get("REMOTE_ADDR")
     return data | ({"remote": remote[:MOST_REMOTE]} if isinstance(remote, str) and remote else {})
+
+
+def _about(params: Mapping[str, Any]) -> dict[str, str]:
+    """What is no subject of events, and is worth to be told."""
+    return {"artifact": params["artifact"][:MOST_NAME]} if isinstance(params.get("artifact"), str) else {}
 
 
 def _answer(resp: falcon.Response) -> Mapping[str, Any]:

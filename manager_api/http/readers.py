@@ -7,12 +7,12 @@ import re
 from typing import Any
 
 from manager_api.http.fields import is_open, text
-from store.model import quantity
+from store.model import command, quantity
 from store.model.spec import SIGNALS
 
 _USER = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)?")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
-_MOUNT = re.compile(r"(/[^:\x00]*|\$\{alloc\.dir\}[^:\x00]*):(/[^:\x00]*)(:ro|:rw)?")
+_MOUNT = re.compile(r"(/[^:\x00]*|\$\{(?:alloc|task)\.dir\}[^:\x00]*):(/[^:\x00]*)(:ro|:rw)?")
 _NUMBER = r"(\d{1,5}|\$\{port\.[A-Za-z0-9_-]+\})"
 _PORT = re.compile(rf"(?:(?:\[[0-9A-Fa-f:.]+\]|[0-9.]+):)?{_NUMBER}:{_NUMBER}(?:/tcp|/udp)?", re.ASCII)
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -30,7 +30,7 @@ def absolute_path(value: Any) -> str:
         ValueError: it is not absolute.
     """
     found = text(value)
-    if not is_open(value) and not found.startswith(("/", "${alloc.dir}")):
+    if not is_open(value) and not found.startswith(("/", "${alloc.dir}", command.TASK_DIR)):
         raise ValueError("not an absolute path")
     return found
 

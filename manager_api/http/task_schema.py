@@ -8,6 +8,7 @@ from marshmallow import ValidationError, fields, post_load, pre_load, validates_
 
 from manager_api.http import fields as own
 from manager_api.http import readers as f
+from manager_api.http.artifact_schema import FilesSchema
 from manager_api.http.fields import Command, Env, Int, Name, Number, OneOf, Parsed, Read, StrictSchema, Text
 from manager_api.http.health_schema import HealthcheckSchema
 from store.model import command, peers, quantity, spec
@@ -238,10 +239,10 @@ class Ports(Read[dict[str, int]]):
         return value
 
 
-class TaskSchema(StrictSchema):
+class TaskSchema(FilesSchema):
     """One task."""
 
-    not_yet = frozenset({"artifacts", "secrets"})
+    not_yet = frozenset({"secrets"})
     name = Name(required=True)
     config = fields.Nested(ConfigSchema, required=True)
     resources = fields.Nested(ResourcesSchema)

@@ -5,6 +5,7 @@ from typing import Any
 
 from manager_api.core.layout import Part, parts
 from manager_api.http import dependency_checks
+from manager_api.http.artifact_schema import HELD_BACK, has_password
 from manager_api.http.fields import is_open
 from store.model import command, peers, placing, texts
 from store.model.spec import GroupSpec, TaskSpec
@@ -20,6 +21,7 @@ def problems(body: Mapping[str, Any], groups: Sequence[GroupSpec]) -> dict[str |
         *dependency_checks.problems(groups, layout),
         *_group_problems(groups, layout),
         *_variable_problems(body, groups, layout),
+        *_password_problems(body),
     ):
         inner = found
         for step in path[:-1]:
@@ -148,6 +150,23 @@ def _variable_problems(
 
     texts.rewrite(body, look)
     return found
+
+
+def _password_problems(body: Mapping[str, Any]) -> Iterator[Problem]:
+    """Values that a template itself offers, by which a source would be one with a password."""
+    declared = body.get("parameters", {})
+    sources = {
+        artifact["source"]
+        for group in body["task_groups"]
+        for task in group["tasks"]
+        for artifact in task.get("artifacts", ())
+    }
+    for name, rule in declared.items():
+        values = [*rule.get("enum", ()), *([rule["default"]] if "default" in rule else [])]
+        using = [each for each in sources if f"param.{name}" in command.variables(each)]
+        if any(has_password(command.fill(each, {f"param.{name}": value}))
+               for each in using for value in values):  # fmt: skip
+            yield ("parameters", name), HELD_BACK
 
 
 def _port_problem(name: str, task: TaskSpec, beside: Sequence[TaskSpec]) -> str | None:

@@ -125,6 +125,15 @@ class RedisNodeLink:
                 raise Denied(f"{error}; asking the manager whether it has moved") from error
             return []
 
+    def granted(self) -> bytes | None:
+        """The grant key; None as well while a manager of the last release has given no right to it."""
+        try:
+            with translated():
+                found: bytes | None = self._client.get(self._node.grant)
+                return found
+        except Denied:
+            return None
+
     def fetch(self) -> Desired:
         """Desired, whole and consistent."""
         began = monotonic()

@@ -38,6 +38,15 @@ class Order:
     deletes: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one node's grant key is to say (empty: there is to be none), and whether to wake the node."""
+
+    node: str
+    said: bytes
+    wake: bool = True
+
+
 def revision(raw: bytes | None) -> int:
     """A revision as it lies in the store; 0 when there is none.
 
@@ -93,6 +102,30 @@ class Projection:
         """
         answers = self._store.scripts.run_many("project", [self._call(each, token) for each in orders])
         return [self._outcome(answer) for answer in answers]
+
+    def grant_many(self, grants: Sequence[Grant], *, token: int) -> list[StoreError | None]:
+        """Write the grant keys of many nodes in one round trip: each is written, or not, for itself.
+
+        Returns:
+            For each None, or why nothing was written: what `project` raises.
+
+        Raises:
+            Unavailable: unanswered; any of them may have happened.
+        """
+        keys = self._store.keys
+        fixed = [keys.meta, keys.rev, keys.lease("leader"), keys.fence("leader")]
+        calls: list[tuple[list[str | bytes], list[str | bytes | int]]] = []
+        for each in grants:
+            node = keys.node(each.node)
+            args: list[str | bytes | int] = [self._store.epoch, self._store.seen, token]
+            calls.append(([*fixed, node.grant, node.wake], [*args, each.said, int(each.wake)]))
+        found = [self._outcome(answer) for answer in self._store.scripts.run_many("grant", calls)]
+        return [each if isinstance(each, StoreError) else None for each in found]
+
+    def grants(self, node_ids: Sequence[str]) -> list[bytes | None]:
+        """The grant keys of some nodes; None where there is none, or nothing that is one."""
+        answers = self._pipelined(node_ids, lambda pipe, key: pipe.get(key.grant), strict=False)
+        return [raw if isinstance(raw, bytes) else None for raw in answers]
 
     def _call(self, order: Order, token: int) -> tuple[list[str | bytes], list[str | bytes | int]]:
         keys = self._store.keys

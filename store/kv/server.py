@@ -107,7 +107,7 @@ class Server:
         return not busy and info["aof_last_bgrewrite_status"] == "ok"
 
     def grant_node(self, keys: Keys, node_id: str, secret_sha256: str) -> None:
-        """The user of one node: reads its own orders and asks, writes its own reports and answers.
+        """The user of one node: reads its own orders, grants and asks, writes its own reports and answers.
 
         Raises:
             Unsupported: the server has no ACL key patterns.
@@ -160,6 +160,7 @@ def _rules(keys: Keys, node_id: str, secret_sha256: str, more: Sequence[str] = (
     return [
         user_of(node_id), "reset", "on", f"#{secret_sha256}",
         f"%R~{glob(node.desired)}", f"%R~{glob(node.wake)}", f"%R~{glob(node.ask)}",
+        f"%R~{glob(node.grant)}",
         f"~{glob(node.actual)}", f"~{glob(node.facts)}", f"~{glob(node.beat)}",
         f"~{glob(node.answers)}*", f"&{keys.hints}",
         "-@all", *(f"+{command}" for command in (*NODE_COMMANDS, *more)),

@@ -1,5 +1,6 @@
 """Files that a task needs, as its template names them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ FETCH_TIMEOUT = 1800.0
 """Seconds within which a task's files must be there; time spent waiting for a turn does not count."""
 MOST_ARTIFACTS = 1000
 """In one task."""
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +43,24 @@ def artifacts(raw: Mapping[str, Any]) -> tuple[Artifact, ...]:
     return tuple(_artifact(each) for each in raw.get("artifacts", ()))
 
 
+def digest(value: object) -> str:
+    """A SHA-256 digest as it is kept: lower-case hexadecimal, whichever way people write it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    match = _DIGEST.fullmatch(value.lower())
+    if match is None:
+        raise ValueError("not a SHA-256 digest, which has 64 hexadecimal digits")
+    return match[1]
+
+
 def _artifact(raw: Mapping[str, Any]) -> Artifact:
     return Artifact(
         source=str(raw["source"]),
-        sha256=raw.get("sha256"),
+        sha256=_kept(raw.get("sha256")),
         extract=bool(raw.get("extract", False)),
         to=str(raw.get("to", "")),
         mode=int(str(raw["mode"]), 8) if raw.get("mode") is not None else None,
@@ -56,3 +72,8 @@ def _artifact(raw: Mapping[str, Any]) -> Artifact:
 def fetch_timeout(raw: Mapping[str, Any]) -> float:
     """Seconds within which a stored task's files must be there."""
     return quantity.duration(raw["fetch_timeout"]) if raw.get("fetch_timeout") else FETCH_TIMEOUT
+
+
+def _kept(sha256: str | None) -> str | None:
+    """One that a parameter is still to be filled into is what it will be then."""
+    return sha256 if sha256 is None or "${" in sha256 else digest(sha256)

@@ -14,6 +14,7 @@ _NUMBERS = {
 }  # fmt: skip
 _TEXTS = ("state", "reason", "health", "health_reason")
 _FIGURES = ("pid", "exit_code", "restarts", "started", "ended", "oom_kills")
+_FETCH = ("done", "total", "rate")
 MOST_TEXT = 4000
 """Characters of a reason: one node's must not fill the status that it shares with others."""
 MOST = 2**52
@@ -75,9 +76,23 @@ def _task(task: Any) -> Json:
         value = task.get(name)
         if value is not None and not isinstance(value, int | float):
             raise BadRecord(f"actual: {name} of a task is not a number")
+    said = task.get("fetch")
+    if said is not None and (fetch := _fetch(said)) != said:
+        found = {**found, "fetch": fetch}
     limits = task.get("limits")
     if limits is not None and not (isinstance(limits, dict) and len(str(limits)) <= MOST_TEXT):
         raise BadRecord("actual: limits of a task are no short object")
+    return found
+
+
+def _fetch(said: Any) -> Json:
+    """How far the files of a task are: three numbers, whatever else is said."""
+    if type(said) is not dict:
+        raise BadRecord("actual: fetch of a task is not an object")
+    found: Json = {name: said.get(name) for name in _FETCH}
+    for name, value in found.items():
+        if value is not None or name == "done":
+            _number(f"actual: fetch.{name} of a task", value)
     return found
 
 

@@ -8,10 +8,12 @@ _PIN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]:(?=/)|([^/\s:]+):(?=/|$))")
 _VARIABLE = re.compile(r"\$\{([a-z]+)\.([A-Za-z0-9_.-]+)\}")
 
 VARIABLES = frozenset(
-    {"node.id", "node.ip", "node.hostname", "alloc.id", "alloc.index", "alloc.dir", "text.dollar"}
+    {"node.id", "node.ip", "node.hostname", "alloc.id", "alloc.index", "alloc.dir", "task.dir", "text.dollar"}
 )
 NAMED = ("port.", "param.", "addr.")
 """Beginnings of variables whose names a template itself gives."""
+TASK_DIR = "${task.dir}"
+"""The directory in which a task's files lie, and which it runs in unless told otherwise."""
 DOLLAR = "${text.dollar}"
 """A dollar sign that begins nothing: how a text says `${node.id}` and means these very letters."""
 

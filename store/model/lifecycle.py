@@ -55,6 +55,8 @@ _TASK: dict[tuple[Task, TaskEvent], Task] = {
     (Task.PENDING, TaskEvent.GIVE_UP): Task.FAILED,
     (Task.PENDING, TaskEvent.STOP): Task.STOPPED,
     (Task.PENDING, TaskEvent.FETCH): Task.FETCHING,
+    (Task.FETCHING, TaskEvent.HELD): Task.WAITING,
+    (Task.FETCHING, TaskEvent.START): Task.STARTING,
     (Task.FETCHING, TaskEvent.GIVE_UP): Task.FAILED,
     (Task.FETCHING, TaskEvent.STOP): Task.STOPPED,
     (Task.WAITING, TaskEvent.START): Task.STARTING,

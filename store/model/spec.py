@@ -56,6 +56,8 @@ class TaskSpec:
     fetch: bool = False
     """Whether a bare absolute command that the node lacks is fetched from the base, by its name."""
     fetch_timeout: float = FETCH_TIMEOUT
+    own_dir: bool = False
+    """Whether a text of it says `${task.dir}`, which older agents would leave as it is."""
     disconnect: bool = False
     """Whether its node must stop it when it is cut off from the store for long."""
 
@@ -82,7 +84,7 @@ class TaskSpec:
             "ports": bool(self.ports),
             "peers": bool(self.abroad),
             "literal": self.literal,
-            "artifacts": self.has_files,
+            "artifacts": self.has_files or self.own_dir,
             "disconnect": self.disconnect,
         }
         return frozenset(name for name, needed in asked.items() if needed)
@@ -170,6 +172,7 @@ def task(raw: Mapping[str, Any]) -> TaskSpec:
             artifacts=artifacts.artifacts(raw),
             fetch=bool(raw.get("fetch", False)),
             fetch_timeout=artifacts.fetch_timeout(raw),
+            own_dir=command.TASK_DIR in str(raw),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         name = raw.get("name", "?") if isinstance(raw, Mapping) else "?"

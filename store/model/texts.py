@@ -49,9 +49,18 @@ def _task(task: Mapping[str, Any], path: Path, change: Change) -> Json:
         },
         "hooks": {"pre_start": there.command, "post_stop": there.command},
     }  # fmt: skip
-    changed = {
+    artifact = {
+        "source": there.text, "to": there.text, "sha256": here.text, "owner": here.text,
+        "fingerprint": here.text,
+    }  # fmt: skip
+    changed: Json = {
         name: _object(task[name], (*path, name), each) for name, each in readers.items() if name in task
     }
+    if "artifacts" in task:
+        changed["artifacts"] = [
+            _object(each, (*path, "artifacts", number), artifact)
+            for number, each in enumerate(task["artifacts"])
+        ]
     return {**task, **changed}
 
 

@@ -13,7 +13,14 @@ The grant key (string, JSON, written by the leader):
     {"v": 1, "uid": "<of the node>", "grants": {"<ask>": {"sealed": "<base64>"}}, "waiting": {"<ask>": "why"}}
 
 `sealed` holds JSON: `base` (a URL without a password, only for `~`), `user`, `password`, `key`,
-`fingerprints`; each only if there is one.
+`fingerprints`; each only if there is one. An agent that reads a grant key which no longer lists its ask has
+lost its turn.
+
+What the leader remembers of a node's turns (collection `downloads`, by node), for the next one:
+
+    {"v": 1, "uid": "<of the node>", "ttl": <seconds>, "turns": {"<ask>": "<server>"}}
+
+where a server is a pool that is no `~`; `ttl` is how long the node's heartbeats last.
 """
 
 import re
@@ -21,6 +28,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from store.errors import BadRecord
+
+Json = dict[str, Any]
+
+DEFAULT_TTL = 15.0
+MOST_TTL = 86_400.0
 MOST_ASKS = 8
 """Of one node at once."""
 PER_SOURCE = 4
@@ -52,3 +65,46 @@ def asks_of(beat: Mapping[str, Any]) -> dict[str, Ask]:
         if isinstance(pool, str) and isinstance(key, str) and _POOL.fullmatch(pool) and _KEY.fullmatch(key):
             found[name] = Ask(pool, key)
     return found
+
+
+def grant_record(uid: str, grants: Mapping[str, str | None], waiting: Mapping[str, str]) -> Json:
+    """A grant key: asks with what is sealed for them, and why others wait."""
+    given = {ask: {} if sealed is None else {"sealed": sealed} for ask, sealed in grants.items()}
+    return {"v": 1, "uid": uid, "grants": given, "waiting": dict(waiting)}
+
+
+def granted_by(said: Mapping[str, Any], uid: str) -> frozenset[str]:
+    """The asks that a grant key lists for a machine."""
+    grants = said.get("grants")
+    if said.get("uid") != uid or not isinstance(grants, dict):
+        return frozenset()
+    return frozenset(ask for ask in grants if _ASK.fullmatch(ask))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The turns of one node, as the leader remembers them."""
+
+    uid: str
+    turns: Mapping[str, str]
+    """Ask to server."""
+    ttl: float = DEFAULT_TTL
+    """Seconds for which its last heartbeat may count."""
+
+    def as_record(self) -> Json:
+        """As it lies in `downloads`."""
+        return {"v": 1, "uid": self.uid, "ttl": self.ttl, "turns": dict(self.turns)}
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "Held":
+        """As it was written.
+
+        Raises:
+            BadRecord: it cannot be read.
+        """
+        turns, ttl = said.get("turns"), said.get("ttl", DEFAULT_TTL)
+        if not isinstance(turns, dict) or not all(isinstance(each, str) for each in turns.values()):
+            raise BadRecord("turns: not asks with their servers")
+        if not isinstance(ttl, int | float) or not 0 < ttl <= MOST_TTL:
+            raise BadRecord("turns: ttl is not a number of seconds")
+        return cls(str(said.get("uid", "")), turns, float(ttl))

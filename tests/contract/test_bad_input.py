@@ -139,7 +139,7 @@ TASK = "task_groups.0.tasks.0"
         (a_template(a_task(resources={"reservations": {"memory": "9" * 400 + "M"}})), "memory: a number beyond all measure"),
         (a_template(a_task(config={"user": "4294967295"})), f"{TASK}.config.user: users and groups have numbers up to"),
         (a_template(a_task(deploy={"replicas": 2})), f"{TASK}.deploy: only `resources`"),
-        (a_template(a_task(artifacts=[])), f"{TASK}.artifacts: not offered"),
+        (a_template(a_task(secrets=[])), f"{TASK}.secrets: not offered"),
         (a_template(a_task("a", depends_on={"b": "started"})), "depends on 'b', which is not in its group"),
         (a_template(a_task("a", depends_on=["b"]), a_task("b", depends_on=["a"])), "tasks a, b depend on each other in a circle"),
         (a_template(a_task("a", depends_on={"a": "started"})), "in a circle"),
@@ -192,7 +192,9 @@ FULL = a_template(
     a_task("a", "web-1:/bin/sleep 5", config={"args": ["x"], "env": {"A": "b"}, "cwd": "/", "user": "1:1", "driver": "process"},
            resources={"reservations": {"memory": "1M", "cpus": 0.1}}, ulimits={"nofile": 5},
            restart={"condition": "always", "delay": "1s", "factor": 2, "max_delay": "5s", "max_attempts": 3, "window": "1m"},
-           stop={"signal": "SIGINT", "timeout": "1s"}),
+           stop={"signal": "SIGINT", "timeout": "1s"}, fetch=True, fetch_timeout="5m",
+           artifacts=["a", {"source": "sftp://h/b", "sha256": "0" * 64, "to": "c/d", "mode": "0600", "owner": "1:1", "fingerprint": "SHA256:" + "a" * 43},
+                      {"source": "http://h/z.zip", "extract": True, "to": "z"}]),
     a_task("b", depends_on={"a": "started"}), count=2)  # fmt: skip
 FLEET = {
     "name": "fleet", "ttl": "8h", "priority": 60, "preempt": True,
@@ -203,7 +205,8 @@ FLEET = {
          "reschedule": {"after": "2m"}, "on_disconnect": {"stop_after": "30s"}, "duplicates": "never",
          "update": {"max_parallel": 2, "min_healthy": "1s", "healthy_deadline": "1m", "canary": 1, "auto_promote": True, "auto_revert": False}},
         {"name": "web", "count": "all", "tasks": [
-            a_task("site", "x ${param.n} ${addr.db.server.sql}", depends_on={"db.server": "2 healthy"}, ports={"http": 8080}, config={"env": {"A": "${param.x}"}}),
+            a_task("site", "x ${param.n} ${addr.db.server.sql}", depends_on={"db.server": "2 healthy"}, ports={"http": 8080}, config={"env": {"A": "${param.x}"}},
+                   artifacts=[{"source": "${param.x}/${node.id}", "to": "${param.x}"}]),
             a_task("other", depends_on=["2 of db healthy", "site"])]}],
 }  # fmt: skip
 

@@ -189,10 +189,15 @@ def test_a_deployment_is_found_by_its_name_its_beginning_and_not_by_what_is_ambi
     assert cli("resume", other).stdout.strip() == other
     assert "ID is empty" in cli("pause", "", expect=2).stderr
     first = other[0]
-    while len([key for key in cli.store.values(DEPLOYMENTS) if key.startswith(first)]) < 2:
+
+    def beginning():
+        """Two at least: ids are random, and all of the above may begin alike."""
+        return sum(key.startswith(first) for key in cli.store.values(DEPLOYMENTS))
+
+    while beginning() < 2:
         cli.begin()
     result = cli("pause", first, expect=1)
-    assert f"{first} is the beginning of 2 deployments; give more of it" in result.stderr
+    assert f"{first} is the beginning of {beginning()} deployments; give more of it" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -345,3 +350,57 @@ def test_deploy_says_what_it_waits_for(cli, monkeypatch):
     monkeypatch.setattr("muster.deploying.time.sleep", missing)
     result = cli("deploy", "shop", "--wait-for-capacity")
     assert "  waiting: no node has 1G free" in result.stderr
+
+
+def coming(state="fetching", reason="", **fetch):
+    row = {"name": "web", "node": "n", "state": state, "reason": reason, "allocation": "d.0"}
+    return {**row, "fetch": fetch} if fetch else row
+
+
+def test_deploy_says_how_far_files_are_and_ps_does_too(cli, monkeypatch):
+    words = [
+        coming(reason="waits for a turn"),
+        *(coming(done=done * 1024**2, total=80 * 1024**2, rate=4.1 * 1024**2) for done in (1, 2, 3)),
+        coming("running"),
+    ]
+
+    def next_word(_seconds):
+        key = next(iter(cli.store.values(DEPLOYMENTS)))
+        cli.say(key, status="PENDING", tasks=[words.pop(0)])
+        if len(words) == 1:
+            listed.append(cli("ps").stdout)
+
+    listed = []
+    monkeypatch.setattr("muster.deploying.time.sleep", next_word)
+    result = cli("deploy", "shop")
+    assert result.stderr.splitlines()[1:] == [
+        "  web on n: fetching (waits for a turn)",
+        "  web on n: fetching",
+        "  fetching: 1.0 of 80.0 MiB, 4.1 MiB/s",
+        "  web on n: running",
+    ]
+    assert listed[0].splitlines()[1].split()[5] == "fetching"
+    assert listed[0].rstrip().endswith("3.0 of 80.0 MiB, 4.1 MiB/s")
+
+
+def test_the_reason_stands_behind_how_far_it_is(cli):
+    cli.say(cli.begin(), status="PENDING", tasks=[coming(reason="no such file", done=0, total=1024)])
+    assert cli("ps").stdout.rstrip().endswith("0.0 of 1.0 KiB; no such file")
+
+
+def test_deploy_waits_while_files_come_unless_it_was_told_how_long(cli, monkeypatch):
+    now, done = [0.0], iter(range(1, 100))
+
+    def long(_seconds):
+        now[0] += 250.0
+        key = next(iter(cli.store.values(DEPLOYMENTS)))
+        number = next(done)
+        cli.say(key, status="PENDING", tasks=[coming(done=min(number, 5), total=9)])
+
+    monkeypatch.setattr("muster.deploying.time.sleep", long)
+    monkeypatch.setattr("muster.progress.time.monotonic", lambda: now[0])
+    result = cli("deploy", "shop", expect=124)
+    assert "still PENDING after 1750 s" in result.stderr, "the last byte came after 1250"
+    cli("stop", "shop", "--no-wait", expect=4)
+    monkeypatch.setattr("muster.deploying.time.sleep", lambda _: now.__setitem__(0, now[0] + 250.0))
+    assert "after 60 s" in cli("deploy", "shop", "--timeout", "60", expect=124).stderr

@@ -16,6 +16,7 @@ from store.faults import POINTS
 from store.kv.store import Store
 from tests.conftest import SOAK, eventually
 from tests.e2e.conftest import UNANSWERED, forget, pid_and_start, shell
+from tests.web import Page, Web
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000 if SOAK else 400)]
 
@@ -147,6 +148,16 @@ def release_brakes(cluster, client, point):
     eventually(reached, 60)
 
 
+def fetch_a_file(cluster, client):
+    """A node needs a turn at a server of files."""
+    web = Web()
+    web.pages["/tool"] = Page(b"#!/bin/sh")
+    artifacts = [{"source": f"{web.url}/tool"}]
+    client.post("files", {"name": "t", "config": {"command": "/bin/true"}, "artifacts": artifacts})
+    client.wait(client.deploy("files"), "COMPLETED")
+    web.end()
+
+
 def remove_a_node(cluster, client, name):
     """A machine that has gone is taken out of the fleet."""
     agent = cluster.start_agent(name, wait=False)
@@ -189,6 +200,8 @@ def provoke(cluster, point, client):
         client.ask("/v1/nodes/web-1/uncordon", {})
     elif point.startswith("controller.remove"):
         remove_a_node(cluster, client, f"gone-{point.split('.')[-1]}")
+    elif point.startswith("controller.turns"):
+        fetch_a_file(cluster, client)
     elif point.startswith(("controller.refuse", "api.withdraw")):
         nowhere = {"name": "t", "config": {"command": "nowhere.example:/bin/true"}}
         client.post("nowhere", nowhere)

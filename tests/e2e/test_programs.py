@@ -92,12 +92,27 @@ def test_a_taken_port_is_a_sentence(running):
 
 def test_the_sftp_password_is_nowhere_to_be_seen(cluster):
     cluster.start_manager("--sftp-host", "sftp://joe:hunter2@127.0.0.1:22/files/")
-    for process in [
-        psutil.Process(cluster.manager.pid),
-        *psutil.Process(cluster.manager.pid).children(recursive=True),
-    ]:
+    manager = psutil.Process(cluster.manager.pid)
+    for process in [manager, *manager.children(recursive=True)]:
         assert "hunter2" not in " ".join(process.cmdline())
+    (store,) = cluster.part("store")
+    assert "hunter2" not in str(psutil.Process(store).environ()), "it is no business of the store's"
     assert "hunter2" not in cluster.log("manager.log")
+    assert "artifacts lie under sftp://joe@127.0.0.1/files" in cluster.log("manager.log")
+    home = [path for path in cluster.home.rglob("*") if path.is_file()]
+    assert [path for path in home if b"hunter2" in path.read_bytes()] == []
+
+
+def test_the_sftp_password_lies_in_a_file_or_in_the_environment(tmp_path):
+    words = ("manager_api", "--sftp-host", "sftp://joe@127.0.0.1/", "--listen", "127.0.0.1")
+    nothing = run(*words, cwd=tmp_path)
+    assert (nothing.returncode, "--sftp-host has no password" in nothing.stderr) == (2, True)
+    both = {**os.environ, "MUSTER_SFTP_PASSWORD": "hunter2"}
+    done = run(*words, "--sftp-password-file", "nope", cwd=tmp_path, env=both)
+    assert "in MUSTER_SFTP_PASSWORD and by --sftp-password-file: once is enough" in done.stderr
+    done = run(*words, "--sftp-password-file", "nope", cwd=tmp_path)
+    assert "--sftp-password-file nope cannot be read: No such file" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_version_is_in_node_records_and_health_answers(running):

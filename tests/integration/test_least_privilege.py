@@ -15,11 +15,11 @@ pytestmark = pytest.mark.integration
 SECRET = "s3cret"
 BEFORE_LOGIN = {"auth", "hello", "quit", "reset"}
 """What a server lets everybody say; ACLs do not cover it."""
-READ_ONLY, OWN = ("desired", "wake", "ask"), ("actual", "facts", "hb", "ans:1")
+READ_ONLY, OWN = ("desired", "wake", "ask", "grant"), ("actual", "facts", "hb", "ans:1")
 SHARED = (
     "meta", "rev", "compacted", "log", "leader", "fence", "epochs", "templates", "templates:versions", "deployments",
     "deployments:status", "deployments:rev", "allocations", "allocations:rev", "nodes", "nodes:rev", "nodes:status",
-    "controls", "controls:status", "questions", f"answer:{'0' * 32}",
+    "controls", "controls:status", "questions", "downloads", "downloads:rev", f"answer:{'0' * 32}",
 )  # fmt: skip
 
 

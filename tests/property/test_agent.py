@@ -8,9 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agentd.core.actions import Forget, Kill, Limit, Start, Stop
+from agentd.core.actions import Forget, Kill, Limit, Refuse, Start, Stop
 from agentd.core.contact import Contact
 from agentd.core.draft import Observed
+from agentd.core.files import Files, FilesView
 from agentd.core.health import Health, HealthView
 from agentd.core.plan import plan
 from store.model.lifecycle import TASK_ENDED, Task
@@ -48,6 +49,7 @@ class Node(RuleBasedStateMachine):
         self.runs = {}
         self.stubborn = set()
         self.health = {}
+        self.begun = set()
 
     # -- what the world does
 
@@ -94,10 +96,15 @@ class Node(RuleBasedStateMachine):
 
     # -- what the brain does
 
+    def _alloc(self):
+        return an_alloc(*TASKS, wanted=self.wanted, generation=self.generation)
+
+    def _seen(self):
+        return Observed(runs=list(self.runs.values()), boot=BOOT, health=self.health)
+
     def _plan(self):
-        alloc = an_alloc(*TASKS, wanted=self.wanted, generation=self.generation)
-        seen = Observed(runs=list(self.runs.values()), boot=BOOT, health=self.health)
-        return plan({alloc.id: alloc}, seen, self.now, keep={alloc.id})
+        alloc = self._alloc()
+        return plan({alloc.id: alloc}, self._seen(), self.now, keep={alloc.id})
 
     @rule(cut=st.integers(0, 6))
     def the_brain_plans_and_may_die(self, cut):
@@ -109,6 +116,7 @@ class Node(RuleBasedStateMachine):
             case Start():
                 assert action.run not in self.runs, "a run is started once"
                 self._may_start(action)
+                self._count(action)
                 generation = action.alloc.generation
                 self.runs[action.run] = a_run(
                     task=action.task.name,
@@ -140,6 +148,11 @@ class Node(RuleBasedStateMachine):
                 for run_id in action.runs:
                     assert not self.runs[run_id].live, "nothing that lives is forgotten"
                     del self.runs[run_id]
+
+    def _count(self, action):
+        task, generation, attempt = action.task.name, action.alloc.generation, action.attempt
+        assert attempt == 0 or (task, generation, attempt - 1) in self.begun, "what never ran does not count"
+        self.begun.add((task, generation, attempt))
 
     def _may_start(self, action):
         def of(role):
@@ -235,12 +248,11 @@ class TiedNode(Node):
     def another_brain_takes_over(self):
         self.acked, self.gap = None, math.inf
 
-    def _plan(self):
-        alloc = an_alloc(*TASKS, wanted=self.wanted, generation=self.generation)
-        alloc = dataclasses.replace(alloc, stop_after=20.0 if self.tied else None)
-        contact = Contact(self.acked, self.gap)
-        seen = Observed(runs=list(self.runs.values()), boot=BOOT, health=self.health, contact=contact)
-        return plan({alloc.id: alloc}, seen, self.now, keep={alloc.id})
+    def _alloc(self):
+        return dataclasses.replace(super()._alloc(), stop_after=20.0 if self.tied else None)
+
+    def _seen(self):
+        return dataclasses.replace(super()._seen(), contact=Contact(self.acked, self.gap))
 
     def _may_start(self, action):
         if self.tied:
@@ -267,3 +279,137 @@ class TiedNode(Node):
 
 TestTiedNode = TiedNode.TestCase
 TestTiedNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+FETCHED = ("a", "b", "d", "e")
+"""The tasks that have files, where tasks have any."""
+
+
+class WithFiles:
+    """The same, for tasks whose files come, go and fail as they like."""
+
+    def __init__(self):
+        super().__init__()
+        self.files = {}
+
+    @rule(name=st.sampled_from(FETCHED), state=st.sampled_from(Files))
+    def files_come_go_or_fail(self, name, state):
+        self.files["d.0", name, self.generation] = FilesView(state=state, reason="so it is:11")
+
+    @rule(gone=st.sampled_from([(), ("a",), ("b", "d")]))
+    def all_files_are_there_but(self, gone):
+        for name in FETCHED:
+            state = Files.FETCHING if name in gone else Files.READY
+            self.files["d.0", name, self.generation] = FilesView(state=state)
+
+    @rule(state=st.sampled_from(Files), cut=st.integers(0, 6))
+    def it_is_updated_while_it_runs(self, state, cut):
+        self.all_files_are_there_but(())
+        self.the_brain_plans_and_may_die(99)
+        self.it_is_ordered_anew()
+        self.files_come_go_or_fail("b", state)
+        self.the_brain_plans_and_may_die(cut)
+
+    @rule()
+    def a_brain_takes_over_that_knows_of_no_files(self):
+        self.files = {}
+
+    def _alloc(self, *, bare=False):
+        alloc = super()._alloc()
+        if bare:
+            return alloc
+        return dataclasses.replace(
+            alloc,
+            tasks=tuple(dataclasses.replace(task, fetch=task.name in FETCHED) for task in alloc.tasks),
+        )
+
+    def _seen(self):
+        return dataclasses.replace(super()._seen(), files=self.files)
+
+    def _state(self, name):
+        view = self.files.get(("d.0", name, self.generation))
+        return view.state if view is not None else Files.FETCHING
+
+    def _written(self):
+        """The tasks of this generation of which it is written down that their files cannot be had."""
+        mine = (run for run in self.runs.values() if run.generation == self.generation)
+        return {run.task for run in mine if run.state == "failed"}
+
+    def _may_start(self, action):
+        if action.role != "post_stop" and action.task.has_files:
+            assert self._state(action.task.name) is Files.READY, "nothing starts without its files"
+        assert action.role == "post_stop" or action.task.name not in self._written(), "a verdict stays"
+        super()._may_start(action)
+
+    def _perform(self, action):
+        match action:
+            case Refuse():
+                start = action.start
+                assert start.run not in self.runs
+                assert self._state(start.task.name) is Files.FAILED
+                self._count(start)
+                self.runs[start.run] = a_run(
+                    task=start.task.name,
+                    attempt=start.attempt,
+                    generation=start.alloc.generation,
+                    state="failed",
+                    error=action.reason,
+                    pid=None,
+                    ended=self.now,
+                )
+                return
+            case Stop() if self.runs[action.run].generation < self.generation and action.why is None:
+                states = {self._state(name) for name in FETCHED}
+                hopeless = Files.FAILED in states or self._written()
+                assert self.wanted == "stopped" or Files.FETCHING not in states or hopeless, (
+                    "what runs goes on until the files of what replaces it are there"
+                )
+        super()._perform(action)
+
+    @invariant()
+    def only_what_may_start_or_lives_has_its_files_fetched(self):
+        found = self._plan()
+        named = [each.task.name for each in found.fetches]
+        assert len(named) == len(set(named))
+        if self.wanted == "stopped":
+            assert not named
+        assert not set(named) & self._written()
+        starts = [each for each in found.actions if isinstance(each, Start) and each.role != "post_stop"]
+        (views,) = found.views.values()
+        fetching = {each.spec.name for each in views if each.state is Task.FETCHING}
+        assert fetching | {each.task.name for each in starts if each.task.has_files} <= set(named)
+
+    @invariant()
+    def files_that_are_there_change_nothing(self):
+        if any(self._state(name) is not Files.READY for name in FETCHED):
+            return
+        alloc = self._alloc(bare=True)
+        bare = plan({alloc.id: alloc}, self._seen(), self.now, keep={alloc.id})
+        assert outline(self._plan()) == outline(bare)
+
+    def teardown(self):
+        """Once all files are there for good, all is as it is where nothing has files."""
+        for name in FETCHED:
+            self.files["d.0", name, self.generation] = FilesView(state=Files.READY)
+        super().teardown()
+
+
+def outline(planned):
+    """What a plan comes to."""
+    actions = [(type(each), getattr(each, "run", None) or each.runs, each.reason) for each in planned.actions]
+    views = [(each.spec.name, each.state, each.reason, each.next) for each in planned.views["d.0"]]
+    return actions, views, planned.wake_at
+
+
+class FilesNode(WithFiles, Node):
+    """Files, and a store that is always there."""
+
+
+class TiedFilesNode(WithFiles, TiedNode):
+    """Files, and a store that is not."""
+
+
+TestFilesNode = FilesNode.TestCase
+TestFilesNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTiedFilesNode = TiedFilesNode.TestCase
+TestTiedFilesNode.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -53,6 +53,20 @@ def test_a_diff_names_groups_and_tasks_by_name_whatever_their_order():
     }
 
 
+def test_a_diff_names_artifacts_by_what_they_are_called_and_only_those_that_differ():
+    def body(*artifacts):
+        return {"task_groups": [{"name": "a", "tasks": [a_task("x", artifacts=list(artifacts))]}]}
+
+    old = body({"source": "a.tgz", "sha256": "1"}, {"source": "b"}, {"source": "c", "to": "d"})
+    new = body({"source": "b"}, {"source": "a.tgz", "sha256": "2"}, {"source": "c", "to": "e"})
+    found = diff(described({}, old), described({}, new))
+    assert {each["field"]: (each["old"], each["new"]) for each in found} == {
+        "groups.a.tasks.x.artifacts.a.tgz.sha256": ("1", "2"),
+        "groups.a.tasks.x.artifacts.c -> d": ({"source": "c", "to": "d"}, None),
+        "groups.a.tasks.x.artifacts.c -> e": (None, {"source": "c", "to": "e"}),
+    }
+
+
 def test_a_diff_beyond_all_measure_is_cut():
     many = {"template": "t", "parameters": {str(n): "x" for n in range(MOST + 50)}}
     assert len(diff(described({"template": "t"}, {}), described(many, {}))) == MOST

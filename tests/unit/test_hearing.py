@@ -45,12 +45,26 @@ def test_a_long_reason_is_cut():
     assert said["tasks"][0]["health_reason"] == "y"
 
 
+def test_of_how_far_files_are_three_numbers_pass_and_nothing_else():
+    plain = {
+        "tasks": [{"name": "t", "fetch": {"done": 1, "total": None, "rate": 2.5}}],
+        "rev": 1,
+        "generation": 1,
+    }
+    assert actual(plain) is plain
+    giant = {"done": 1, "total": 2, "more": "x" * 10**6}
+    (task,) = actual({"tasks": [{"name": "t", "fetch": giant}]})["tasks"]
+    assert task["fetch"] == {"done": 1, "total": 2, "rate": None}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"reason": {}}, {"reason": 5}, {"health": []}, {"health_reason": 1}, {"state": ["running"]}, {"restarts": "many"},
         {"pid": "1"}, {"exit_code": {}}, {"started": "now"}, {"oom_kills": []}, {"limits": "none"},
-        {"limits": {"memory": "9" * 10_000}},
+        {"limits": {"memory": "9" * 10_000}}, {"fetch": "all"}, {"fetch": [1]}, {"fetch": {}}, {"fetch": {"done": -1}},
+        {"fetch": {"done": True}}, {"fetch": {"done": "x" * 10**6}}, {"fetch": {"done": 1, "total": {}}},
+        {"fetch": {"done": 1, "rate": 1e300}},
     ],
 )  # fmt: skip
 def test_a_task_of_wrong_types_spoils_only_its_own_entry(wrong):

@@ -97,6 +97,9 @@ def test_what_an_agent_must_claim_to_be_sent_a_task():
     assert features(a_task(ports={"http": 0})) == [{"ports"}]
     assert features(a_task(command="x ${text.dollar}{node.id}")) == [{"literal"}]
     assert features(a_task(), on_disconnect={"stop_after": "5s"}) == [{"disconnect"}]
+    assert features(a_task(artifacts=[{"source": "a"}])) == features(a_task(fetch=True)) == [{"artifacts"}]
+    assert features(a_task(artifacts=[], fetch=False)) == [set()]
+    assert features(a_task(command="${task.dir}/x")) == [{"artifacts"}]
     assert features(a_task(), on_disconnect="keep") == [set()]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from muster import deploying, output
+from muster import deploying, output, progress
 from muster.releases import update
 from muster.starting import deploy
 
@@ -68,3 +68,87 @@ def test_two_instances_on_one_node_do_not_speak_over_each_other(capsys, monkeypa
 def test_a_parameter_has_a_short_option(command):
     given = command.make_context(command.name, ["shop", "-p", "a=1", "--param", "b=x=y"]).params["params"]
     assert given == ("a=1", "b=x=y")
+
+
+MIB = 1024**2
+
+
+@pytest.mark.parametrize(
+    ("fetch", "text"),
+    [
+        (None, ""),
+        ({"done": 0, "total": None, "rate": None}, ""),
+        ({"done": 0, "total": 80 * MIB, "rate": None}, "0.0 of 80.0 MiB"),
+        ({"done": 12.3 * MIB, "total": 80 * MIB, "rate": 4.1 * MIB}, "12.3 of 80.0 MiB, 4.1 MiB/s"),
+        ({"done": 512 * MIB, "total": 5 * 1024 * MIB, "rate": 900}, "0.5 of 5.0 GiB, 900 B/s"),
+        ({"done": 3 * MIB, "total": None, "rate": 0}, "3.0 MiB"),
+        ({"done": 10, "total": 159}, "10 of 159 B"),
+    ],
+)
+def test_how_far_files_are_in_words(fetch, text):
+    assert progress.amount(fetch) == text
+
+
+def fetching(name="web", **fetch):
+    return {"name": name, "allocation": "d.0", "state": "fetching", "fetch": fetch}
+
+
+def test_of_many_tasks_there_is_one_line():
+    assert progress.whole([{"name": "a", "state": "running"}]) == ""
+    assert progress.whole([fetching(done=0)]) == ""
+    one = fetching(done=MIB, total=2 * MIB, rate=MIB)
+    assert progress.whole([one, {"name": "a", "state": "running"}]) == "fetching: 1.0 of 2.0 MiB, 1.0 MiB/s"
+    assert progress.whole([one, one]) == "fetching for 2 tasks: 2.0 of 4.0 MiB, 2.0 MiB/s"
+    assert progress.whole([one, fetching(done=MIB)]) == "fetching for 2 tasks: 2.0 MiB, 1.0 MiB/s"
+
+
+@pytest.fixture
+def moment(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("muster.progress.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_about_bytes_comes_at_most_every_ten_seconds(moment, capsys):
+    ticker = progress.Ticker()
+    for number in range(41):
+        ticker.bytes(f"{number} bytes")
+        moment[0] += 0.5
+    ticker.bytes("")
+    ticker.clear()
+    assert capsys.readouterr().err.splitlines() == ["  0 bytes", "  20 bytes", "  40 bytes"]
+
+
+def test_on_a_terminal_it_is_one_line_that_makes_room_for_others(moment, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "12")
+    ticker = progress.Ticker()
+    ticker.bytes("one")
+    ticker.bytes("one")
+    ticker.bytes("two and very long")
+    ticker.note("said")
+    ticker.bytes("three")
+    ticker.bytes("")
+    clear = "\r\033[K"
+    assert capsys.readouterr().err == f"  one{clear}  two and v{clear}said\n  three{clear}"
+
+
+def test_what_is_waited_for_is_given_more_time_only_while_files_come(moment):
+    patience = progress.Patience(None, 300.0)
+    for done in range(0, 1000, 100):
+        patience.look([fetching(done=done)])
+        moment[0] += 299.0
+        assert not patience.over
+    for _ in range(2):
+        patience.look([fetching(done=900, reason="x")])
+        assert not patience.over, "that it is tried again is no byte"
+    moment[0] += 2.0
+    patience.look([fetching(done=900)])
+    assert (patience.over, patience.waited) == (True, "2992 s")
+
+
+def test_a_time_that_was_asked_for_is_kept(moment):
+    patience = progress.Patience(0.5, 300.0)
+    moment[0] += 0.6
+    patience.look([fetching(done=1)])
+    assert (patience.over, patience.waited) == (True, "0.5 s")

@@ -108,3 +108,24 @@ def test_a_group_beside_root_is_not_forgotten(tmp_path, policy):
     alloc = an_alloc(a_task(config={"command": "/bin/true", "user": "0:33"}))
     order = launcher.order(alloc, alloc.tasks[0], "r", "main")
     assert (order["uid"], order["gid"]) == (0, 33)
+
+
+@pytest.mark.parametrize(
+    ("rules", "patterns"),
+    [
+        ("", None),
+        ("commands: ['/bin/*']\n", None),
+        ("forbid_root: false\n", None),
+        ("forbid_root: true\n", []),
+        ("users: [daemon]\n", []),
+        ("users: [daemon]\nfiles: ['/srv/*', '/opt/*']\n", ["/srv/*", "/opt/*"]),
+        ("files: []\n", []),
+        ("files: no\n", []),
+    ],
+)
+def test_files_of_the_node_are_for_all_unless_users_are_not_all_alike(policy, rules, patterns):
+    assert policy(rules).files() == patterns
+
+
+def test_without_a_policy_all_files_may_be_brought(tmp_path):
+    assert Policy(tmp_path / "none.yaml").files() is None

@@ -64,6 +64,8 @@ def test_tasks_of_one_group_are_not_those_of_another():
         ([a_task("t", resources={"reservations": {"memory": "1G"}})], {}, "different"),
         ([a_task("t", command="/bin/false")], {}, "different"),
         ([a_task("t"), a_task("u")], {}, "different"),
+        ([a_task("t", artifacts=[{"source": "a", "sha256": "0" * 64}])], {}, "different"),
+        ([a_task("t", fetch=True)], {}, "different"),
         ([a_task("t")], {"name": "other"}, "different"),
     ],
 )

@@ -55,6 +55,18 @@ TABLE = {
         group(begun("a"), old("b"), old("c"), max_parallel=2),
         {"update": ("b",), "wake": 6.0, "updated": 1, "healthy": 0},
     ),
+    "one whose files still come is late for nothing": (
+        group(begun("a", **DOWN, ordered_for=9e3, files_for=0.0), old("b")),
+        {"state": "running", "wake": 300.0},
+    ),
+    "nor one whose files have just come": (
+        group(begun("a", **DOWN, ordered_for=9e3, files_for=299.0), old("b")),
+        {"state": "running", "wake": 1.0},
+    ),
+    "one whose files came long ago is late": (
+        group(begun("a", **DOWN, ordered_for=9e3, files_for=300.0), old("b")),
+        {"state": "failed", "reason": "a was not healthy within 300 s"},
+    ),
     "no place left": (
         group(begun("a"), old("b")),
         {"update": (), "wake": 6.0, "reason": "1 of 2 updated; waits for a to be healthy"},

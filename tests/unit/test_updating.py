@@ -396,3 +396,85 @@ def test_a_change_of_what_to_do_when_cut_off_reaches_the_node_and_restarts_nothi
     assert entry["on_disconnect"] == {"stop_after": "10s"}
     assert (entry["duplicates"], entry["generation"]) == ("never", 1)
     assert "quiet" not in entry
+
+
+WITH_FILES = a_task("t", artifacts=[{"source": "a.tgz"}])
+
+
+def test_an_update_to_files_waits_for_them_as_long_as_their_node_does_and_then_for_health():
+    case = Case(OLD, versions=[({}, WITH_FILES)], features=("process", "artifacts"), update=QUICK).begin()
+    change(case)
+    case.step()
+    for _ in range(5):
+        case.up(state="fetching")
+        case.step()
+        case.steady += 55.0
+    assert case.status["rollout"]["state"] == "running", "275 s of fetching are not 60 s without health"
+    for _ in range(2):
+        case.up(state="starting")
+        case.step()
+        case.steady += 59.0
+    assert case.status["rollout"]["state"] == "running"
+    case.steady += 2.0
+    case.step()
+    assert case.status["rollout"]["state"] == "failed", (
+        "its files are there, and it was not healthy within 60 s"
+    )
+
+
+def test_files_that_were_waited_for_in_one_generation_excuse_nothing_in_the_next():
+    case = Case(OLD, versions=[({}, WITH_FILES)], features=("process", "artifacts"), update=QUICK).begin()
+    change(case)
+    case.step()
+    case.up(state="fetching")
+    case.step()
+    (key,) = case.live
+    assert case.fleet.memory.fetched[key] == (2, None)
+    case.put(key, {**case.live[key], "generation": 3})
+    case.steady += 50.0
+    case.up(state="starting")
+    case.step()
+    case.steady += 11.0
+    case.step()
+    assert case.status["rollout"]["state"] == "failed"
+    case.fleet.memory.prune([], [], [], [])
+    assert not case.fleet.memory.fetched
+
+
+def test_bytes_that_come_write_nothing_and_trouble_with_them_is_told():
+    case = Case(WITH_FILES, features=("process", "artifacts"))
+    case.step()
+    case.up(state="fetching")
+    case.step()
+    assert case.status["reason"] == "task t on a fetching"
+    (key,) = case.live
+    node = case.fleet.states["a"]
+    for done in (1, 2, 3):
+        row = {"name": "t", "state": "fetching", "fetch": {"done": done, "total": 9, "rate": 1.5}}
+        node.actual[key] = {**node.actual[key], "tasks": [row]}
+        assert case.plan() == []
+    node.actual[key] = {**node.actual[key], "tasks": [{**row, "reason": "no such file"}]}
+    case.step()
+    assert case.status["reason"] == "task t on a fetching: no such file"
+    assert "fetch" not in str({key: each for key, each in case.status.items() if key != "reason"})
+
+
+def test_files_are_never_sent_to_an_agent_that_knows_nothing_of_them():
+    case = Case(OLD, versions=[({}, WITH_FILES)], features=("process",), update=QUICK).begin()
+    change(case)
+    case.step()
+    assert versions(case) == [1]
+    assert case.status["reason"] == "dep.0 cannot be updated: no node can take it"
+    other = "b" if case.nodes() != ["b"] else "c"
+    case.mark(other, features=["process", "artifacts"])
+    case.steady += 60.0
+    case.step()
+    assert sorted((each["version"], each["node"]) for each in case.live.values())[1] == (2, other)
+
+
+def test_no_node_is_given_a_new_task_with_files_that_it_could_not_get():
+    case = Case(WITH_FILES, features=("process",))
+    (refused,) = case.step()
+    assert not case.live
+    lacking = "runs agent 0.1.0, which does not offer artifacts"
+    assert [each["reason"] for each in refused.status["nodes"]] == [lacking] * 3

@@ -1,6 +1,7 @@
 """The uplink: whatever fails, it goes on; what was not heard is said again."""
 
 import http.client
+import threading
 
 import pytest
 
@@ -270,3 +271,43 @@ def test_a_heartbeat_that_met_another_machine_is_no_contact(joined, clock):
     joined.beat_soon()
     eventually(lambda: "it lives" in (joined.trouble or ""))
     assert len(told) == 1
+
+
+def test_the_grant_key_is_read_with_each_beat_that_asks_for_turns_and_with_no_other(clock):
+    link, order, asking = Link(), [], threading.Event()
+    link.granted = lambda: order.append("read") or b"grants"
+
+    def beat():
+        fetching = {"fetching": {"asks": {}}} if asking.is_set() else {}
+        return {"instance": "me", "started": 5.0, "uid": "u", **fetching}
+
+    found = Uplink(Joiner(link), clock, "u", 5.0, 15.0, beat, lambda _: None)
+    found.on_contact = lambda *_: order.append("heard")
+    found.on_grant = order.append
+    found.start()
+    eventually(lambda: "heard" in order)
+    assert "read" not in order
+    order.clear()
+    asking.set()
+    found.beat_soon()
+    eventually(lambda: len(order) >= 3)
+    assert order[:3] == ["heard", "read", b"grants"]  # never older than the contact that it stands for
+    found.leave()
+
+
+def test_a_beat_asked_for_while_one_is_under_way_is_not_forgotten(joined):
+    hints = []
+    joined.link.hint = lambda: hints.append(len(joined.link.beats))
+    uplink = connected(joined)
+    eventually(lambda: hints)
+    before, beat = len(joined.link.beats), joined.link.beat
+
+    def slow(*args):
+        joined.link.beat = beat
+        uplink.beat_soon(hint=True)
+        return beat(*args)
+
+    joined.link.beat = slow
+    uplink.beat_soon()
+    eventually(lambda: len(joined.link.beats) == before + 2)
+    eventually(lambda: before + 2 in hints)

@@ -1,0 +1,202 @@
+"""Downloads from one server, in a process that ends: `python -m agentd.artifacts.child DIRECTORY`.
+
+What is said over its input and output stands in `words.py`. The first line of its input is
+
+    {"say": "begin", "pool": "~", "base": <URL> | null, "known_hosts": [<path>…], "ssh_key": <path> | null,
+     "quota": <bytes>, "rate": <bytes a second> | null, "keep": [<sha256>…], "files": [<pattern>…] | null}
+
+It may be killed at any moment: what it has of a file stays for the next, which makes sure what it is of.
+A password reaches it sealed, over its input, and is in no argument, no variable and no message of its.
+"""
+
+import contextlib
+import ctypes
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+from agentd.artifacts import words
+from agentd.artifacts.cache import Cache
+from agentd.artifacts.download import Downloader, Wanted
+from agentd.artifacts.parts import Parts, key_of
+from agentd.artifacts.pool import Pool, unsealed
+from agentd.artifacts.rate import Rate
+from store.process import PR_SET_PDEATHSIG
+from transfer import seal
+from transfer.errors import Kind, Refused, TransferError
+
+Json = dict[str, Any]
+NICE = 10
+PR_SET_DUMPABLE = 4
+LOST = frozenset({Kind.UNREACHABLE, Kind.LOGIN, Kind.HOST_KEY})
+"""What is wrong with a server, and not with one of its files."""
+_SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_LOWEST_BEST_EFFORT = 2 << 13 | 7
+
+
+class Child:
+    """The program, between its input and its output."""
+
+    def __init__(self, directory: Path, heard: IO[bytes]) -> None:
+        self._heard = heard
+        self._begin = words.word(heard.readline())
+        self._private, self._public = seal.new()
+        self._opened: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Json] = queue.SimpleQueue()
+        self._rate = Rate(self._begin.get("rate"))
+        self._job = ""
+        cache = Cache(directory, int(self._begin["quota"]))
+        parts = Parts(cache.parts)
+        parts.sweep(time.time())
+        keep = frozenset(self._begin.get("keep") or ())
+        self._downloader = Downloader(cache, parts, self._rate, keep=keep, progress=self._progress)
+
+    def run(self) -> None:
+        """Until the connection is lost; the end of the input ends the process."""
+        say({"say": "key", "key": self._public})
+        threading.Thread(target=self._listen, name="words", daemon=True).start()
+        sealed = self._opened.get()
+        try:
+            opened = unsealed(seal.unseal(sealed, self._private)) if sealed else {}
+            pool = Pool(self._begin, opened)
+        except ValueError:
+            say(_lost(TransferError(Kind.LOGIN, "the manager's login for the server cannot be read")))
+            return
+        except TransferError as error:
+            say(_lost(error))
+            return
+        while self._do(pool, self._jobs.get()):
+            pass
+
+    def _do(self, pool: Pool, job: Json) -> bool:
+        """One download; whether the connection can be used for more."""
+        self._job = str(job["job"])
+        fingerprint, own = job.get("fingerprint"), False
+        try:
+            source = pool.resolve(str(job["source"]))
+            own = fingerprint is not None or not pool.has_login_for(source)
+            wanted = Wanted(
+                source=source,
+                key=key_of(*pool.identity(str(job["source"]), source)),
+                sha256=job.get("sha256"),
+                known=_known(job),
+            )
+            got = self._downloader.get(pool.reader(source, fingerprint), wanted)
+        except TransferError as error:
+            if _is_lost(error, own=own):
+                say(_lost(error))
+                return False
+            say({"say": "failed", "job": self._job, "kind": error.kind.value, "text": str(error)})
+        except Exception as error:  # noqa: BLE001 - one file's trouble must not cost the others theirs
+            _trace(error)
+            pool.close()
+            fault = _fault(error)
+            say({"say": "failed", "job": self._job, "kind": fault.kind.value, "text": str(fault)})
+        else:
+            say({
+                "say": "got", "job": self._job, "sha256": got.sha256, "size": got.size, "stamp": got.stamp,
+                "read": got.read,
+            })  # fmt: skip
+        return True
+
+    def _progress(self, done: int, total: int | None) -> None:
+        say({"say": "progress", "job": self._job, "done": done, "total": total})
+
+    def _listen(self) -> None:
+        """Words as they come; at their end the process ends, whatever it is at."""
+        try:
+            for raw in self._heard:
+                word = words.word(raw)
+                match word.get("say"):
+                    case "open":
+                        self._opened.put(word.get("sealed"))
+                    case "get":
+                        self._jobs.put(word)
+                    case "rate":
+                        self._rate.set(word.get("rate"))
+        except Exception as error:  # noqa: BLE001 - nobody would hear of it, and nobody would listen
+            _trace(error)
+            os._exit(1)
+        os._exit(0)
+
+
+def say(word: Json) -> None:
+    """To the brain. Without one, there is nothing left to do."""
+    left = memoryview(words.line(word))
+    try:
+        while left:
+            left = left[os.write(1, left) :]
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def main(argv: list[str]) -> int:
+    """The program."""
+    _tie_to_parent()
+    _step_back()
+    os.umask(0o077)
+    try:
+        Child(Path(argv[0]), sys.stdin.buffer).run()
+    except Exception as error:  # noqa: BLE001 - its text may hold what nobody should read
+        _trace(error)
+        say(_lost(_fault(error)))
+    return 0
+
+
+def _is_lost(error: TransferError, *, own: bool) -> bool:
+    """Whether no job can be done. `own`: this one names a user or a host key of its own."""
+    if isinstance(error, Refused) or error.kind not in LOST:
+        return False
+    return error.kind is Kind.UNREACHABLE or not own
+
+
+def _lost(error: TransferError) -> Json:
+    return {"say": "lost", "kind": error.kind.value, "text": str(error)}
+
+
+def _fault(error: Exception) -> TransferError:
+    """Our own, or the machine's; of what an error says only the system's words are repeated."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return TransferError(Kind.FAULT, f"a fault of this node's agent: {why}")
+
+
+def _known(job: Json) -> tuple[str, str] | None:
+    known = job.get("known")
+    return (str(known["sha256"]), str(known["stamp"])) if known else None
+
+
+def _trace(error: Exception) -> None:
+    """Where it happened, without the error's text: it may hold a URL with its query, or worse."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    with contextlib.suppress(OSError):
+        os.write(2, f"{frames}{type(error).__name__}\n".encode(errors="replace"))
+
+
+def _tie_to_parent() -> None:
+    """Not to outlive the brain, and to leave no memory image: a password is in it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it is for the brain
+    # SIGTERM ends us as `kill -9` does: whatever is half done is made for that.
+
+
+def _step_back() -> None:
+    """Tasks go before downloads."""
+    with contextlib.suppress(OSError):
+        os.nice(NICE)
+    number = _SYS_IOPRIO_SET.get(os.uname().machine)
+    if number is not None:
+        ctypes.CDLL(None).syscall(number, 1, 0, _LOWEST_BEST_EFFORT)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    # Not `sys.exit`: it would wait for the thread that waits for a word.
+    os._exit(code)

@@ -1,0 +1,56 @@
+"""What the store last said of our turns, and until when that may be believed."""
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from store.codec import loads
+from store.errors import BadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Times are seconds since boot."""
+
+    until: float = -math.inf
+    """When the last acknowledged heartbeat runs out in the store, unless another one arrives."""
+    lapses: int = 0
+    """How often it has run out: no ask from before such a time may be obeyed any more."""
+    grants: Mapping[str, str | None] = field(default_factory=dict)
+    """Ask to the sealed login that came with the grant, if one did."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Ask to why it was not granted yet."""
+
+    def heard(self, sent: float, ttl: float, now: float) -> "Lease":
+        """A heartbeat sent then was acknowledged just now."""
+        until = max(self.until, sent + ttl)
+        if now < self.until:
+            return replace(self, until=until)
+        return Lease(until, self.lapses + 1)
+
+    def granted(self, raw: bytes | None, uid: str) -> "Lease":
+        """The grant key was read; what is not meant for us, or cannot be read, grants nothing."""
+        said: Mapping[str, object] = {}
+        with suppress(BadRecord):
+            said = loads(raw, "grant") if raw is not None else {}
+        if said.get("v") != 1 or said.get("uid") != uid:
+            return replace(self, grants={}, waiting={})
+        grants, waiting = said.get("grants"), said.get("waiting")
+        return replace(
+            self,
+            grants={
+                ask: each.get("sealed") if isinstance(each.get("sealed"), str) else None
+                for ask, each in (grants.items() if isinstance(grants, dict) else ())
+                if isinstance(each, dict)
+            },
+            waiting={ask: str(why) for ask, why in (waiting.items() if isinstance(waiting, dict) else ())},
+        )
+
+    def contact(self, now: float) -> bool:
+        """Whether our heartbeat stands in the store for sure."""
+        return now < self.until
+
+    def holds(self, ask: str, now: float) -> bool:
+        """Whether we may be connected for an ask of ours, made since the last lapse."""
+        return ask in self.grants and self.contact(now)

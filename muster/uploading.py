@@ -1,0 +1,202 @@
+"""One local file on its way to the manager: hashed, then sent, and the same all the while."""
+
+import hashlib
+import http.client
+import json
+import os
+import select
+import ssl
+import stat
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from muster.client import STREAM_WITHIN, Client, Unreachable, refused
+from muster.deploying import Failed
+
+PIECE = 1 << 18
+
+Show = Callable[[str, int], None]
+"""Told what is being done with the file, and how many bytes of it are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A file here, as it was when it was looked at."""
+
+    path: Path
+    size: int
+    modified: int
+    """Nanoseconds since 1970."""
+    sha256: str = ""
+
+
+def look(path: Path) -> Local:
+    """A file that can be sent.
+
+    Raises:
+        Failed: it cannot.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from None
+    if stat.S_ISDIR(found.st_mode):
+        name = path.resolve().name
+        raise Failed(
+            f"{path} is a directory: push an archive of it, made with tar czf {name}.tgz -C {path} . "
+            "and unpacked on nodes by extract: true"
+        )
+    if not stat.S_ISREG(found.st_mode):
+        raise Failed(f"{path} is no regular file")
+    return Local(path, found.st_size, found.st_mtime_ns)
+
+
+def hashed(local: Local, show: Show) -> Local:
+    """The same with its SHA-256.
+
+    Raises:
+        Failed: it cannot be read, or changed meanwhile.
+    """
+    digest, done = hashlib.sha256(), 0
+    try:
+        with local.path.open("rb") as file:
+            while piece := file.read(PIECE):
+                digest.update(piece)
+                done += len(piece)
+                show("reading", done)
+            _check(local, os.fstat(file.fileno()))
+    except OSError as error:
+        raise Failed(f"{local.path}: {error.strerror}") from None
+    return Local(local.path, local.size, local.modified, digest.hexdigest())
+
+
+def _check(local: Local, now: os.stat_result) -> None:
+    if (now.st_size, now.st_mtime_ns) != (local.size, local.modified):
+        raise _changed(local)
+
+
+def _changed(local: Local) -> Failed:
+    return Failed(f"{local.path} changed while it was read: nothing was replaced")
+
+
+def send(client: Client, local: Local, name: str, show: Show) -> dict[str, Any]:
+    """What the manager says once a hashed file lies there whole.
+
+    Raises:
+        Failed: it changed meanwhile. Refused, Unreachable: as the client's.
+    """
+    body = _Body(local, show)
+    query = urlencode({"sha256": local.sha256})
+    request = urllib.request.Request(  # noqa: S310 - the URL is its user's own
+        f"{client.url}/v1/artifacts/{quote(name)}?{query}",
+        data=body,
+        method="PUT",
+        headers={"Content-Type": "application/octet-stream", "Content-Length": str(local.size)},
+    )
+    opener = urllib.request.build_opener(_handler(body, "http"), _handler(body, "https"))
+    try:
+        with opener.open(request, timeout=STREAM_WITHIN) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        if error.code == 422:  # it differs from what we hashed
+            raise _changed(local) from None
+        raise refused(error) from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise Unreachable(f"the manager at {client.url} does not answer, or broke off: {reason}") from error
+
+
+class _Body:
+    """What is sent, until the manager has had enough of it."""
+
+    def __init__(self, local: Local, show: Show) -> None:
+        self._local = local
+        self._show = show
+        self.answered: Callable[[], bool] = lambda: False
+
+    def __iter__(self) -> Iterator[bytes]:
+        local, done = self._local, 0
+        try:
+            file = local.path.open("rb")
+        except OSError as error:
+            raise Failed(f"{local.path}: {error.strerror}") from None
+        with file:
+            while done < local.size and not self.answered():
+                try:
+                    piece = file.read(min(PIECE, local.size - done))
+                except OSError as error:  # not the connection's, for which it would be taken
+                    raise Failed(f"{local.path}: {error.strerror}") from None
+                if not piece:
+                    raise _changed(local)
+                yield piece
+                done += len(piece)
+                self._show("sending", done)
+
+
+def _handler(body: _Body, scheme: str) -> urllib.request.BaseHandler:
+    """Opens URLs of a scheme over connections that hear an answer which comes before the body's end."""
+    plain: Any = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+
+    class Connection(plain):  # type: ignore[misc]
+        def connect(self) -> None:
+            super().connect()
+            self.broken = False
+            body.answered = self._answered
+
+        def _answered(self) -> bool:
+            if self.broken:
+                return True
+            # Under TLS there may be something to read that is no answer.
+            return not isinstance(self.sock, ssl.SSLSocket) and bool(select.select([self.sock], [], [], 0)[0])
+
+        def send(self, data: Any) -> None:
+            try:
+                super().send(data)
+            except (BrokenPipeError, ConnectionResetError):
+                self.broken = True  # perhaps it said why: the answer may be there to read
+
+    base: Any = urllib.request.HTTPSHandler if scheme == "https" else urllib.request.HTTPHandler
+
+    class Handler(base):  # type: ignore[misc]
+        def open_it(self, request: urllib.request.Request) -> Any:
+            return self.do_open(Connection, request)
+
+    setattr(Handler, f"{scheme}_open", Handler.open_it)
+    return Handler()
+
+
+@contextmanager
+def meter(name: str, size: int) -> Iterator[Show]:
+    """Shows on a terminal how far a file is, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True))
+    with Progress(*columns, TransferSpeedColumn(), console=Console(stderr=True), transient=True) as progress:
+        task, now = progress.add_task(name, total=size), ""
+
+        def show(what: str, done: int) -> None:
+            nonlocal now
+            if what != now:
+                progress.reset(task, description=f"{what} {name}", total=size)
+                now = what
+            progress.update(task, completed=done)
+
+        yield show
+
+
+def push(client: Client, local: Local, name: str) -> dict[str, Any]:
+    """Hash and send a file; what the manager says. Raises as `hashed` and `send` do."""
+    with meter(name, local.size) as show:
+        return send(client, hashed(local, show) if not local.sha256 else local, name, show)

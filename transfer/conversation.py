@@ -1,0 +1,215 @@
+"""Talking SFTP over a channel: many questions may be open at once, and their answers are taken in order.
+
+paramiko's own file objects ask for 32 KiB at a time, answer by answer in a thread of their own, and either
+wait for each or ask for a whole file at once; see `benchmarks/bench_artifacts.py`.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+from transfer import messages
+from transfer.messages import Attributes, Code, Garbled, Inbox, Message, Type
+
+READ_AT_ONCE = 255 * 1024
+"""Bytes of one question: what OpenSSH gives at most. From others it is learned that they give less."""
+AT_LEAST = 4 * 1024
+IN_FLIGHT = 4 * 1024 * 1024
+"""Bytes that were asked for and are not yet taken: what a slow disk costs in memory at most, and 40 MB/s
+over a line of 100 ms."""
+TAKEN_AT_ONCE = 2 * IN_FLIGHT
+
+
+class Stream(Protocol):
+    """A channel."""
+
+    def sendall(self, data: bytes) -> object:
+        """Send everything."""
+        ...
+
+    def recv(self, size: int) -> bytes:
+        """What is there, or b"" at the end."""
+        ...
+
+
+class Refused(Exception):
+    """The server said no."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+class Shorter(Exception):
+    """A file ended before it should have."""
+
+
+class Conversation:
+    """One client's side of SFTP. Not for two threads at once."""
+
+    def __init__(self, stream: Stream) -> None:
+        """Begin to talk.
+
+        Raises:
+            Garbled: it is not SFTP that the server speaks.
+        """
+        self._stream, self._inbox = stream, Inbox()
+        self._number = 0
+        self._unsent = bytearray()
+        self._open: set[int] = set()  # questions without an answer so far
+        self._unwanted: set[int] = set()  # those of them whose answers nobody waits for
+        self._answers: dict[int, Message] = {}  # what came before its turn
+        self._at_once = READ_AT_ONCE
+        self._unsent += messages.pack(Type.INIT, messages.VERSION)
+        if self._next().type != Type.VERSION:
+            raise Garbled("a server that does not begin with its version")
+
+    def stat(self, path: str) -> Attributes:
+        """What a path leads to, through links.
+
+        Raises:
+            Refused: there is nothing, or not for us.
+        """
+        number = self._new()
+        self._unsent += messages.pack(Type.STAT, number, messages.text(_encoded(path)))
+        return messages.attributes_of(self._answer(number, Type.ATTRS).body)
+
+    def open(self, path: str) -> bytes:
+        """A handle to read a file by.
+
+        Raises:
+            Refused: there is nothing, or not for us.
+        """
+        number = self._new()
+        self._unsent += messages.open_for_reading(number, _encoded(path))
+        return messages.handle_of(self._answer(number, Type.HANDLE).body)
+
+    def close(self, handle: bytes) -> None:
+        """Let go of a handle. Nobody waits for the answer."""
+        number = self._new()
+        self._unsent += messages.pack(Type.CLOSE, number, messages.text(handle))
+        self._forget([number])
+        self._send()
+
+    def begin(self, question: Type, *fields: bytes) -> int:
+        """Send a question of any other kind, and wait for nothing; its number, for `end`."""
+        number = self._new()
+        self._unsent += messages.pack(question, number, *fields)
+        self._send()
+        return number
+
+    def end(self, number: int, kind: Type) -> bytes:
+        """Wait for the answer to a question; STATUS as its kind: that it was done.
+
+        Raises:
+            Refused: it was not.
+        """
+        try:
+            return self._answer(number, kind).body
+        except Refused as refused:
+            if kind == Type.STATUS and refused.code == Code.OK:
+                return b""
+            raise
+
+    def read(self, handle: bytes, offset: int, size: int | None) -> Iterator[bytes | Attributes]:
+        """The bytes from `offset` to `size` (None: to the end), in order, and then what the file is by now.
+
+        Raises:
+            Shorter: it ended before.
+            Refused: the server cannot read it.
+        """
+        asked: deque[tuple[int, int, int]] = deque()  # number, length, what was got in place of more
+        after = offset  # what is asked for next
+        last = None
+        try:
+            while size is None or offset < size:
+                while (size is None or after < size) and after - offset < IN_FLIGHT:
+                    length = self._at_once if size is None else min(self._at_once, size - after)
+                    asked.append((self._ask(handle, after, length), length, 0))
+                    after += length
+                if last is None and after == size:
+                    last = self._ask_attributes(handle)  # on its way with the last bytes: no time is lost
+                number, length, less = asked.popleft()
+                try:
+                    data = self._answer(number, Type.DATA).body
+                except Refused as refused:
+                    if refused.code != Code.EOF:
+                        raise
+                    if size is None:
+                        break
+                    raise Shorter from None
+                got = len(data)
+                offset += got
+                if got < length:
+                    if got == 0:
+                        raise Garbled("an answer with no data in it")
+                    # The rest comes before what was asked for after it.
+                    asked.appendleft((self._ask(handle, offset, length - got), length - got, got))
+                if less:  # it was not the end of the file, but all that this server gives at once
+                    self._at_once = max(AT_LEAST, min(self._at_once, less))
+                yield data
+            last = self._ask_attributes(handle) if last is None else last
+            yield messages.attributes_of(self._answer(last, Type.ATTRS).body)
+        finally:
+            self._forget([number for number, *_ in asked], last)
+
+    def _ask(self, handle: bytes, offset: int, length: int) -> int:
+        number = self._new()
+        self._unsent += messages.read(number, handle, offset, length)
+        return number
+
+    def _ask_attributes(self, handle: bytes) -> int:
+        number = self._new()
+        self._unsent += messages.pack(Type.FSTAT, number, messages.text(handle))
+        return number
+
+    def _new(self) -> int:
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        self._open.add(self._number)
+        return self._number
+
+    def _forget(self, numbers: list[int], *more: int | None) -> None:
+        """Nobody waits for these answers (any more)."""
+        for number in (*numbers, *more):
+            if number in self._open:
+                self._unwanted.add(number)
+            elif number is not None:
+                self._answers.pop(number, None)
+
+    def _answer(self, number: int, kind: Type) -> Message:
+        """The answer to a question, which is of this kind or a refusal."""
+        while number not in self._answers:
+            message = self._next()
+            if message.number not in self._open:
+                raise Garbled("an answer to what nobody asked")
+            self._open.remove(message.number)
+            if message.number in self._unwanted:
+                self._unwanted.remove(message.number)
+            else:
+                self._answers[message.number] = message
+        answer = self._answers.pop(number)
+        if answer.type == Type.STATUS:
+            raise Refused(*messages.status_of(answer.body))
+        if answer.type != kind:
+            raise Garbled(f"an answer of type {answer.type} in place of {kind.name}")
+        return answer
+
+    def _next(self) -> Message:
+        """The next message that the server sends, once ours are sent."""
+        self._send()
+        while (message := self._inbox.next()) is None:
+            data = self._stream.recv(TAKEN_AT_ONCE)
+            if not data:
+                raise EOFError
+            self._inbox.feed(data)
+        return message
+
+    def _send(self) -> None:
+        if self._unsent:
+            data, self._unsent = bytes(self._unsent), bytearray()
+            self._stream.sendall(data)
+
+
+def _encoded(path: str) -> bytes:
+    """Names are UTF-8 on the wire; what was no UTF-8 on a disk comes through as it was."""
+    return path.encode(errors="surrogateescape")
