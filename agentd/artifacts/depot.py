@@ -128,6 +128,10 @@ class Depot:
         """The fetched program that stands for a `command` which this node lacks (`fetch: true`), or None."""
         return self.shelves.command((alloc.id, task.name, alloc.generation))
 
+    def missing(self, alloc: AllocSpec, task: TaskSpec) -> None:
+        """What should lie ready for a task does not: it has to be got again."""
+        self.shelves.forget((alloc.id, task.name, alloc.generation))
+
     def asks(self) -> Json:
         """What the heartbeat says of it: nothing, or `{"fetching": {"asks": …}}`; see `store.model.turns`."""
         asks = self._asks
