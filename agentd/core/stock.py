@@ -63,7 +63,7 @@ class Stock:
         self._at = 0.0
 
     def want(self, orders: Mapping[Key, Order]) -> bool:
-        """The files of these are needed now, and no others; whether that is new. What is given up stays so."""
+        """The files of these are needed now, no others; whether that is new. What was given up stays so."""
         for key, order in orders.items():
             known = self.wants.get(key)
             if key in self.failed or (known is not None and known.order == order):
