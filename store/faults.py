@@ -33,6 +33,7 @@ POINTS = frozenset(
         "controller.advance",
         "controller.control",
         "controller.remove",
+        "controller.turns",
         "brain.claim",
         "brain.beat",
         "brain.report",

@@ -189,6 +189,11 @@ def provoke(cluster, point, client):
         client.ask("/v1/nodes/web-1/uncordon", {})
     elif point.startswith("controller.remove"):
         remove_a_node(cluster, client, f"gone-{point.split('.')[-1]}")
+    elif point.startswith("controller.turns"):
+        nowhere = {"artifacts": [{"source": f"http://127.0.0.1:9/{point}"}], "fetch_timeout": "1s"}
+        client.post("files", {"name": "t", "config": {"command": "/bin/true"}, **nowhere})
+        with contextlib.suppress(*UNANSWERED):
+            cluster.call("/api/task/task_group/deploy", {"name": "files"})
     elif point.startswith(("controller.refuse", "api.withdraw")):
         nowhere = {"name": "t", "config": {"command": "nowhere.example:/bin/true"}}
         client.post("nowhere", nowhere)
