@@ -129,7 +129,8 @@ class Executor:
             order = self._launcher.order(alloc, task, action.run, action.role)
         except CannotStart as error:
             if isinstance(error, FilesMissing) and action.role != POST_STOP:
-                return self._hold(action, str(error))  # who keeps the files finds out, and gets them again
+                self._launcher.stock.missing(alloc, task)
+                return self._hold(action, str(error))
             log.error("%s cannot be started: %s", action.run, error)
             self._refuse(action, str(error))
             return None

@@ -246,7 +246,9 @@ class Launcher:
             return False
         if self.stock.home(alloc, task) is not None:
             return True
-        if role != POST_STOP and (task.artifacts or not Path(task.argv[0]).exists()):
+        program = fill(task.argv[0], self.values(alloc, task)) if task.fetch else ""
+        lacked = program.startswith("/") and not os.path.lexists(program)
+        if role != POST_STOP and (task.artifacts or lacked):
             raise FilesMissing("its files are not there any more")
         return False
 

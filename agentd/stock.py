@@ -17,6 +17,9 @@ class Stock(Protocol):
     def command(self, alloc: AllocSpec, task: TaskSpec) -> str | None:
         """The fetched program that stands for a task's `command`, which this node lacks, or None."""
 
+    def missing(self, alloc: AllocSpec, task: TaskSpec) -> None:
+        """What should lie ready for a task does not: it has to be got again."""
+
 
 class Empty:
     """Nothing is there."""
@@ -26,6 +29,9 @@ class Empty:
 
     def command(self, alloc: AllocSpec, task: TaskSpec) -> str | None:
         """None."""
+
+    def missing(self, alloc: AllocSpec, task: TaskSpec) -> None:
+        """Nothing was promised."""
 
 
 def find(program: str, search: str, home: Path | None = None) -> str | None:

@@ -80,7 +80,8 @@ def compare(title, server, files, into, size):
         ratio = statistics.median(one["seconds"] for one in peer) / statistics.median(seconds)
         print(
             f"{name:<38} p50 {statistics.median(rates):7.1f}  min {min(rates):7.1f}  max {max(rates):7.1f} MB/s  "
-            f"x{ratio:.2f}  {statistics.median(seconds):6.2f} s  cpu {cpu:5.2f} s  {rss / 1024:6.1f} MB"
+            f"x{ratio:.2f}  {statistics.median(seconds):6.2f} s  cpu {cpu:5.2f} s"
+            + (f"  {rss / 1024:6.1f} MB" if rss else "")
         )
 
 

@@ -96,24 +96,27 @@ class Depot:
 
         `keep` are the allocations of all orders, None: not known yet; `live` is what runs.
         """
-        now, before = self._clock.now(), self.views
+        now, before, ready = self._clock.now(), self.views, self.shelves.ready
         self.shelves.tidy(keep, live, now)
         orders = {}
-        self._wanted = {}
+        known, self._wanted = self._wanted, {}
         for alloc, task in ((fetch.alloc, fetch.task) for fetch in fetches):
             key = alloc.id, task.name, alloc.generation
             if key in self.shelves.ready or key in self._stock.failed:
                 continue
+            asked = known.get(key)
             try:
-                found = needed(alloc, task, self._launcher)
+                if asked is None or asked[0] is not alloc or asked[1] is not task:
+                    asked = alloc, task, needed(alloc, task, self._launcher)
             except Impossible as error:
                 self._stock.give_up(key, str(error))
                 continue
-            self._wanted[key] = alloc, task, found
-            orders[key] = found.order
-        self._stock.want(orders)
+            self._wanted[key] = asked
+            orders[key] = asked[2].order
+        changed = self._stock.want(orders)
         self._stock.keep(lambda key: _is_in(desired, key))
-        self._act(now)
+        if changed or ready is not self.shelves.ready or any(key not in before for key in self._stock.failed):
+            self._act(now)
         self._collect(now)
         if _said(self.views) != _said(before):
             return now  # the plan should know it
@@ -127,6 +130,10 @@ class Depot:
     def command(self, alloc: AllocSpec, task: TaskSpec) -> str | None:
         """The fetched program that stands for a `command` which this node lacks (`fetch: true`), or None."""
         return self.shelves.command((alloc.id, task.name, alloc.generation))
+
+    def missing(self, alloc: AllocSpec, task: TaskSpec) -> None:
+        """What should lie ready for a task does not: it has to be got again."""
+        self.shelves.forget((alloc.id, task.name, alloc.generation))
 
     def asks(self) -> Json:
         """What the heartbeat says of it: nothing, or `{"fetching": {"asks": …}}`; see `store.model.turns`."""

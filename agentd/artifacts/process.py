@@ -62,7 +62,7 @@ def read(pipe: IO[bytes]) -> bytes | None:
 
 
 def how(code: int, complaint: bytes) -> str:
-    """A sentence about an end: by its exit code or (negative) signal, with its last complaint."""
+    """A sentence about an end, from its exit code (or signal, negative) and its last complaint."""
     said = complaint.decode(errors="replace").strip().rpartition("\n")[2][-MOST_COMPLAINT:]
     ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return f"the process that does it {ended}{f': {said}' if said else ''}"

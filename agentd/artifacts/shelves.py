@@ -64,6 +64,12 @@ class Shelves:
         found, placed = self.home(key), self._records.known.get(key)
         return str(found / placed.command) if found and placed and placed.command else None
 
+    def forget(self, key: Key) -> None:
+        """What a record says is not so: its directory is gone, or the program that the node had."""
+        with suppress(OSError):
+            self._records.drop(key)
+        self.ready = dict.fromkeys(self._records.known, READY)
+
     def fill(self, placed: Placed, needed: Needed) -> Filled | None:
         """Begin to fill the directory of a task; how that went, if it is known at once.
 

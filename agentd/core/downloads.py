@@ -116,19 +116,17 @@ class Downloads:
         child = self.children.get(job.child or "")
         return child is not None and child.jobs[:1] == [job.key]
 
-    def waiting(self, job: Job, lease: Lease, now: float) -> str:
-        """What a job waits for that nothing is wrong with; nothing: it is under way."""
-        if self.active(job):
-            return ""
-        here = [child for child in self.children.values() if child.lane == job.lane and child.lives]
+    def waiting(self, lane: Lane, lease: Lease, now: float) -> str:
+        """What files of a lane wait for that nobody is at, and that nothing is wrong with."""
+        here = [child for child in self.children.values() if child.lane == lane and child.lives]
         if any(child.phase is Phase.OPEN for child in here):
-            return f"waits for other files of {job.lane}"
-        if not job.lane.remote:
+            return f"waits for other files of {lane}"
+        if not lane.remote:
             return ""
         if not lease.contact(now):
-            return f"waits for the store, through which turns at {job.lane} are given"
+            return f"waits for the store, through which turns at {lane} are given"
         why = next((lease.waiting[child.ask] for child in here if child.ask in lease.waiting), "")
-        return f"waits for its turn at {job.lane}{f': {why}' if why else ''}"
+        return f"waits for its turn at {lane}{f': {why}' if why else ''}"
 
     def wake_at(self, lease: Lease, now: float) -> float | None:
         """When to look again although nobody said anything."""

@@ -1,6 +1,6 @@
 """What a task's files are, once every `${…}` is filled in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from transfer.urls import BASE
@@ -46,11 +46,12 @@ class Item:
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
+    job: JobKey = field(init=False, compare=False)
+    """What has to be fetched for it."""
 
-    @property
-    def job(self) -> JobKey:
-        """What has to be fetched for it."""
-        return JobKey(self.source, self.sha256, self.fingerprint)
+    def __post_init__(self) -> None:
+        """Once, and not each time that one of a thousand is asked."""
+        object.__setattr__(self, "job", JobKey(self.source, self.sha256, self.fingerprint))
 
     @property
     def lane(self) -> Lane:
@@ -64,3 +65,9 @@ class Order:
 
     items: tuple[Item, ...]
     timeout: float
+    jobs: tuple[JobKey, ...] = field(init=False, compare=False)
+    """What has to be fetched for them, each once."""
+
+    def __post_init__(self) -> None:
+        """Once, as well."""
+        object.__setattr__(self, "jobs", tuple(dict.fromkeys(item.job for item in self.items)))

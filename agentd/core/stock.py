@@ -43,7 +43,7 @@ class Want:
     @property
     def complete(self) -> bool:
         """Whether all of its objects are in the cache."""
-        return all(item.job in self.found for item in self.order.items)
+        return len(self.found) == len(self.order.jobs)
 
 
 class Stock:
@@ -58,10 +58,12 @@ class Stock:
         """Given up for good, and why."""
         self._spent: dict[Key, float] = {}
         self._dropped: list[Key] = []
+        self._changed = False
+        """Whether something else is missing than the downloads were told last."""
         self._at = 0.0
 
-    def want(self, orders: Mapping[Key, Order]) -> None:
-        """The files of these are needed now, and no others. What was given up stays so."""
+    def want(self, orders: Mapping[Key, Order]) -> bool:
+        """The files of these are needed now, no others; whether that is new. What was given up stays so."""
         for key, order in orders.items():
             known = self.wants.get(key)
             if key in self.failed or (known is not None and known.order == order):
@@ -70,9 +72,10 @@ class Stock:
                 self._dropped.append(key)
             self.wants[key] = want = Want(order)
             self._look(want)
+            self._changed = True
         for key in self.wants.keys() - orders.keys():
             self._drop(key)
-        self._pass_on()
+        return self._changed
 
     def keep(self, matters: Callable[[Key], bool]) -> None:
         """Forget what was found out about anything that does not matter any more."""
@@ -120,6 +123,7 @@ class Stock:
             return
         want.trouble.add(kind, text, now, self._random())
         want.found = {job: each for job, each in want.found.items() if self._size_of(each.sha256) is not None}
+        self._changed = True
 
     def decide(self, lease: Lease, now: float) -> list[Errand]:
         """What is to be done now."""
@@ -166,11 +170,15 @@ class Stock:
 
     def _drop(self, key: Key) -> None:
         want = self.wants.pop(key, None)
+        self._changed = True
         if want is not None and want.placing:
             self._dropped.append(key)
 
     def _pass_on(self) -> None:
         """Tell the downloads what is missing, and for whom."""
+        if not self._changed:
+            return
+        self._changed = False
         missing: dict[JobKey, tuple[Item, frozenset[Key]]] = {}
         for key, want in self.wants.items():
             for item in want.order.items:
@@ -184,9 +192,11 @@ class Stock:
             for key in outcome.keys & self.wants.keys():
                 self.give_up(key, outcome.text)
             return
+        self._changed = True
         found = Found(outcome.sha256, outcome.stamp, self._size_of(outcome.sha256) or 0)
         for key in outcome.keys & self.wants.keys():
-            self.wants[key].found[outcome.job] = found
+            if outcome.job in self.wants[key].order.jobs:
+                self.wants[key].found[outcome.job] = found
         for want in self.wants.values():
             same = [item.job for item in want.order.items if item.sha256 == outcome.sha256]
             want.found.update({job: found for job in same if job not in want.found})
@@ -216,20 +226,19 @@ class Stock:
 
     def _jobs(self, want: Want) -> list[Job]:
         jobs = self._downloads.work.jobs
-        keys = dict.fromkeys(item.job for item in want.order.items)
-        return [jobs[key] for key in keys if key in jobs and key not in want.found]
+        return [jobs[key] for key in want.order.jobs if key in jobs and key not in want.found]
 
     def _view(self, want: Want, lease: Lease, now: float) -> FilesView:
         jobs = self._jobs(want)
         rates = [job.pace.rate for job in jobs if job.pace.rate is not None and self._downloads.active(job)]
-        sizes = {key: each.size for key, each in want.found.items()} | {job.key: job.total for job in jobs}
-        known = [size for size in sizes.values() if size is not None]
-        everything = {item.job for item in want.order.items}
+        there = sum(each.size for each in want.found.values())
+        totals = [job.total for job in jobs if job.total is not None]
+        known = len(totals) == len(jobs) == len(want.order.jobs) - len(want.found)
         return FilesView(
             state=Files.FETCHING,
             reason=self._reason(want, jobs, lease, now),
-            done=sum(each.size for each in want.found.values()) + sum(job.done for job in jobs),
-            total=sum(known) if len(known) == len(everything) else None,
+            done=there + sum(job.done for job in jobs),
+            total=there + sum(totals) if known else None,
             rate=sum(rates) if rates else None,
         )
 
@@ -241,9 +250,14 @@ class Stock:
             archives = any(item.extract for item in want.order.items)
             return "unpacking" if archives else "its files are put in place"
         work, downloads = self._downloads.work, self._downloads
-        waits = {job.key: downloads.waiting(job, lease, now) for job in jobs}
+        waits = {
+            lane: downloads.waiting(lane, lease, now) for lane in dict.fromkeys(job.lane for job in jobs)
+        }
+        under_way = False
         for job in jobs:
+            at_work = not waits[job.lane] or downloads.active(job)
             trouble = work.trouble(job)
-            if trouble.said and (trouble.retry_at > now or not waits[job.key]):
+            if trouble.said and (trouble.retry_at > now or at_work):
                 return trouble.said
-        return "" if not all(waits.values()) else next(iter(waits.values()), "")
+            under_way = under_way or at_work
+        return "" if under_way else next(iter(waits.values()), "")

@@ -54,13 +54,15 @@ def pieces(req: falcon.Request, size: int) -> Iterator[bytes]:
 def answer_before_the_end(req: falcon.Request, resp: falcon.Response) -> None:
     """Send the answer at once, and read on for a while: who is still sending would else never see it."""
     data = resp.data or b""
+    chunked = req.content_length is None and req.env.get("wsgi.input_terminated")
+    body = req.stream if chunked else req.bounded_stream
 
     def stream() -> Iterator[bytes]:
         yield data
         left, until = MOST_DISCARDED, time.monotonic() + DISCARD_WITHIN
         with suppress(OSError):
             while left > 0 and time.monotonic() < until:
-                piece = req.bounded_stream.read(min(PIECE, left))
+                piece = body.read(min(PIECE, left))
                 if not piece:
                     return
                 left -= len(piece)

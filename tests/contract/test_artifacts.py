@@ -143,17 +143,20 @@ def test_a_digest_that_is_given_has_to_be_met(cli, shelf):
     assert (status, answer["detail"]) == (400, "sha256: 'abc' is not 64 lower-case hexadecimal digits")
 
 
-def test_a_body_without_a_length_is_refused(cli, shelf):
-    status, _, answer = put(cli, "x", iter([b"a", b"b"]), **{"Transfer-Encoding": "chunked"})
-    assert (status, answer["detail"]) == (
-        411,
-        "Content-Length: a chunked body is not taken; say how many bytes follow",
-    )
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [({}, "there is none"), ({"Transfer-Encoding": "chunked"}, "a chunked body is not taken")],
+)
+def test_a_body_without_a_length_is_refused(cli, shelf, headers, why):
     where = urllib.parse.urlsplit(cli.url)
     connection = http.client.HTTPConnection(where.hostname, where.port, timeout=20)
     connection.putrequest("PUT", "/v1/artifacts/x")
+    for header in headers.items():
+        connection.putheader(*header)
     connection.endheaders()
-    assert connection.getresponse().status == 411
+    answer = connection.getresponse()
+    assert answer.status == 411
+    assert json.load(answer)["detail"] == f"Content-Length: {why}; say how many bytes follow"
     connection.close()
     assert shelf.files == {}
 

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from agentd.artifacts.depot import Depot
-from agentd.core.actions import Fetch
+from agentd.core.actions import Fetch, Start
 from agentd.core.files import Files
+from agentd.executor import Executor
 from agentd.identity import Identity
 from agentd.launch import Launcher
 from agentd.policy import Policy
@@ -293,6 +295,19 @@ def test_a_program_that_the_node_lacks_is_fetched_by_its_name(node):
     assert command == str(home / "good")
     assert os.access(command, os.X_OK)
     assert node(instance="later").depot.command(alloc, alloc.tasks[0]) == command
+
+
+def test_a_program_that_the_node_had_is_fetched_once_a_start_finds_it_gone(node, tmp_path):
+    program = tmp_path / "good"
+    program.write_text("")
+    one, alloc = node(), an_alloc(a_task(command=str(program), fetch=True))
+    assert one.ready(alloc) is None
+    program.unlink()
+    start = Start(alloc, alloc.tasks[0], 0, "wanted")
+    executor = Executor(SimpleNamespace(protocol=2), one.launcher, one.clock)
+    assert executor.perform([start]) is not None
+    home = one.ready(alloc)
+    assert one.launcher.order(alloc, alloc.tasks[0], start.run, "main")["path"] == str(home / "good")
 
 
 def test_a_program_that_the_node_has_is_not_fetched_though_the_task_says_fetch(node):

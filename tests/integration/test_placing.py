@@ -349,11 +349,15 @@ def test_an_order_that_makes_no_sense_does_nothing(alloc, tmp_path, more):
 def test_the_child_is_gentle_and_ends_with_its_parent(alloc):
     program = (
         "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-m', 'agentd.artifacts.placing'], stdin=subprocess.PIPE)\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'agentd.artifacts.placing'])\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    order, ours = os.pipe()  # its input does not end with its parent
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=order, stdout=subprocess.PIPE, text=True
+    )
+    os.close(order)
     pid = int(parent.stdout.readline())
     eventually(lambda: os.getpriority(os.PRIO_PROCESS, pid) == placing.NICE)
     parent.kill()
@@ -362,6 +366,7 @@ def test_the_child_is_gentle_and_ends_with_its_parent(alloc):
     eventually(
         lambda: not Path(f"/proc/{pid}").exists() or "(zombie)" in Path(f"/proc/{pid}/status").read_text()
     )
+    os.close(ours)
 
 
 def test_the_child_imports_no_other_packages():

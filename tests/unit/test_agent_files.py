@@ -264,13 +264,16 @@ class Shelf:
     """A stock of one home for all, and one program."""
 
     def __init__(self, home=None, program=None):
-        self.at, self.program = home, program
+        self.at, self.program, self.gone = home, program, []
 
     def home(self, alloc, task):
         return self.at
 
     def command(self, alloc, task):
         return self.program
+
+    def missing(self, alloc, task):
+        self.gone.append(task.name)
 
 
 @pytest.fixture
@@ -389,6 +392,8 @@ def test_what_may_have_to_be_fetched_needs_no_home_where_the_node_has_it(launche
     launcher.stock = Shelf()
     here = an_alloc(a_task(command=["/bin/sh"], fetch=True))
     assert launcher.order(here, here.tasks[0], "r", "main")["cwd"] == str(launcher.allocs / "d.0" / "main")
+    bare = an_alloc(a_task(command=["sh"], fetch=True))
+    assert launcher.order(bare, bare.tasks[0], "r", "main")["path"].endswith("/sh")
     lacked = an_alloc(a_task(command=["/opt/no-such-program"], fetch=True))
     with pytest.raises(FilesMissing):
         launcher.order(lacked, lacked.tasks[0], "r", "main")
@@ -431,6 +436,7 @@ def test_a_missing_home_is_no_failure_of_the_task(executor, launcher, clock):
         again = executor.perform([start])
         assert (again, executor.keeper.refused, executor.keeper.spawned) == (clock.now() + 1.0, [], [])
         assert "not there any more" in executor.trouble(start.run)
+        assert launcher.stock.gone.pop() == "main", "who keeps the files is told"
         clock.advance(1.0)
     launcher.stock.at, executor.keeper.protocol = home, 1
     assert executor.perform([start]) is None
