@@ -15,12 +15,22 @@ from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
 from agentd.artifacts.shelves import Filled, Shelves
 from agentd.core.actions import Fetch
-from agentd.core.downloads import Downloads
-from agentd.core.errands import Close, Errand, Get, KillChild, KillPlacing, Open, Place, Rate, StartChild
-from agentd.core.files import FilesView, Key
-from agentd.core.items import Lane
-from agentd.core.lease import Lease
-from agentd.core.stock import Stock
+from agentd.core.files.downloads import Downloads
+from agentd.core.files.errands import (
+    Close,
+    Errand,
+    Get,
+    KillChild,
+    KillPlacing,
+    Open,
+    Place,
+    Rate,
+    StartChild,
+)
+from agentd.core.files.items import Lane
+from agentd.core.files.lease import Lease
+from agentd.core.files.stock import Stock
+from agentd.core.files.views import FilesView, Key
 from agentd.launch import Launcher, file_name
 from agentd.settings import AgentSettings
 from store.clock import Clock

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentd.artifacts import home
-from agentd.core.items import Item, Order
+from agentd.core.files.items import Item, Order
 from agentd.launch import Launcher
 from agentd.policy import Forbidden
 from agentd.privileges import group_of, user_of

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agentd.core.files import Key
+from agentd.core.files.views import Key
 from store.process import write_whole
 
 log = logging.getLogger("agent")

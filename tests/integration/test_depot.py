@@ -15,7 +15,7 @@ import pytest
 
 from agentd.artifacts.depot import Depot
 from agentd.core.actions import Fetch, Start
-from agentd.core.files import Files
+from agentd.core.files.views import Files
 from agentd.executor import Executor
 from agentd.identity import Identity
 from agentd.launch import Launcher

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentd.core.downloads import (
+from agentd.core.files.downloads import (
     BIG,
     DEEPEST,
     END_WITHIN,
@@ -12,9 +12,9 @@ from agentd.core.downloads import (
     PATIENCE,
     START_WITHIN,
 )
-from agentd.core.errands import Get, KillChild, Open, Place, Rate, StartChild
-from agentd.core.files import Files
-from agentd.core.items import Lane
+from agentd.core.files.errands import Get, KillChild, Open, Place, Rate, StartChild
+from agentd.core.files.items import Lane
+from agentd.core.files.views import Files
 from tests.stock_world import TTL, World, item, key, order, sha
 
 pytestmark = pytest.mark.unit

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentd.core.downloads import Downloads
-from agentd.core.errands import Errand, KillPlacing, Place
-from agentd.core.files import Files, FilesView, Key
-from agentd.core.items import Item, JobKey, Order
-from agentd.core.jobs import Got, Job, Outcome, Trouble
-from agentd.core.lease import Lease
+from agentd.core.files.downloads import Downloads
+from agentd.core.files.errands import Errand, KillPlacing, Place
+from agentd.core.files.items import Item, JobKey, Order
+from agentd.core.files.jobs import Got, Job, Outcome, Trouble
+from agentd.core.files.lease import Lease
+from agentd.core.files.views import Files, FilesView, Key
 from transfer.errors import FINAL, Kind
 
 Json = dict[str, Any]

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from agentd.core.errands import Close, Errand, Get, KillChild, Open, Rate, StartChild
-from agentd.core.items import JobKey, Lane
-from agentd.core.jobs import Child, Job, Lost, Outcome, Phase
-from agentd.core.lease import Lease
-from agentd.core.worklist import Worklist, kind_of
+from agentd.core.files.errands import Close, Errand, Get, KillChild, Open, Rate, StartChild
+from agentd.core.files.items import JobKey, Lane
+from agentd.core.files.jobs import Child, Job, Lost, Outcome, Phase
+from agentd.core.files.lease import Lease
+from agentd.core.files.worklist import Worklist, kind_of
 from transfer.errors import FINAL, Kind
 
 Json = dict[str, Any]

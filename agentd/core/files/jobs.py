@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from agentd.core.files import Key
-from agentd.core.items import JobKey, Lane
+from agentd.core.files.items import JobKey, Lane
+from agentd.core.files.views import Key
 from store.backoff import Backoff
 from transfer.errors import SLOW, Kind
 
