@@ -1,10 +1,6 @@
 """Downloads from one server, in a process that ends: `python -m agentd.artifacts.child DIRECTORY`.
 
-What is said over its input and output stands in `words.py`. The first line of its input is
-
-    {"say": "begin", "pool": "~", "base": <URL> | null, "known_hosts": [<path>…], "ssh_key": <path> | null,
-     "quota": <bytes>, "rate": <bytes a second> | null, "keep": [<sha256>…], "files": [<pattern>…] | null}
-
+What is said over its input and output stands in `words.py`.
 It may be killed at any moment: what it has of a file stays for the next, which makes sure what it is of.
 A password reaches it sealed, over its input, and is in no argument, no variable and no message of its.
 """

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agentd.artifacts import saying
 from agentd.artifacts.cache import Cache
 from agentd.artifacts.ordering import Impossible, Needed, needed
 from agentd.artifacts.placed import Placed, Records, Source
@@ -27,7 +28,6 @@ from agentd.core.files.errands import (
     Rate,
     StartChild,
 )
-from agentd.core.files.items import Lane
 from agentd.core.files.lease import Lease
 from agentd.core.files.stock import Stock
 from agentd.core.files.views import FilesView, Key
@@ -205,7 +205,7 @@ class Depot:
                     self.runner.lease(child)
                 self.runner.say(child, {"say": "open", "sealed": sealed})
             case Get():
-                self.runner.say(errand.child, _get(errand))
+                self.runner.say(errand.child, saying.get(errand))
             case Rate(child, rate):
                 self.runner.say(child, {"say": "rate", "rate": rate})
             case Close(child):
@@ -219,24 +219,12 @@ class Depot:
                 self.shelves.give_up(key)
 
     def _start(self, errand: StartChild, now: float) -> None:
+        files = self._launcher.policy.files()
+        first = saying.begin(self._settings, errand.lane, errand.rate, self._keep(), files)
         try:
-            self.runner.start(errand.child, self.program, [self._begin(errand.lane, errand.rate)])
+            self.runner.start(errand.child, self.program, [first])
         except OSError as error:
             self._stock.ended(errand.child, f"no process for downloads can be started: {error.strerror}", now)
-
-    def _begin(self, lane: Lane, rate: int | None) -> Json:
-        known, key = self._settings.known_hosts, self._settings.ssh_key
-        return {
-            "say": "begin",
-            "pool": lane.pool,
-            "base": None,
-            "known_hosts": [str(known)] if known is not None else [],
-            "ssh_key": str(key) if key is not None else None,
-            "quota": self._settings.artifact_quota,
-            "rate": rate,
-            "keep": sorted(self._keep()),
-            "files": self._launcher.policy.files(),
-        }
 
     def _place(self, errand: Place, now: float) -> None:
         alloc, task, found = self._wanted[errand.key]
@@ -280,18 +268,6 @@ class Depot:
             self.cache.collect(keep)
         except OSError as error:
             log.warning("the cache of files: %s", error)
-
-
-def _get(errand: Get) -> Json:
-    job, known = errand.job, errand.known
-    return {
-        "say": "get",
-        "job": errand.name,
-        "source": job.source,
-        "sha256": job.sha256 or None,
-        "fingerprint": job.fingerprint or None,
-        "known": {"sha256": known[0], "stamp": known[1]} if known else None,
-    }
 
 
 def _is_in(desired: Mapping[str, AllocSpec], key: Key) -> bool:

@@ -24,8 +24,7 @@ class Pool:
         """`begin` is the child's first word, `opened` what was sealed to it."""
         self.name = str(begin["pool"])
         self._files: Sequence[str] | None = begin.get("files")
-        base = opened.get("base") or begin.get("base")
-        self._base = parse(base) if base else None
+        self._base = parse(opened["base"]) if opened.get("base") else None
         known = tuple(Path(each) for each in begin.get("known_hosts") or ())
         key_file = Path(begin["ssh_key"]) if begin.get("ssh_key") else None
         has_own = bool(opened.get("password") or opened.get("key"))

@@ -25,7 +25,7 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3B1\n-----END OPENSSH PRIVATE KEY--
 
 @pytest.fixture(autouse=True)
 def nobody_is_known(monkeypatch, tmp_path):
-    monkeypatch.setattr("manager_api.base.KNOWN_HOSTS", (str(tmp_path / "known_hosts"),))
+    monkeypatch.setattr("transfer.hostkeys.KNOWN_HOSTS", (str(tmp_path / "known_hosts"),))
 
 
 def settings(tmp_path, **more):
