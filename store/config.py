@@ -83,8 +83,10 @@ def _file(named: str | None, settings: Sequence[Setting]) -> tuple[str, dict[str
 
     try:
         values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {_place(error)}") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -94,6 +96,13 @@ def _file(named: str | None, settings: Sequence[Setting]) -> tuple[str, dict[str
     if unknown:
         raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
     return str(path), {key: value for key, value in values.items() if value is not None}
+
+
+def _place(error: Exception) -> str:
+    """Where a file is no YAML, and why, without a word that stands there: it may be a password."""
+    mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or ""
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+    return f"{where}not YAML{f': {why}' if why and chr(39) not in why else ''}"
 
 
 def boolean(text: str) -> bool:

@@ -94,6 +94,13 @@ class Pool:
             return LocalReader(self._files)
         own = self.has_login_for(source)
         login = self._login if own else self._stranger
+        told = login.fingerprints
+        if fingerprint and told and fingerprint not in told:
+            # What the manager logs in with goes to nobody else than the manager knows, whoever wrote the pin.
+            raise TransferError(
+                Kind.HOST_KEY,
+                f"{source}: the template pins {fingerprint}, and the manager {' or '.join(told)}",
+            )
         return open_reader(
             source,
             Login(
