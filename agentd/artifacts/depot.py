@@ -133,7 +133,9 @@ class Depot:
 
     def missing(self, alloc: AllocSpec, task: TaskSpec) -> None:
         """What should lie ready for a task does not: it has to be got again."""
-        self.shelves.forget((alloc.id, task.name, alloc.generation))
+        key = alloc.id, task.name, alloc.generation
+        self.shelves.forget(key)
+        self._wanted.pop(key, None)  # its command may be what was found wanting
 
     def asks(self) -> Json:
         """What the heartbeat says of it: nothing, or `{"fetching": {"asks": …}}`; see `store.model.turns`."""
