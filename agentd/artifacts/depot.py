@@ -15,6 +15,7 @@ from agentd.artifacts.placed import Placed, Records, Source
 from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
 from agentd.artifacts.shelves import Filled, Shelves
+from agentd.artifacts.versions import Versions, definition
 from agentd.core.actions import Fetch
 from agentd.core.files.downloads import Downloads
 from agentd.core.files.errands import (
@@ -66,6 +67,7 @@ class Depot:
         self.program: tuple[str, ...] = (*CHILD, str(directory))
         self.cache = Cache(directory, settings.artifact_quota)
         self._records = Records(directory / "placed", uid)
+        self._versions = Versions(directory / "placed", self._records)
         self._lease = Lease()  # the uplink's thread alone replaces it
         self.runner = Runner(kick, clock, lambda: self._lease.until)
         self.shelves = Shelves(launcher.allocs, self.cache.objects, self._records, self.runner)
@@ -117,7 +119,8 @@ class Depot:
             asked = known.get(key)
             try:
                 if asked is None or asked[0] is not alloc or asked[1] is not task:
-                    asked = alloc, task, needed(alloc, task, self._launcher)
+                    known_files = self._versions.known(alloc, task, file_name(alloc, task))
+                    asked = alloc, task, needed(alloc, task, self._launcher, known_files)
             except Impossible as error:
                 self._stock.give_up(key, str(error))
                 continue
@@ -245,6 +248,7 @@ class Depot:
             ),
             command=found.command,
             at=self._clock.wall(),
+            definition=definition(task),
         )
         self._filled(self.shelves.fill(placed, found), now)
 

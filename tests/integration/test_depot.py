@@ -1,5 +1,6 @@
 """The depot with real processes: children that speak the words, directories that are filled, a brain that dies."""
 
+import hashlib
 import json
 import os
 import resource
@@ -152,6 +153,42 @@ def test_a_new_generation_asks_the_source_whether_it_is_still_the_same(node):
     assert later.notes()[-1] == "get good/hello known"
 
 
+def test_going_back_asks_no_source_and_a_restart_does(node):
+    one = node()
+    old = one.ready(needs("good/old"))
+    one.ready(needs("good/new", generation=2))
+    one.ready(needs("good/new", generation=3))  # a restart of it
+    asked = one.notes().count("get good/old known")
+    assert one.notes()[-1] == "get good/new known"
+    later, back = node(instance="later"), needs("good/old", generation=4)
+    later.contact = False
+    assert later.ready(back) == old
+    last = node(instance="last")
+    assert last.ready(needs("good/old", generation=5)) == old
+    assert last.notes().count("get good/old known") == asked + 1
+
+
+def test_going_back_from_files_that_never_came_asks_no_source(node):
+    one = node()
+    old = one.ready(needs("good/old"))
+    one.until(needs("missing/new", generation=2), lambda view: "no such file" in view.reason)
+    asked = len(one.notes())
+    later = node(instance="later")  # and what was wished for is remembered
+    later.contact = False
+    assert later.ready(needs("good/old", generation=3)) == old
+    assert len(later.notes()) == asked
+
+
+def test_going_back_asks_the_source_of_what_the_node_does_not_have_any_more(node):
+    one = node()
+    one.ready(needs("good/old", "good/other"))
+    one.ready(needs("good/new", generation=2))
+    one.depot.cache.path(hashlib.sha256(b"old").hexdigest()).unlink()
+    home = one.ready(needs("good/old", "good/other", generation=3))
+    assert (home / "old").read_text() == "old"
+    assert one.notes()[-1] == "get good/old known"
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -197,7 +234,7 @@ def test_of_older_generations_the_last_is_kept_and_those_that_run(node):
     assert [each.exists() for each in homes] == [True, True, True]
     one.round(third)
     assert [each.exists() for each in homes] == [False, True, True]
-    assert len([*(one.home / "artifacts" / "placed" / "d.0").iterdir()]) == 2
+    assert len([*(one.home / "artifacts" / "placed" / "d.0").glob("*.json")]) == 2
     eventually(lambda: len([*(one.launcher.allocs / "d.0").iterdir()]) == 2)
 
 

@@ -162,11 +162,12 @@ class Stock:
         return wanted | {item.sha256 for want in self.wants.values() for item in want.order.items} - {""}
 
     def _look(self, want: Want) -> None:
-        """What is in the cache by its checksum needs no source."""
+        """What is in the cache by its checksum, or is known to be what is meant, needs no source."""
         for item in want.order.items:
-            size = self._size_of(item.sha256) if item.sha256 else None
+            sha256, stamp = (item.sha256, "") if item.sha256 else want.order.known.get(item.job, ("", ""))
+            size = self._size_of(sha256) if sha256 else None
             if size is not None:
-                want.found[item.job] = Found(item.sha256, "", size)
+                want.found[item.job] = Found(sha256, stamp, size)
 
     def _drop(self, key: Key) -> None:
         want = self.wants.pop(key, None)
