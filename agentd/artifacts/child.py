@@ -19,7 +19,8 @@ from typing import IO, Any
 
 from agentd.artifacts import words
 from agentd.artifacts.cache import Cache
-from agentd.artifacts.download import Downloader, Wanted
+from agentd.artifacts.download import Downloader, Got, Wanted
+from agentd.artifacts.keeping import Keeping
 from agentd.artifacts.parts import Parts, key_of
 from agentd.artifacts.pool import Pool, unsealed
 from agentd.artifacts.rate import Rate
@@ -34,6 +35,7 @@ LOST = frozenset({Kind.UNREACHABLE, Kind.LOGIN, Kind.HOST_KEY})
 """What is wrong with a server, and not with one of its files."""
 _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _LOWEST_BEST_EFFORT = 2 << 13 | 7
+_saying = threading.Lock()
 
 
 class Child:
@@ -52,6 +54,7 @@ class Child:
         parts.sweep(time.time())
         keep = frozenset(self._begin.get("keep") or ())
         self._downloader = Downloader(cache, parts, self._rate, keep=keep, progress=self._progress)
+        self._keeping = Keeping(self._downloader.keep, _ended)
 
     def run(self) -> None:
         """Until the connection is lost; the end of the input ends the process."""
@@ -83,22 +86,21 @@ class Child:
                 sha256=job.get("sha256"),
                 known=_known(job),
             )
-            got = self._downloader.get(pool.reader(source, fingerprint), wanted)
+            if self._keeping.holds(wanted.key):  # the same file, with another digest
+                self._keeping.drain()
+            found = self._downloader.read(pool.reader(source, fingerprint), wanted)
         except TransferError as error:
             if _is_lost(error, own=own):
+                self._keeping.drain()  # it is the last that is heard of us
                 say(_lost(error))
                 return False
-            say({"say": "failed", "job": self._job, "kind": error.kind.value, "text": str(error)})
+            _ended(self._job, error)
         except Exception as error:  # noqa: BLE001 - one file's trouble must not cost the others theirs
             _trace(error)
             pool.close()
-            fault = _fault(error)
-            say({"say": "failed", "job": self._job, "kind": fault.kind.value, "text": str(fault)})
+            _ended(self._job, _fault(error))
         else:
-            say({
-                "say": "got", "job": self._job, "sha256": got.sha256, "size": got.size, "stamp": got.stamp,
-                "read": got.read,
-            })  # fmt: skip
+            self._keeping.add(self._job, found)
         return True
 
     def _progress(self, done: int, total: int | None) -> None:
@@ -123,11 +125,12 @@ class Child:
 
 
 def say(word: Json) -> None:
-    """To the brain. Without one, there is nothing left to do."""
+    """To the brain, from any thread. Without one, there is nothing left to do."""
     left = memoryview(words.line(word))
     try:
-        while left:
-            left = left[os.write(1, left) :]
+        with _saying:
+            while left:
+                left = left[os.write(1, left) :]
     except BrokenPipeError:
         os._exit(0)
 
@@ -143,6 +146,16 @@ def main(argv: list[str]) -> int:
         _trace(error)
         say(_lost(_fault(error)))
     return 0
+
+
+def _ended(job: str, end: Got | TransferError) -> None:
+    """What became of a job."""
+    if isinstance(end, TransferError):
+        say({"say": "failed", "job": job, "kind": end.kind.value, "text": str(end)})
+        return
+    say({
+        "say": "got", "job": job, "sha256": end.sha256, "size": end.size, "stamp": end.stamp, "read": end.read
+    })  # fmt: skip
 
 
 def _is_lost(error: TransferError, *, own: bool) -> bool:

@@ -367,7 +367,7 @@ def test_many_small_files_are_handed_out_ahead_and_worth_a_second_connection(wor
     world.want(t=order(*(item(f"f{n}") for n in range(100))))
     world.serve()
     first = only(world)
-    for _ in range(4):
+    for _ in range(5):
         world.got(first)
         world.round()
     assert len(kinds(world.errands, StartChild)) == 2

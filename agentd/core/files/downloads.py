@@ -21,7 +21,7 @@ SMALL = 1 << 20
 """Bytes of a file so small that the next job should lie ready."""
 MANY = 16
 """Queued jobs for which a second child is worth its turn."""
-DEEPEST = 8
+DEEPEST = 32
 """Jobs that a child is handed ahead at most."""
 LINGER = 1.0
 """Seconds for which a child without work keeps its turn."""
