@@ -24,6 +24,7 @@ from agentd.artifacts.keeping import Keeping
 from agentd.artifacts.parts import Parts, key_of
 from agentd.artifacts.pool import Pool, unsealed
 from agentd.artifacts.rate import Rate
+from store.clock import SystemClock
 from store.process import PR_SET_PDEATHSIG
 from transfer import seal
 from transfer.errors import Kind, Refused, TransferError
@@ -31,6 +32,8 @@ from transfer.errors import Kind, Refused, TransferError
 Json = dict[str, Any]
 NICE = 10
 PR_SET_DUMPABLE = 4
+LOOK_EVERY = 0.5
+"""Seconds between two looks whether our turn is over."""
 LOST = frozenset({Kind.UNREACHABLE, Kind.LOGIN, Kind.HOST_KEY})
 """What is wrong with a server, and not with one of its files."""
 _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
@@ -48,6 +51,7 @@ class Child:
         self._opened: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[Json] = queue.SimpleQueue()
         self._rate = Rate(self._begin.get("rate"))
+        self._until: float | None = None
         self._job = ""
         cache = Cache(directory, int(self._begin["quota"]))
         parts = Parts(cache.parts)
@@ -118,9 +122,23 @@ class Child:
                         self._jobs.put(word)
                     case "rate":
                         self._rate.set(word.get("rate"))
+                    case "lease":
+                        self._lease(float(word["until"]))
         except Exception as error:  # noqa: BLE001 - nobody would hear of it, and nobody would listen
             _trace(error)
             os._exit(1)
+        os._exit(0)
+
+    def _lease(self, until: float) -> None:
+        begins, self._until = self._until is None, until
+        if begins:
+            threading.Thread(target=self._watch, name="lease", daemon=True).start()
+
+    def _watch(self) -> None:
+        """End with our turn: the brain, which would end us, may be stopped; the next one may be connected."""
+        clock = SystemClock()
+        while (left := (self._until or 0.0) - clock.now()) > 0:
+            time.sleep(min(left, LOOK_EVERY))  # by a clock that stands still while the machine is suspended
         os._exit(0)
 
 

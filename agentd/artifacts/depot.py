@@ -166,6 +166,7 @@ class Depot:
         """A heartbeat sent at `sent` (seconds since boot) has arrived. From the uplink's thread."""
         before = self._lease
         self._lease = before.heard(sent, self._settings.ttl, self._clock.now())
+        self.runner.renew()
         if self._lease.lapses != before.lapses:
             self._kick()
 

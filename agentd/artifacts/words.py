@@ -10,6 +10,7 @@ one after the other and ends at the end of its input. To the child:
     {"say": "get", "job": "<name>", "source", "sha256", "fingerprint",
      "known": {"sha256", "stamp"} | null}            what it was the last time: perhaps it still is
     {"say": "rate", "rate": <bytes a second> | null} what it may take from now on
+    {"say": "lease", "until": <seconds since boot>}  it ends by itself then, unless told a later time
 
 From the child:
 

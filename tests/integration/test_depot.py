@@ -26,6 +26,7 @@ from store.clock import SystemClock
 from store.codec import dumps
 from tests.builders import a_task, an_alloc
 from tests.conftest import eventually
+from tests.web import Page, Web
 
 pytestmark = pytest.mark.integration
 
@@ -416,7 +417,7 @@ class Life:
     """One life of a brain with a keeper, in a process of its own."""
 
     def __init__(self, home, source, *rate):
-        argv = [sys.executable, str(BRAIN), str(home), f"file://{source}", *rate]
+        argv = [sys.executable, str(BRAIN), str(home), source, *rate]
         self.home, self.process = home, subprocess.Popen(argv, cwd=HERE.parents[1])
 
     def __enter__(self):
@@ -429,6 +430,13 @@ class Life:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+
+@pytest.fixture
+def web():
+    found = Web()
+    yield found
+    found.end()
 
 
 @pytest.fixture
@@ -453,11 +461,11 @@ def starts(home):
 
 def test_the_next_life_of_a_killed_brain_starts_what_lies_ready_without_its_source(home, tmp_path):
     source = program(tmp_path / "run.sh")
-    with Life(home, source) as first:
+    with Life(home, f"file://{source}") as first:
         eventually(lambda: starts(home) == 1)
         first.kill()
     source.unlink()
-    with Life(home, source):
+    with Life(home, f"file://{source}"):
         run = eventually(lambda: (home / "running").exists() and (home / "running").read_text())
         os.kill(int(run), signal.SIGKILL)
         eventually(lambda: starts(home) == 2)
@@ -469,13 +477,35 @@ def test_a_killed_brain_takes_its_downloads_along_and_the_next_life_goes_on_with
     def so_far():
         return max((path.stat().st_size for path in parts.glob("*.part")), default=0)
 
-    with Life(home, source, str(1 << 20)) as first:
+    with Life(home, f"file://{source}", str(1 << 20)) as first:
         eventually(lambda: so_far() > 0)
         (child,) = children_of(first.process.pid, "agentd.artifacts.child")
         first.kill()
     eventually(lambda: not Path(f"/proc/{child}").exists())
     assert starts(home) == 0
     assert so_far() > 0
-    with Life(home, source):
+    with Life(home, f"file://{source}"):
         eventually(lambda: starts(home) == 1)
     assert so_far() == 0
+
+
+def test_a_child_of_a_stopped_brain_ends_with_its_turn_and_the_woken_brain_goes_on(home, tmp_path, web):
+    data = program(tmp_path / "run.sh", 2 << 20).read_bytes()
+    web.pages["/run.sh"] = Page(data)
+    with Life(home, f"{web.url}/run.sh", str(256 << 10)) as life:
+        (child,) = eventually(lambda: web.sent and children_of(life.process.pid, "agentd.artifacts.child"))
+        life.process.send_signal(signal.SIGSTOP)
+        try:
+            eventually(lambda: ended(child))
+        finally:
+            life.process.send_signal(signal.SIGCONT)
+        eventually(lambda: starts(home) == 1)
+    assert len(web.gets()) > 1
+
+
+def ended(pid):
+    """Whether a process is gone, or only not waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+    except OSError:
+        return True

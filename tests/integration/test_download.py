@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from agentd.artifacts.rate import Rate
+from store.clock import SystemClock
 from tests.conftest import eventually, need
 from tests.downloading import ChildProcess, have, left, objects, sha
 from tests.web import Page, Web
@@ -228,6 +229,17 @@ def test_a_rate_is_obeyed_and_can_be_changed_in_the_middle_of_a_file(web, start)
     assert 0 < eventually(lambda: child.hear("progress", "got")["done"]) < len(BIG) // 2
     child.say({"say": "rate", "rate": None})
     assert child.hear("got")["read"] == len(BIG)  # in two minutes, by the old rate
+
+
+def test_a_child_ends_by_itself_when_its_turn_is_over_and_not_before(web, start):
+    web.pages["/a"], clock = Page(BIG), SystemClock()
+    child = start(web.url, rate=100_000)
+    child.say({"say": "lease", "until": clock.now() + 60})
+    child.open().get(f"{web.url}/a")
+    assert child.hear("progress")
+    child.say({"say": "lease", "until": (until := clock.now() + 0.3)})
+    child.process.wait(60)
+    assert clock.now() >= until
 
 
 def test_a_child_without_a_login_says_so(start):
