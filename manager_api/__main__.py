@@ -104,6 +104,7 @@ def _run(settings: ManagerSettings) -> int:
         log.warning("INSECURE: everybody who reaches %s can run programs on every node", settings.listen)
     if settings.base is not None:
         settings.base.open().tell()
+        settings.base.warn()
     clock = SystemClock()
     files = settings.files
     files.home.mkdir(mode=0o700, parents=True, exist_ok=True)
