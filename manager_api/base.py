@@ -4,8 +4,10 @@ The URL goes without its password from here on. What is secret reaches the API a
 environment if it came that way or in the URL, else by the file that it lies in; it is written nowhere.
 """
 
+import contextlib
 import json
 import logging
+import stat
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +98,16 @@ class BaseSettings:
         )
         return Base(source=self.source, login=login)
 
+    def warn(self) -> None:
+        """Say which of the files is open to everybody on this machine."""
+        files = {"--sftp-password-file": self.password_file, "--sftp-key-file": self.key_file}
+        for flag, path in files.items():
+            with contextlib.suppress(OSError):
+                if path is not None and path.expanduser().stat().st_mode & stat.S_IROTH:
+                    log.warning(
+                        "%s %s may be read by every user of this machine: chmod 600 %s", flag, path, path
+                    )
+
     def _known(self) -> tuple[str, ...]:
         """The host keys by which this machine knows the server."""
         entries = trust(self.source, Login(known_hosts=known_hosts())).entries
@@ -107,8 +119,8 @@ class BaseSettings:
         values = {
             HOST: str(self.source),
             PASSWORD: self.password or "",
-            PASSWORD_FILE: str(self.password_file.resolve()) if self.password_file else "",
-            KEY_FILE: str(self.key_file.resolve()) if self.key_file else "",
+            PASSWORD_FILE: str(self.password_file.expanduser().resolve()) if self.password_file else "",
+            KEY_FILE: str(self.key_file.expanduser().resolve()) if self.key_file else "",
             FINGERPRINT: ",".join(self.fingerprints),
         }
         return {key: value for key, value in values.items() if value}

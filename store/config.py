@@ -4,11 +4,12 @@ Every error names where the value came from.
 """
 
 import argparse
+import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 class ConfigError(Exception):
@@ -34,6 +35,31 @@ class Setting:
     def variable(self) -> str:
         """As set in the environment."""
         return "MUSTER_" + self.key.upper()
+
+
+class Parser(argparse.ArgumentParser):
+    """Of a program whose arguments may be secret: what is no flag of it is named without its value."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ever; but of a mistyped `--sftp-hots sftp://user:password@…` no password is in the journal."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self._refuse(rest)
+        return found
+
+    def _refuse(self, rest: Sequence[str]) -> NoReturn:
+        known = [flag for action in self._actions for flag in action.option_strings]
+        unknown = [word.partition("=")[0] for word in rest if word.startswith("-")]
+        said = []
+        for flag in unknown:
+            near = difflib.get_close_matches(flag, known, n=1)
+            said.append(f"{flag} ({near[0]}, perhaps?)" if near else flag)
+        self.error(
+            f"not known: {', '.join(said)}" if said else "something is no flag, and of none: see --help"
+        )
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: Sequence[Setting]) -> None:

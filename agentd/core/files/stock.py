@@ -19,6 +19,8 @@ Json = dict[str, Any]
 
 MOST_PLACING = 2
 """Directories that are filled at once."""
+MOMENT = 3.0
+"""Seconds in which a turn is mostly given: for so long no other sentence is worth its event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,8 @@ class Stock:
         for job in jobs:
             at_work = not waits[job.lane] or downloads.active(job)
             trouble = work.trouble(job)
-            if trouble.said and (trouble.retry_at > now or at_work):
-                return trouble.said
+            if trouble.said:
+                soon = at_work or now < trouble.retry_at + MOMENT
+                return trouble.said if soon else f"{trouble.text}; {waits[job.lane]}"
             under_way = under_way or at_work
         return "" if under_way else next(iter(waits.values()), "")
