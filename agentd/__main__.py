@@ -1,6 +1,5 @@
 """The program `agent`: the brain of one node. The only place where the agent is wired together."""
 
-import argparse
 import contextlib
 import logging
 import os
@@ -28,7 +27,7 @@ from agentd.settings import SETTINGS, AgentSettings, agent_settings
 from agentd.uplink import Uplink
 from store import logs
 from store.clock import SystemClock
-from store.config import ConfigError, add_flags, resolve
+from store.config import ConfigError, Parser, add_flags, resolve
 from store.errors import StoreError
 from store.process import Lock
 from store.version import VERSION
@@ -41,9 +40,7 @@ TASKS_STOP_WITHIN = 3600.0
 
 def main(argv: list[str] | None = None) -> int:
     """Run the agent, or stop one; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="agent", description="Muster's agent: runs what should run on this node.", allow_abbrev=False
-    )
+    parser = Parser(prog="agent", description="Muster's agent: runs what should run on this node.")
     parser.add_argument("--version", action="version", version=f"muster {VERSION}")
     parser.add_argument("command", nargs="?", choices=["stop"], help="stop the agent of --data-dir")
     parser.add_argument("--tasks", action="store_true", help="with stop: end its tasks, too")

@@ -3,9 +3,12 @@
 One big file, and many small ones over one connection. All write what they get to the same directory, and are
 processes of their own; the rounds alternate. MB/s: from the connection to the last byte written (Python's
 imports are not counted, `sftp`'s start is); cpu: all of the client's process. Then the downloading child,
-which also hashes and syncs what it got, beside `sftp`, `sha256sum` and `sync`.
+which also hashes and syncs what it got, beside `sftp`, `sha256sum` and `sync`. Last, all of it, beside the same:
+from the deploy call through manager, agent and sshd to the start of the task that needs the files, which are by
+then checked, in the node's cache and, copied and synced, in the task's directory.
 
     bench_artifacts.py [rounds [MB [files]]]
+    bench_artifacts.py short        2 rounds of small sizes, to see that it works
 """
 
 import hashlib
@@ -22,6 +25,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+if sys.argv[1:] == ["short"]:
+    sys.argv[1:] = ["2", "32", "200"]
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 BIG = int(sys.argv[2]) if len(sys.argv) > 2 else 512
 SMALL = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
@@ -33,6 +38,7 @@ def main():
     if len(sys.argv) > 4:
         return client(*sys.argv[4:])
     from benchmarks.rig import header
+    from benchmarks.whole_stack import whole
     from tests.sshd import running
 
     header(f"Files over SFTP, {ROUNDS} alternating rounds, medians")
@@ -48,6 +54,7 @@ def main():
             small = [server.file(f"small/{n}", os.urandom(SMALL_SIZE)) for n in range(SMALL)]
             compare(f"one file of {BIG} MiB", server, [big], into, big.stat().st_size)
             compare(f"{SMALL} files of {SMALL_SIZE // 1000} KB", server, small, into, SMALL * SMALL_SIZE)
+            whole(server, ROUNDS, BIG, SMALL, SMALL_SIZE, lambda files: by_hand(server, files, into))
     finally:
         shutil.rmtree(into)
 
@@ -83,6 +90,13 @@ def compare(title, server, files, into, size):
             f"x{ratio:.2f}  {statistics.median(seconds):6.2f} s  cpu {cpu:5.2f} s"
             + (f"  {rss / 1024:6.1f} MB" if rss else "")
         )
+
+
+def by_hand(server, files, into):
+    """Seconds of `sftp`, `sha256sum` and `sync`."""
+    shutil.rmtree(into)
+    into.mkdir()
+    return measure("sftp+", server, files, into)["seconds"]
 
 
 def measure(way, server, files, into):

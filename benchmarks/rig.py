@@ -19,7 +19,8 @@ PYTHON = [sys.executable, "-P", "-m"]
 class Rig:
     """A manager on loopback, perhaps with agents."""
 
-    def __init__(self):
+    def __init__(self, *flags):
+        self._flags = flags
         self.home = Path(tempfile.mkdtemp(prefix="muster-bench-"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -28,11 +29,11 @@ class Rig:
         self.processes = []
 
     def __enter__(self):
-        self._run("manager", "manager_api", "--port", str(self.port), "--db-path", str(self.db))
+        self._run("manager", "manager_api", "--port", str(self.port), "--db-path", str(self.db), *self._flags)
         wait(lambda: self.call("GET", "/readyz")[0] == 200)
         return self
 
-    def agent(self, name, interval=5):
+    def agent(self, name, interval=5, **more):
         directory = self.home / name
         flags = {
             "interval": interval,
@@ -40,6 +41,7 @@ class Rig:
             "hostname": name,
             "port": "0",
             "data-dir": directory,
+            **more,
         }
         self._run(
             name, "agentd", *(str(word) for key, value in flags.items() for word in (f"--{key}", value))

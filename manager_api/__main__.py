@@ -25,7 +25,7 @@ from manager_api.supervisor import Supervisor, api_child, controller_child
 from manager_api.warden import wardens
 from store import backup, bootstrap, highest, logs, snapshot
 from store.clock import SystemClock
-from store.config import ConfigError, add_flags, resolve
+from store.config import ConfigError, Parser, add_flags, resolve
 from store.embedded import EmbeddedServer
 from store.errors import StoreEmpty, StoreError, Unavailable
 from store.home import Files
@@ -52,9 +52,7 @@ LOCK_WITHIN = 30.0
 
 def main(argv: list[str] | None = None) -> int:
     """Run the manager; its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="manager", description="Muster's manager: HTTP API, controller and store.", allow_abbrev=False
-    )
+    parser = Parser(prog="manager", description="Muster's manager: HTTP API, controller and store.")
     parser.add_argument("--version", action="version", version=f"muster {VERSION}")
     add_flags(parser, SETTINGS)
     flags = parser.parse_args(argv)
@@ -106,6 +104,7 @@ def _run(settings: ManagerSettings) -> int:
         log.warning("INSECURE: everybody who reaches %s can run programs on every node", settings.listen)
     if settings.base is not None:
         settings.base.open().tell()
+        settings.base.warn()
     clock = SystemClock()
     files = settings.files
     files.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -4,16 +4,17 @@ The URL goes without its password from here on. What is secret reaches the API a
 environment if it came that way or in the URL, else by the file that it lies in; it is written nowhere.
 """
 
+import contextlib
 import json
 import logging
-import re
+import stat
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from store.config import ConfigError
-from transfer.hostkeys import trust
+from transfer.hostkeys import is_fingerprint, known_hosts, trust
 from transfer.login import Login
 from transfer.urls import DEFAULT_PORTS, Source
 
@@ -24,8 +25,6 @@ HOST, PASSWORD_FILE = "MUSTER_SFTP_HOST", "MUSTER_SFTP_PASSWORD_FILE"
 KEY_FILE, FINGERPRINT = "MUSTER_SFTP_KEY_FILE", "MUSTER_SFTP_FINGERPRINT"
 WANTED = "--sftp-host: expected sftp://user:password@host:port/path/ (in it @ is written %40, : %3A, / %2F)"
 MOST_SECRET = 64 * 1024
-KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
-_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +98,19 @@ class BaseSettings:
         )
         return Base(source=self.source, login=login)
 
+    def warn(self) -> None:
+        """Say which of the files is open to everybody on this machine."""
+        files = {"--sftp-password-file": self.password_file, "--sftp-key-file": self.key_file}
+        for flag, path in files.items():
+            with contextlib.suppress(OSError):
+                if path is not None and path.expanduser().stat().st_mode & stat.S_IROTH:
+                    log.warning(
+                        "%s %s may be read by every user of this machine: chmod 600 %s", flag, path, path
+                    )
+
     def _known(self) -> tuple[str, ...]:
         """The host keys by which this machine knows the server."""
-        entries = trust(
-            self.source, Login(known_hosts=tuple(Path(each).expanduser() for each in KNOWN_HOSTS))
-        ).entries
+        entries = trust(self.source, Login(known_hosts=known_hosts())).entries
         revoked = {entry.key for entry in entries if entry.revoked}
         return tuple(dict.fromkeys(entry.key.fingerprint for entry in entries if entry.key not in revoked))
 
@@ -112,8 +119,8 @@ class BaseSettings:
         values = {
             HOST: str(self.source),
             PASSWORD: self.password or "",
-            PASSWORD_FILE: str(self.password_file.resolve()) if self.password_file else "",
-            KEY_FILE: str(self.key_file.resolve()) if self.key_file else "",
+            PASSWORD_FILE: str(self.password_file.expanduser().resolve()) if self.password_file else "",
+            KEY_FILE: str(self.key_file.expanduser().resolve()) if self.key_file else "",
             FINGERPRINT: ",".join(self.fingerprints),
         }
         return {key: value for key, value in values.items() if value}
@@ -191,7 +198,7 @@ def _parsed(url: str) -> tuple[Source, str | None]:
 
 def _fingerprints(text: str) -> tuple[str, ...]:
     found = tuple(each.strip() for each in text.split(",") if each.strip())
-    wrong = [each for each in found if not _FINGERPRINT.fullmatch(each)]
+    wrong = [each for each in found if not is_fingerprint(each)]
     if wrong:
         raise ConfigError(
             f"--sftp-fingerprint: {wrong[0][:100]!r} is not a fingerprint, SHA256: and 43 characters, as "

@@ -4,11 +4,12 @@ Every error names where the value came from.
 """
 
 import argparse
+import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 class ConfigError(Exception):
@@ -34,6 +35,31 @@ class Setting:
     def variable(self) -> str:
         """As set in the environment."""
         return "MUSTER_" + self.key.upper()
+
+
+class Parser(argparse.ArgumentParser):
+    """Of a program whose arguments may be secret: what is no flag of it is named without its value."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ever; but of a mistyped `--sftp-hots sftp://user:password@…` no password is in the journal."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self._refuse(rest)
+        return found
+
+    def _refuse(self, rest: Sequence[str]) -> NoReturn:
+        known = [flag for action in self._actions for flag in action.option_strings]
+        unknown = [word.partition("=")[0] for word in rest if word.startswith("-")]
+        said = []
+        for flag in unknown:
+            near = difflib.get_close_matches(flag, known, n=1)
+            said.append(f"{flag} ({near[0]}, perhaps?)" if near else flag)
+        self.error(
+            f"not known: {', '.join(said)}" if said else "something is no flag, and of none: see --help"
+        )
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: Sequence[Setting]) -> None:
@@ -83,8 +109,10 @@ def _file(named: str | None, settings: Sequence[Setting]) -> tuple[str, dict[str
 
     try:
         values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {_place(error)}") from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -94,6 +122,13 @@ def _file(named: str | None, settings: Sequence[Setting]) -> tuple[str, dict[str
     if unknown:
         raise ConfigError(f"{path}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
     return str(path), {key: value for key, value in values.items() if value is not None}
+
+
+def _place(error: Exception) -> str:
+    """Where a file is no YAML, and why, without a word that stands there: it may be a password."""
+    mark, why = getattr(error, "problem_mark", None), getattr(error, "problem", None) or ""
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+    return f"{where}not YAML{f': {why}' if why and chr(39) not in why else ''}"
 
 
 def boolean(text: str) -> bool:

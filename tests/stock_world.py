@@ -8,12 +8,12 @@ import hashlib
 from collections import deque
 from dataclasses import dataclass, field
 
-from agentd.core.downloads import Downloads
-from agentd.core.errands import Close, Get, KillChild, KillPlacing, Open, Place, StartChild
-from agentd.core.files import Files
-from agentd.core.items import Item, Order
-from agentd.core.lease import Lease
-from agentd.core.stock import Stock
+from agentd.core.files.downloads import Downloads
+from agentd.core.files.errands import Close, Get, KillChild, KillPlacing, Open, Place, StartChild
+from agentd.core.files.items import Item, Order
+from agentd.core.files.lease import Lease
+from agentd.core.files.stock import Stock
+from agentd.core.files.views import Files
 from store.codec import dumps
 
 TTL = 15.0

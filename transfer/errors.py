@@ -25,13 +25,23 @@ SLOW = frozenset({Kind.MISSING, Kind.DENIED, Kind.LOGIN, Kind.HOST_KEY, Kind.FUL
 """What only a person mends: tried again, but seldom."""
 
 
+MOST_TEXT = 4000
+"""Characters of a sentence: servers and archives have words of their own in it."""
+
+
 class TransferError(Exception):
-    """A transfer failed. The text names the source, never a password."""
+    """A transfer failed. The text names the source, never a password, and is a line fit for a terminal."""
 
     def __init__(self, kind: Kind, text: str) -> None:
-        super().__init__(text)
+        super().__init__(_line(text))
         self.kind = kind
 
 
 class Refused(TransferError):
     """The server is there, and does not give this file now: it may well give others."""
+
+
+def _line(text: str) -> str:
+    """What may hold a stranger's words, without what would steer a terminal, or fill a store."""
+    cut = text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
+    return "".join(each if each.isprintable() else "\ufffd" for each in cut)

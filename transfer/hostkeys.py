@@ -4,6 +4,8 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,6 +24,9 @@ ALGORITHMS = {
 }
 """Types of keys, the best first, and the algorithms by which a server is asked for one."""
 REVOKED = "@revoked"
+KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+"""Where a machine says by itself which servers it knows."""
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,17 @@ class Trust:
 
 
 WARNING = "It was set up anew, or somebody stands between: nothing was sent to it. Ask who runs it"
+
+
+def is_fingerprint(text: str) -> bool:
+    """Whether it is one, as OpenSSH writes them."""
+    return _FINGERPRINT.fullmatch(text) is not None
+
+
+def known_hosts(own: Path | None = None) -> tuple[Path, ...]:
+    """The files by which servers are known here; `own` is one that was named beside the machine's."""
+    usual = tuple(Path(os.path.expanduser(each)) for each in KNOWN_HOSTS)  # noqa: PTH111 - without a home: no error
+    return usual if own is None else (own, *usual)
 
 
 def trust(source: Source, login: Login) -> Trust:

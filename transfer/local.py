@@ -1,10 +1,10 @@
 """Reads files of this machine (`file://`)."""
 
+import errno
 import fnmatch
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from transfer.errors import Kind, TransferError
 from transfer.reader import Stat
@@ -64,15 +64,15 @@ class LocalReader:
         It is looked at before it is opened to read: opening a device may do things, opening a pipe waits.
         """
         try:
-            self._check(path, os.path.realpath(path))
-            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            real = os.path.realpath(path)
+            self._check(path, real)
+            place = _held(real)
             try:
                 if not stat.S_ISREG(os.fstat(place).st_mode):
                     raise TransferError(Kind.UNSUPPORTED, f"{_name(path)} is no regular file")
-                held = Path(f"/proc/self/fd/{place}")
-                # Links may have changed since: what counts is the file that we hold.
-                self._check(path, str(held.readlink()))
-                return os.open(held, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+                return os.open(
+                    f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+                )
             finally:
                 os.close(place)
         except OSError as error:
@@ -85,6 +85,28 @@ class LocalReader:
             return
         where = _name(path) if real == path else f"{_name(path)} (which is {real})"
         raise TransferError(Kind.UNSUPPORTED, f"this node's policy does not list {where} among its files")
+
+
+def _held(real: str) -> int:
+    """What lies at a path without links in it, opened but not to be read.
+
+    Step by step, following none: links may have changed since, and those like `/proc/<pid>/root` lead into
+    namespaces where whoever made them has mounted what he likes at that very path.
+
+    Raises:
+        OSError: there is nothing, or a link by now.
+    """
+    at = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in filter(None, real.split("/")):
+        try:
+            found = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        finally:
+            os.close(at)
+        at = found
+    if stat.S_ISLNK(os.fstat(at).st_mode):
+        os.close(at)
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return at
 
 
 def _stat(fd: int) -> Stat:

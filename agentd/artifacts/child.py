@@ -1,10 +1,6 @@
 """Downloads from one server, in a process that ends: `python -m agentd.artifacts.child DIRECTORY`.
 
-What is said over its input and output stands in `words.py`. The first line of its input is
-
-    {"say": "begin", "pool": "~", "base": <URL> | null, "known_hosts": [<path>…], "ssh_key": <path> | null,
-     "quota": <bytes>, "rate": <bytes a second> | null, "keep": [<sha256>…], "files": [<pattern>…] | null}
-
+What is said over its input and output stands in `words.py`.
 It may be killed at any moment: what it has of a file stays for the next, which makes sure what it is of.
 A password reaches it sealed, over its input, and is in no argument, no variable and no message of its.
 """
@@ -23,10 +19,12 @@ from typing import IO, Any
 
 from agentd.artifacts import words
 from agentd.artifacts.cache import Cache
-from agentd.artifacts.download import Downloader, Wanted
+from agentd.artifacts.download import Downloader, Got, Wanted
+from agentd.artifacts.keeping import Keeping
 from agentd.artifacts.parts import Parts, key_of
 from agentd.artifacts.pool import Pool, unsealed
 from agentd.artifacts.rate import Rate
+from store.clock import SystemClock
 from store.process import PR_SET_PDEATHSIG
 from transfer import seal
 from transfer.errors import Kind, Refused, TransferError
@@ -34,10 +32,13 @@ from transfer.errors import Kind, Refused, TransferError
 Json = dict[str, Any]
 NICE = 10
 PR_SET_DUMPABLE = 4
+LOOK_EVERY = 0.5
+"""Seconds between two looks whether our turn is over."""
 LOST = frozenset({Kind.UNREACHABLE, Kind.LOGIN, Kind.HOST_KEY})
 """What is wrong with a server, and not with one of its files."""
 _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _LOWEST_BEST_EFFORT = 2 << 13 | 7
+_saying = threading.Lock()
 
 
 class Child:
@@ -50,12 +51,14 @@ class Child:
         self._opened: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[Json] = queue.SimpleQueue()
         self._rate = Rate(self._begin.get("rate"))
+        self._until: float | None = None
         self._job = ""
         cache = Cache(directory, int(self._begin["quota"]))
         parts = Parts(cache.parts)
         parts.sweep(time.time())
         keep = frozenset(self._begin.get("keep") or ())
         self._downloader = Downloader(cache, parts, self._rate, keep=keep, progress=self._progress)
+        self._keeping = Keeping(self._downloader.keep, _ended)
 
     def run(self) -> None:
         """Until the connection is lost; the end of the input ends the process."""
@@ -87,22 +90,21 @@ class Child:
                 sha256=job.get("sha256"),
                 known=_known(job),
             )
-            got = self._downloader.get(pool.reader(source, fingerprint), wanted)
+            if self._keeping.holds(wanted.key):  # the same file, with another digest
+                self._keeping.drain()
+            found = self._downloader.read(pool.reader(source, fingerprint), wanted)
         except TransferError as error:
             if _is_lost(error, own=own):
+                self._keeping.drain()  # it is the last that is heard of us
                 say(_lost(error))
                 return False
-            say({"say": "failed", "job": self._job, "kind": error.kind.value, "text": str(error)})
+            _ended(self._job, error)
         except Exception as error:  # noqa: BLE001 - one file's trouble must not cost the others theirs
             _trace(error)
             pool.close()
-            fault = _fault(error)
-            say({"say": "failed", "job": self._job, "kind": fault.kind.value, "text": str(fault)})
+            _ended(self._job, _fault(error))
         else:
-            say({
-                "say": "got", "job": self._job, "sha256": got.sha256, "size": got.size, "stamp": got.stamp,
-                "read": got.read,
-            })  # fmt: skip
+            self._keeping.add(self._job, found)
         return True
 
     def _progress(self, done: int, total: int | None) -> None:
@@ -120,18 +122,33 @@ class Child:
                         self._jobs.put(word)
                     case "rate":
                         self._rate.set(word.get("rate"))
+                    case "lease":
+                        self._lease(float(word["until"]))
         except Exception as error:  # noqa: BLE001 - nobody would hear of it, and nobody would listen
             _trace(error)
             os._exit(1)
         os._exit(0)
 
+    def _lease(self, until: float) -> None:
+        begins, self._until = self._until is None, until
+        if begins:
+            threading.Thread(target=self._watch, name="lease", daemon=True).start()
+
+    def _watch(self) -> None:
+        """End with our turn: the brain, which would end us, may be stopped; the next one may be connected."""
+        clock = SystemClock()
+        while (left := (self._until or 0.0) - clock.now()) > 0:
+            time.sleep(min(left, LOOK_EVERY))  # by a clock that stands still while the machine is suspended
+        os._exit(0)
+
 
 def say(word: Json) -> None:
-    """To the brain. Without one, there is nothing left to do."""
+    """To the brain, from any thread. Without one, there is nothing left to do."""
     left = memoryview(words.line(word))
     try:
-        while left:
-            left = left[os.write(1, left) :]
+        with _saying:
+            while left:
+                left = left[os.write(1, left) :]
     except BrokenPipeError:
         os._exit(0)
 
@@ -147,6 +164,16 @@ def main(argv: list[str]) -> int:
         _trace(error)
         say(_lost(_fault(error)))
     return 0
+
+
+def _ended(job: str, end: Got | TransferError) -> None:
+    """What became of a job."""
+    if isinstance(end, TransferError):
+        say({"say": "failed", "job": job, "kind": end.kind.value, "text": str(end)})
+        return
+    say({
+        "say": "got", "job": job, "sha256": end.sha256, "size": end.size, "stamp": end.stamp, "read": end.read
+    })  # fmt: skip
 
 
 def _is_lost(error: TransferError, *, own: bool) -> bool:

@@ -8,19 +8,30 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from agentd.artifacts import saying
 from agentd.artifacts.cache import Cache
 from agentd.artifacts.ordering import Impossible, Needed, needed
 from agentd.artifacts.placed import Placed, Records, Source
 from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
 from agentd.artifacts.shelves import Filled, Shelves
+from agentd.artifacts.versions import Versions, definition
 from agentd.core.actions import Fetch
-from agentd.core.downloads import Downloads
-from agentd.core.errands import Close, Errand, Get, KillChild, KillPlacing, Open, Place, Rate, StartChild
-from agentd.core.files import FilesView, Key
-from agentd.core.items import Lane
-from agentd.core.lease import Lease
-from agentd.core.stock import Stock
+from agentd.core.files.downloads import Downloads
+from agentd.core.files.errands import (
+    Close,
+    Errand,
+    Get,
+    KillChild,
+    KillPlacing,
+    Open,
+    Place,
+    Rate,
+    StartChild,
+)
+from agentd.core.files.lease import Lease
+from agentd.core.files.stock import Stock
+from agentd.core.files.views import FilesView, Key
 from agentd.launch import Launcher, file_name
 from agentd.settings import AgentSettings
 from store.clock import Clock
@@ -56,6 +67,7 @@ class Depot:
         self.program: tuple[str, ...] = (*CHILD, str(directory))
         self.cache = Cache(directory, settings.artifact_quota)
         self._records = Records(directory / "placed", uid)
+        self._versions = Versions(directory / "placed", self._records)
         self._lease = Lease()  # the uplink's thread alone replaces it
         self.runner = Runner(kick, clock, lambda: self._lease.until)
         self.shelves = Shelves(launcher.allocs, self.cache.objects, self._records, self.runner)
@@ -107,7 +119,8 @@ class Depot:
             asked = known.get(key)
             try:
                 if asked is None or asked[0] is not alloc or asked[1] is not task:
-                    asked = alloc, task, needed(alloc, task, self._launcher)
+                    known_files = self._versions.known(alloc, task, file_name(alloc, task))
+                    asked = alloc, task, needed(alloc, task, self._launcher, known_files)
             except Impossible as error:
                 self._stock.give_up(key, str(error))
                 continue
@@ -133,7 +146,9 @@ class Depot:
 
     def missing(self, alloc: AllocSpec, task: TaskSpec) -> None:
         """What should lie ready for a task does not: it has to be got again."""
-        self.shelves.forget((alloc.id, task.name, alloc.generation))
+        key = alloc.id, task.name, alloc.generation
+        self.shelves.forget(key)
+        self._wanted.pop(key, None)  # what the node lacks may be more by now
 
     def asks(self) -> Json:
         """What the heartbeat says of it: nothing, or `{"fetching": {"asks": …}}`; see `store.model.turns`."""
@@ -151,6 +166,7 @@ class Depot:
         """A heartbeat sent at `sent` (seconds since boot) has arrived. From the uplink's thread."""
         before = self._lease
         self._lease = before.heard(sent, self._settings.ttl, self._clock.now())
+        self.runner.renew()
         if self._lease.lapses != before.lapses:
             self._kick()
 
@@ -195,7 +211,7 @@ class Depot:
                     self.runner.lease(child)
                 self.runner.say(child, {"say": "open", "sealed": sealed})
             case Get():
-                self.runner.say(errand.child, _get(errand))
+                self.runner.say(errand.child, saying.get(errand))
             case Rate(child, rate):
                 self.runner.say(child, {"say": "rate", "rate": rate})
             case Close(child):
@@ -209,24 +225,12 @@ class Depot:
                 self.shelves.give_up(key)
 
     def _start(self, errand: StartChild, now: float) -> None:
+        files = self._launcher.policy.files()
+        first = saying.begin(self._settings, errand.lane, errand.rate, self._keep(), files)
         try:
-            self.runner.start(errand.child, self.program, [self._begin(errand.lane, errand.rate)])
+            self.runner.start(errand.child, self.program, [first])
         except OSError as error:
             self._stock.ended(errand.child, f"no process for downloads can be started: {error.strerror}", now)
-
-    def _begin(self, lane: Lane, rate: int | None) -> Json:
-        known, key = self._settings.known_hosts, self._settings.ssh_key
-        return {
-            "say": "begin",
-            "pool": lane.pool,
-            "base": None,
-            "known_hosts": [str(known)] if known is not None else [],
-            "ssh_key": str(key) if key is not None else None,
-            "quota": self._settings.artifact_quota,
-            "rate": rate,
-            "keep": sorted(self._keep()),
-            "files": self._launcher.policy.files(),
-        }
 
     def _place(self, errand: Place, now: float) -> None:
         alloc, task, found = self._wanted[errand.key]
@@ -245,6 +249,7 @@ class Depot:
             ),
             command=found.command,
             at=self._clock.wall(),
+            definition=definition(task),
         )
         self._filled(self.shelves.fill(placed, found), now)
 
@@ -270,18 +275,6 @@ class Depot:
             self.cache.collect(keep)
         except OSError as error:
             log.warning("the cache of files: %s", error)
-
-
-def _get(errand: Get) -> Json:
-    job, known = errand.job, errand.known
-    return {
-        "say": "get",
-        "job": errand.name,
-        "source": job.source,
-        "sha256": job.sha256 or None,
-        "fingerprint": job.fingerprint or None,
-        "known": {"sha256": known[0], "stamp": known[1]} if known else None,
-    }
 
 
 def _is_in(desired: Mapping[str, AllocSpec], key: Key) -> bool:

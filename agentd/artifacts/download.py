@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from agentd.artifacts.cache import Cache
@@ -44,6 +44,16 @@ class Got:
     read: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """It was read and is what was wanted; the cache has it not yet. Its part stays locked until then."""
+
+    part: Part
+    stat: Stat
+    source: Source
+    got: Got
+
+
 class Downloader:
     """Reads one file at a time. `keep`: objects that are not to make room for new ones."""
 
@@ -73,6 +83,20 @@ class Downloader:
         Raises:
             TransferError: as its kinds say. What was read of it stays for the next time if that can help.
         """
+        found = self.read(reader, wanted)
+        if isinstance(found, Whole):
+            kept = self.keep([found])[0]
+            if isinstance(kept, TransferError):
+                raise kept
+            return kept
+        return found
+
+    def read(self, reader: Reader, wanted: Wanted) -> Got | Whole:
+        """The first half of `get`: what is not in the cache is read, and left to `keep`.
+
+        Raises:
+            TransferError: as for `get`.
+        """
         self._told, self._read = -PROGRESS_EVERY, 0
         if wanted.sha256 is not None and self._cache.has(wanted.sha256):
             return self._there(wanted.sha256, "")
@@ -90,6 +114,19 @@ class Downloader:
             tries += 1
             stat = reader.stat(path)
 
+    def keep(self, wholes: Sequence[Whole]) -> list[Got | TransferError]:
+        """The second half, for many at once and from any thread: into the cache, also after a power cut."""
+        found: list[Got | TransferError] = []
+        errors = self._cache.adopt_all([(each.part.path, each.got.sha256) for each in wholes])
+        for each, error in zip(wholes, errors, strict=True):
+            if error is not None:
+                each.part.discard()
+                found.append(self._disk(each.source, each.stat, each.part, error))
+            else:
+                found.append(each.got)
+            each.part.close()
+        return found
+
     def _there(self, sha256: str, stamp: str) -> Got:
         self._cache.touch(sha256)  # nobody has said yet that it is needed
         size = self._cache.path(sha256).stat().st_size
@@ -103,7 +140,7 @@ class Downloader:
         same = stamp == stat.stamp and wanted.sha256 in (None, sha256)
         return sha256 if same and self._cache.has(sha256) else None
 
-    def _whole(self, reader: Reader, wanted: Wanted, stat: Stat) -> Got:
+    def _whole(self, reader: Reader, wanted: Wanted, stat: Stat) -> Whole:
         shown = str(wanted.source)
         part: Part | None = None
         try:
@@ -111,19 +148,14 @@ class Downloader:
             self._fill(reader, wanted, stat, part)
             found = part.digest.hexdigest()
             _check(wanted, part, found)
-            self._cache.adopt(part.path, found)
-            return Got(sha256=found, size=part.size, stamp=stat.stamp, read=self._read)
-        except TransferError as error:
-            if part is not None and error.kind in (Kind.CHANGED, Kind.MISMATCH, Kind.FULL):
-                part.discard()
+            got = Got(sha256=found, size=part.size, stamp=stat.stamp, read=self._read)
+            return Whole(part=part, stat=stat, source=wanted.source, got=got)
+        except BaseException as error:
+            if part is not None:
+                _give_up(part, error)
+            if isinstance(error, OSError):
+                raise self._disk(wanted.source, stat, part, error) from None
             raise
-        except OSError as error:
-            if part is not None:
-                part.discard()
-            raise self._disk(wanted.source, stat, part, error) from None
-        finally:
-            if part is not None:
-                part.close()
 
     def _fill(self, reader: Reader, wanted: Wanted, stat: Stat, part: Part) -> None:
         """Read what is missing of a part."""
@@ -176,6 +208,16 @@ class Downloader:
         done = part.size if part else 0
         missing = SMALLEST_STEP if stat.size is None else stat.size - done
         return full(str(self._cache.parts), missing, usable(self._cache.parts))
+
+
+def _give_up(part: Part, error: BaseException) -> None:
+    """Leave a part to the next try, if it can be of use to that."""
+    try:
+        useless = isinstance(error, TransferError) and error.kind in (Kind.CHANGED, Kind.MISMATCH, Kind.FULL)
+        if useless or isinstance(error, OSError):
+            part.discard()
+    finally:
+        part.close()
 
 
 def _check(wanted: Wanted, part: Part, found: str) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentd.artifacts import home
-from agentd.core.items import Item, Order
+from agentd.artifacts.versions import Known
+from agentd.core.files.items import Item, Order
 from agentd.launch import Launcher
 from agentd.policy import Forbidden
 from agentd.privileges import group_of, user_of
@@ -20,6 +21,7 @@ from transfer.errors import TransferError
 PROGRAM = 0o755
 _ANYWHERE = urls.Source(scheme="sftp", host="base", port=22, path="/")
 _NO_OBJECT = "0" * 64
+_NOTHING: Known = {}
 
 
 class Impossible(Exception):
@@ -46,8 +48,8 @@ class Needed:
         ]
 
 
-def needed(alloc: AllocSpec, task: TaskSpec, launcher: Launcher) -> Needed:
-    """The files of a task, with every `${…}` filled in.
+def needed(alloc: AllocSpec, task: TaskSpec, launcher: Launcher, known: Known = _NOTHING) -> Needed:
+    """The files of a task, with every `${…}` filled in; `known` as in an `Order`.
 
     Raises:
         Impossible: they cannot be had, however long one tries.
@@ -59,7 +61,7 @@ def needed(alloc: AllocSpec, task: TaskSpec, launcher: Launcher) -> Needed:
         if program is not None:
             items.append(Item(source=program, pool=urls.BASE, to=program, mode=PROGRAM))
         uid, gid = _user(task)
-        found = Needed(Order(tuple(items), task.fetch_timeout), program, uid, gid)
+        found = Needed(Order(tuple(items), task.fetch_timeout, known), program, uid, gid)
         clash = home.clash(found.items((_NO_OBJECT,) * len(items)))
     except (TransferError, CannotStart, Forbidden, ValueError) as error:
         raise Impossible(str(error)) from None

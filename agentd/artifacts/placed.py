@@ -10,14 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agentd.core.files import Key
+from agentd.core.files.views import Key
 from store.process import write_whole
 
 log = logging.getLogger("agent")
 
 VERSION = 1
 KEPT = 2
-"""Generations of a task, the newest ones, that are remembered: the present one, and the one to go back to."""
+"""Generations of a task, and definitions, the newest ones, that are remembered: the present one, and the one
+to go back to, however often the present one was restarted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ class Placed:
     """The name in the home of the program that was fetched for `fetch: true`."""
     at: float = 0.0
     """Seconds since 1970."""
+    definition: str = ""
+    """Of these files, as in `agentd.artifacts.versions`."""
 
     @property
     def key(self) -> Key:
@@ -99,11 +102,15 @@ class Records:
 
     def outdated(self, live: Collection[Key]) -> list[Key]:
         """Generations to which nobody goes back any more, and in which nothing runs."""
-        newest: dict[tuple[str, str], list[int]] = {}
-        for alloc, task, generation in self._known:
-            newest.setdefault((alloc, task), []).append(generation)
-        kept = {pair: sorted(generations)[-KEPT:] for pair, generations in newest.items()}
-        return [key for key in self._known if key[2] not in kept[key[0], key[1]] and key not in live]
+        kept: set[Key] = set()
+        newest: dict[tuple[str, str], list[Placed]] = {}
+        for each in sorted(self._known.values(), key=lambda each: -each.generation):
+            before = newest.setdefault((each.alloc, each.task), [])
+            definitions = {other.definition for other in before}
+            if len(before) < KEPT or (each.definition not in definitions and len(definitions) < KEPT):
+                kept.add(each.key)
+            before.append(each)
+        return [key for key in self._known if key not in kept and key not in live]
 
     def homes(self, alloc: str, name: str) -> set[str]:
         """The directories of a task that are still good for something."""

@@ -24,8 +24,7 @@ class Pool:
         """`begin` is the child's first word, `opened` what was sealed to it."""
         self.name = str(begin["pool"])
         self._files: Sequence[str] | None = begin.get("files")
-        base = opened.get("base") or begin.get("base")
-        self._base = parse(base) if base else None
+        self._base = parse(opened["base"]) if opened.get("base") else None
         known = tuple(Path(each) for each in begin.get("known_hosts") or ())
         key_file = Path(begin["ssh_key"]) if begin.get("ssh_key") else None
         has_own = bool(opened.get("password") or opened.get("key"))
@@ -95,6 +94,13 @@ class Pool:
             return LocalReader(self._files)
         own = self.has_login_for(source)
         login = self._login if own else self._stranger
+        told = login.fingerprints
+        if fingerprint and told and fingerprint not in told:
+            # What the manager logs in with goes to nobody else than the manager knows, whoever wrote the pin.
+            raise TransferError(
+                Kind.HOST_KEY,
+                f"{source}: the template pins {fingerprint}, and the manager {' or '.join(told)}",
+            )
         return open_reader(
             source,
             Login(

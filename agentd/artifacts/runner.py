@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 class Runner:
-    """All but `_…` is for the brain's main thread; children die with that thread.
+    """All but `_…` and `renew` is for the brain's main thread; children die with that thread.
 
     `until` says when leased children are to be killed (seconds since boot), even if the main thread is stuck.
     """
@@ -92,7 +92,21 @@ class Runner:
             child = self._children.get(name)
             if child is not None:
                 child.leased = True
+                self._tell_lease(child)
         self._wake()
+
+    def renew(self) -> None:
+        """`until` says something later: those who have a lease are told. From any thread."""
+        with self._lock:
+            leased = [child for child in self._children.values() if child.leased]
+            for child in leased:
+                self._tell_lease(child)
+        if leased:
+            self._wake()
+
+    def _tell_lease(self, child: Process) -> None:
+        """It ends by itself as well, if we cannot end it: a stopped brain kills nobody."""
+        child.out += words.line({"say": "lease", "until": self._until()})
 
     def close(self, name: str) -> None:
         """Nothing more comes, after what was said already."""

@@ -17,7 +17,7 @@ from agentd.artifacts.ordering import Needed
 from agentd.artifacts.placed import Placed, Records
 from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
-from agentd.core.files import Files, FilesView, Key
+from agentd.core.files.views import Files, FilesView, Key
 from transfer.errors import Kind
 
 log = logging.getLogger("agent")

@@ -3,10 +3,14 @@
 The child is one connection to one pool (or none, for `file://`), made once it is told `open`; it takes jobs
 one after the other and ends at the end of its input. To the child:
 
+    {"say": "begin", "pool": "~", "known_hosts": [<path>…], "ssh_key": <path> | null, "quota": <bytes>,
+     "rate": <bytes a second> | null, "keep": [<sha256>…], "files": [<pattern>…] | null}
+                                                     first of all; `files`: what `file://` may read, null: all
     {"say": "open", "sealed": "<base64>"}            sealed to the key that it said; null: nothing needed
     {"say": "get", "job": "<name>", "source", "sha256", "fingerprint",
      "known": {"sha256", "stamp"} | null}            what it was the last time: perhaps it still is
     {"say": "rate", "rate": <bytes a second> | null} what it may take from now on
+    {"say": "lease", "until": <seconds since boot>}  it ends by itself then, unless told a later time
 
 From the child:
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from agentd.core.actions import Action, Fetch, Kill, Stop
 from agentd.core.contact import Contact, cut_off
-from agentd.core.files import UNKNOWN, FilesView, Key
+from agentd.core.files.views import UNKNOWN, FilesView, Key
 from agentd.core.health import HealthView
 from agentd.core.runs import HOOK_TIMEOUT, Run, Views
 from store.model.policies import Limits

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from agentd.core.actions import Fetch, Refuse, Start
 from agentd.core.draft import Draft, end, overtime, stopping
-from agentd.core.files import MOST_REASON, Files
+from agentd.core.files.views import MOST_REASON, Files
 from agentd.core.runs import MAIN, Run, TaskView
 from store.model.lifecycle import TASK_ENDED, Task, TaskEvent, step
 from store.model.spec import AllocSpec

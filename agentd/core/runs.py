@@ -7,7 +7,7 @@ from operator import is_
 from typing import Any
 
 from agentd.core.endings import exit_reason, left_behind
-from agentd.core.files import FilesView
+from agentd.core.files.views import FilesView
 from agentd.core.health import HealthView, begin
 from agentd.core.restart import Again, Done, Enough, judge
 from agentd.keeper.events import STATES

@@ -11,7 +11,7 @@ from manager_api.controller.sweep import MOST_ANSWERS, Sweep
 from manager_api.core.retention import Retention
 from store.clock import Clock
 from store.errors import EpochChanged, Fenced, StoreEmpty, StoreError, Unavailable
-from store.keys import TEMPLATES
+from store.keys import DOWNLOADS, TEMPLATES
 from store.kv.store import Store
 from store.model.event import Event
 
@@ -76,7 +76,7 @@ class Caretaker:
         self._mirror.dirty_deployments |= retiring
         fleet.retiring = retiring
         self._executor.perform(self._retention.collect(fleet, now))
-        self._executor.perform(self._sweep.revisions((*MIRRORED, TEMPLATES)))
+        self._executor.perform(self._sweep.revisions((*MIRRORED, TEMPLATES, DOWNLOADS)))
         fleet.prune()
 
     def _sweep_some(self) -> None:

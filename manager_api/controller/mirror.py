@@ -197,7 +197,8 @@ class Mirror:
 
     def wrote(self, collection: str, field: str, data: Json | None, rev: int) -> None:
         """Note our own write, so that its event need not be read back."""
-        self._intake.put(collection, field, None if data is None else Stored(data, rev))
+        if collection in self._intake.collections:
+            self._intake.put(collection, field, None if data is None else Stored(data, rev))
 
     def projected(self, node: str, uid: str, rev: int, puts: dict[str, Json], deletes: Iterable[str]) -> None:
         """Note our own write of a node's desired hash."""

@@ -11,13 +11,13 @@ from manager_api.http.fields import Bool, Parsed, Read, StrictSchema, is_open, t
 from store.model import artifacts, command
 from transfer import urls
 from transfer.errors import TransferError
+from transfer.hostkeys import is_fingerprint
 
 MOST_SOURCE = 4096
 MOST_NAME = 255
 """Bytes in one part of a path: file systems take no longer one."""
 _MODE = re.compile(r"0?[0-7]{3}")
 _SPECIAL = re.compile(r"0?[1-7][0-7]{3}")
-_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PASSWORD = re.compile(r"(?:(?:[^/]*:)?//?)?[^/]*:[^/]*@")
 _VARIABLE = re.compile(r"\$\{[a-z]+\.[A-Za-z0-9_.-]+\}")
@@ -144,7 +144,7 @@ def fingerprint(value: Any) -> str:
     """
     if is_open(value):
         return text(value)
-    if not isinstance(value, str) or not _FINGERPRINT.fullmatch(value):
+    if not isinstance(value, str) or not is_fingerprint(value):
         raise ValueError("not a fingerprint such as ssh-keygen -l prints: SHA256: and 43 characters")
     return value
 

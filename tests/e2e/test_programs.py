@@ -59,6 +59,26 @@ def test_wrong_settings_are_named_and_nothing_starts(tmp_path, words, says):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "config", "says"),
+    [
+        (("--sftp-hots", "sftp://joe:hush@files/a"), "", "--sftp-hots (--sftp-host, perhaps?)"),
+        (("--sftp-hots=sftp://joe:hush@files/a",), "", "--sftp-hots (--sftp-host, perhaps?)"),
+        (("--sftp-password", "hush"), "", "--sftp-password (--sftp-password-file, perhaps?)"),
+        (("sftp://joe:hush@files/a",), "", "something is no flag"),
+        ((), "sftp_host: sftp://joe:hu: hush@files/a\n", "config.yaml: line 1, column 25: mapping values"),
+        ((), 'sftp_host: "sftp://joe:hush@files/a\n', "config.yaml: line 2, column 1: "),
+    ],
+)
+def test_a_mistyped_setting_is_named_without_its_value_which_may_be_a_password(tmp_path, words, config, says):
+    if config:
+        (tmp_path / "config.yaml").write_text(config)
+    done = run("manager_api", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "hush" not in done.stderr
+
+
 def test_settings_come_from_flag_then_environment_then_file(tmp_path):
     (tmp_path / "config.yaml").write_text("interval: never\n")
     assert "config.yaml: interval: 'never'" in run("agentd", cwd=tmp_path).stderr

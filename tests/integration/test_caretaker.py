@@ -324,6 +324,17 @@ def test_nothing_is_left_of_a_node_without_a_record(manager, nodes, clock):
     store.put("nodes", gone.node, record.value, rev=0)
 
 
+@pytest.mark.parametrize("collection", ["templates", "downloads", "nodes:status"])
+def test_a_record_deleted_by_hand_leaves_nothing_and_no_complaint(manager, clock, collection, caplog):
+    store = manager.store
+    leader = Leader(store, clock)
+    store.put(collection, "gone", b"{}")
+    store.client.hdel(store.keys.collection(collection), "gone")
+    leader.round()
+    assert "gone" not in store.revisions(collection)
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
+
+
 def test_a_node_that_joins_while_it_is_swept_keeps_its_keys(manager, nodes, clock):
     node, _ = nodes
     leader = Leader(manager.store, clock)

@@ -1,5 +1,6 @@
 """The depot with real processes: children that speak the words, directories that are filled, a brain that dies."""
 
+import hashlib
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ import pytest
 
 from agentd.artifacts.depot import Depot
 from agentd.core.actions import Fetch, Start
-from agentd.core.files import Files
+from agentd.core.files.views import Files
 from agentd.executor import Executor
 from agentd.identity import Identity
 from agentd.launch import Launcher
@@ -25,6 +26,7 @@ from store.clock import SystemClock
 from store.codec import dumps
 from tests.builders import a_task, an_alloc
 from tests.conftest import eventually
+from tests.web import Page, Web
 
 pytestmark = pytest.mark.integration
 
@@ -152,6 +154,42 @@ def test_a_new_generation_asks_the_source_whether_it_is_still_the_same(node):
     assert later.notes()[-1] == "get good/hello known"
 
 
+def test_going_back_asks_no_source_and_a_restart_does(node):
+    one = node()
+    old = one.ready(needs("good/old"))
+    one.ready(needs("good/new", generation=2))
+    one.ready(needs("good/new", generation=3))  # a restart of it
+    asked = one.notes().count("get good/old known")
+    assert one.notes()[-1] == "get good/new known"
+    later, back = node(instance="later"), needs("good/old", generation=4)
+    later.contact = False
+    assert later.ready(back) == old
+    last = node(instance="last")
+    assert last.ready(needs("good/old", generation=5)) == old
+    assert last.notes().count("get good/old known") == asked + 1
+
+
+def test_going_back_from_files_that_never_came_asks_no_source(node):
+    one = node()
+    old = one.ready(needs("good/old"))
+    one.until(needs("missing/new", generation=2), lambda view: "no such file" in view.reason)
+    asked = len(one.notes())
+    later = node(instance="later")  # and what was wished for is remembered
+    later.contact = False
+    assert later.ready(needs("good/old", generation=3)) == old
+    assert len(later.notes()) == asked
+
+
+def test_going_back_asks_the_source_of_what_the_node_does_not_have_any_more(node):
+    one = node()
+    one.ready(needs("good/old", "good/other"))
+    one.ready(needs("good/new", generation=2))
+    one.depot.cache.path(hashlib.sha256(b"old").hexdigest()).unlink()
+    home = one.ready(needs("good/old", "good/other", generation=3))
+    assert (home / "old").read_text() == "old"
+    assert one.notes()[-1] == "get good/old known"
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -197,7 +235,7 @@ def test_of_older_generations_the_last_is_kept_and_those_that_run(node):
     assert [each.exists() for each in homes] == [True, True, True]
     one.round(third)
     assert [each.exists() for each in homes] == [False, True, True]
-    assert len([*(one.home / "artifacts" / "placed" / "d.0").iterdir()]) == 2
+    assert len([*(one.home / "artifacts" / "placed" / "d.0").glob("*.json")]) == 2
     eventually(lambda: len([*(one.launcher.allocs / "d.0").iterdir()]) == 2)
 
 
@@ -379,7 +417,7 @@ class Life:
     """One life of a brain with a keeper, in a process of its own."""
 
     def __init__(self, home, source, *rate):
-        argv = [sys.executable, str(BRAIN), str(home), f"file://{source}", *rate]
+        argv = [sys.executable, str(BRAIN), str(home), source, *rate]
         self.home, self.process = home, subprocess.Popen(argv, cwd=HERE.parents[1])
 
     def __enter__(self):
@@ -392,6 +430,13 @@ class Life:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+
+@pytest.fixture
+def web():
+    found = Web()
+    yield found
+    found.end()
 
 
 @pytest.fixture
@@ -416,11 +461,11 @@ def starts(home):
 
 def test_the_next_life_of_a_killed_brain_starts_what_lies_ready_without_its_source(home, tmp_path):
     source = program(tmp_path / "run.sh")
-    with Life(home, source) as first:
+    with Life(home, f"file://{source}") as first:
         eventually(lambda: starts(home) == 1)
         first.kill()
     source.unlink()
-    with Life(home, source):
+    with Life(home, f"file://{source}"):
         run = eventually(lambda: (home / "running").exists() and (home / "running").read_text())
         os.kill(int(run), signal.SIGKILL)
         eventually(lambda: starts(home) == 2)
@@ -432,13 +477,35 @@ def test_a_killed_brain_takes_its_downloads_along_and_the_next_life_goes_on_with
     def so_far():
         return max((path.stat().st_size for path in parts.glob("*.part")), default=0)
 
-    with Life(home, source, str(1 << 20)) as first:
+    with Life(home, f"file://{source}", str(1 << 20)) as first:
         eventually(lambda: so_far() > 0)
         (child,) = children_of(first.process.pid, "agentd.artifacts.child")
         first.kill()
     eventually(lambda: not Path(f"/proc/{child}").exists())
     assert starts(home) == 0
     assert so_far() > 0
-    with Life(home, source):
+    with Life(home, f"file://{source}"):
         eventually(lambda: starts(home) == 1)
     assert so_far() == 0
+
+
+def test_a_child_of_a_stopped_brain_ends_with_its_turn_and_the_woken_brain_goes_on(home, tmp_path, web):
+    data = program(tmp_path / "run.sh", 2 << 20).read_bytes()
+    web.pages["/run.sh"] = Page(data)
+    with Life(home, f"{web.url}/run.sh", str(256 << 10)) as life:
+        (child,) = eventually(lambda: web.sent and children_of(life.process.pid, "agentd.artifacts.child"))
+        life.process.send_signal(signal.SIGSTOP)
+        try:
+            eventually(lambda: ended(child))
+        finally:
+            life.process.send_signal(signal.SIGCONT)
+        eventually(lambda: starts(home) == 1)
+    assert len(web.gets()) > 1
+
+
+def ended(pid):
+    """Whether a process is gone, or only not waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+    except OSError:
+        return True

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from agentd.artifacts.rate import Rate
+from store.clock import SystemClock
 from tests.conftest import eventually, need
 from tests.downloading import ChildProcess, have, left, objects, sha
 from tests.web import Page, Web
@@ -64,6 +65,29 @@ def test_a_child_gets_files_one_after_the_other_and_ends_with_its_input(web, sta
     assert web.connections == 1
     assert child.end() == 0
     assert child.stderr() == ""
+
+
+def test_the_same_file_asked_for_by_two_checksums_is_read_for_each(web, start, home):
+    web.pages = {"/a": Page(b"a")}
+    child = start(web.url).open()
+    for job, known in (("1", sha(b"a")), ("2", None), ("3", sha(b"b")), ("4", None)):
+        child.get(f"{web.url}/a", job=job, sha256=known)
+    words = {word["job"]: word for word in (child.hear("got", "failed") for _ in range(4))}
+    assert [words[job]["say"] for job in "1234"] == ["got", "got", "failed", "got"]
+    assert words["3"]["kind"] == "mismatch"
+    assert set(objects(home)) == {sha(b"a")}
+    assert left(home) == []
+
+
+def test_what_was_read_before_a_connection_broke_is_said_before_it_is(web, start, home):
+    web.pages = {f"/{n}": Page(str(n).encode()) for n in range(20)}
+    web.pages["/20"] = Page(BIG, cut=MIB)
+    child = start(web.url).open()
+    for n in range(21):
+        child.get(f"{web.url}/{n}", job=str(n))
+    words = [child.hear("got", "lost") for _ in range(21)]
+    assert [word.get("job") for word in words] == [*map(str, range(20)), None]
+    assert set(objects(home)) == {sha(str(n).encode()) for n in range(20)}
 
 
 def test_one_missing_file_does_not_cost_the_others_theirs(web, start):
@@ -205,6 +229,17 @@ def test_a_rate_is_obeyed_and_can_be_changed_in_the_middle_of_a_file(web, start)
     assert 0 < eventually(lambda: child.hear("progress", "got")["done"]) < len(BIG) // 2
     child.say({"say": "rate", "rate": None})
     assert child.hear("got")["read"] == len(BIG)  # in two minutes, by the old rate
+
+
+def test_a_child_ends_by_itself_when_its_turn_is_over_and_not_before(web, start):
+    web.pages["/a"], clock = Page(BIG), SystemClock()
+    child = start(web.url, rate=100_000)
+    child.say({"say": "lease", "until": clock.now() + 60})
+    child.open().get(f"{web.url}/a")
+    assert child.hear("progress")
+    child.say({"say": "lease", "until": (until := clock.now() + 0.3)})
+    child.process.wait(60)
+    assert clock.now() >= until
 
 
 def test_a_child_without_a_login_says_so(start):

@@ -40,13 +40,14 @@ def home(tmp_path):
 def start(sshd, home):
     children = []
 
-    def begin(pool="~", port=None, password=PASSWORD, **how):
+    def begin(pool="~", port=None, password=PASSWORD, fingerprint=None, **how):
         """A child with the login of the base, and the server's fingerprint."""
         need_root()
         child = ChildProcess(home, pool, **how)
         children.append(child)
         login = {
-            "base": sshd.url(port=port), "user": sshd.user.name, "password": password, "fingerprints": [sshd.fingerprint],
+            "base": sshd.url(port=port), "user": sshd.user.name, "password": password,
+            "fingerprints": [fingerprint or sshd.fingerprint],
         }  # fmt: skip
         return child.open(seal.seal(json.dumps(login), child.key))
 
@@ -135,6 +136,16 @@ def test_a_wrong_password_loses_the_server_and_is_not_said(start):
     assert "wr0ng-s3cr3t" not in json.dumps(word)
     assert child.process.wait(20) == 0
     assert child.stderr() == ""
+
+
+def test_a_host_key_that_a_template_pins_does_not_open_the_managers_login_to_another_server(sshd, start):
+    sshd.file("a", b"a")
+    before = sshd.log.read_text().count("Accepted")
+    child = start(fingerprint="SHA256:" + "A" * 43)
+    word = child.done("a", fingerprint=sshd.fingerprint)
+    assert (word["say"], word["kind"]) == ("failed", "host key")
+    assert "the template pins" in word["text"]
+    assert sshd.log.read_text().count("Accepted") == before
 
 
 def test_a_host_key_that_one_task_expects_in_vain_costs_the_others_nothing(sshd, start):

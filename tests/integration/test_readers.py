@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -370,6 +371,32 @@ def test_only_regular_files_are_read_and_nothing_waits(tmp_path):
     with pytest.raises(TransferError):
         LocalReader().stat(str(tmp_path / "loop"))
     refused(Kind.UNSUPPORTED, lambda: LocalReader().stat("/a\0b"))
+
+
+def test_a_policy_is_not_deceived_by_what_is_mounted_in_another_namespace(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    inside.joinpath("a").write_bytes(b"a")
+    outside.write_bytes(b"secret")
+    command = [
+        "unshare",
+        "-m" if os.geteuid() == 0 else "-Urm",
+        "sh",
+        "-c",
+        'mount --bind "$0" "$1" && echo up && read x',
+    ]
+    holder = subprocess.Popen(
+        [*command, str(outside), str(inside / "a")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        try:
+            need(holder.stdout.readline() == b"up\n", "namespaces to mount in")
+            there = f"/proc/{holder.pid}/root{(inside / 'a').resolve()}"
+            with Path(there).open("rb") as file:
+                assert file.read() == b"secret"
+            assert whole(LocalReader([f"{inside.resolve()}/*"]), there) == b"a"
+        finally:
+            holder.stdin.close()
 
 
 def test_a_policy_counts_for_the_file_that_a_link_leads_to(tmp_path):

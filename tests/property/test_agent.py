@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agentd.core.actions import Forget, Kill, Limit, Refuse, Start, Stop
 from agentd.core.contact import Contact
 from agentd.core.draft import Observed
-from agentd.core.files import Files, FilesView
+from agentd.core.files.views import Files, FilesView
 from agentd.core.health import Health, HealthView
 from agentd.core.plan import plan
 from store.model.lifecycle import TASK_ENDED, Task

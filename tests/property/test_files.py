@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentd.core.jobs import Phase
+from agentd.core.files.jobs import Phase
 from tests.conftest import SOAK
 from tests.stock_world import TTL, World, item, key, order, over, sha
 

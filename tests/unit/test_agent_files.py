@@ -9,7 +9,7 @@ import pytest
 from agentd.core.actions import Forget, Kill, Refuse, Start, Stop
 from agentd.core.contact import Contact
 from agentd.core.draft import Observed
-from agentd.core.files import Files, FilesView
+from agentd.core.files.views import Files, FilesView
 from agentd.core.obey import Orders
 from agentd.core.plan import plan
 from agentd.executor import Executor

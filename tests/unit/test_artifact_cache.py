@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -54,6 +55,35 @@ def test_a_part_that_is_a_link_is_not_adopted(cache, tmp_path):
     with pytest.raises(OSError):
         cache.adopt(part, "0" * 64)
     assert not cache.has("0" * 64)
+
+
+def test_of_many_that_are_adopted_one_that_cannot_be_does_not_cost_the_others_theirs(cache, tmp_path):
+    parts = [(cache.parts / f"{n}.part", f"{n}" * 64) for n in range(4)]
+    for path, _ in parts[:3]:
+        path.write_bytes(b"x")
+    (cache.objects / ("1" * 2)).write_bytes(b"no directory")
+    errors = cache.adopt_all(parts)
+    assert [type(each) for each in errors] == [type(None), FileExistsError, type(None), FileNotFoundError]
+    assert [cache.has(sha256) for _, sha256 in parts] == [True, False, True, False]
+
+
+def test_what_is_adopted_has_its_bytes_and_then_its_name_on_the_disk(cache, monkeypatch):
+    parts = [(cache.parts / f"{n}.part", f"{n:02d}" * 32) for n in range(3)]
+    for path, _ in parts:
+        path.write_bytes(b"x")
+    synced = []
+
+    def fsync(fd):
+        where = str(Path(f"/proc/self/fd/{fd}").readlink())
+        synced.append((where, sorted(path.name for path in cache.objects.glob("*/*"))))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert cache.adopt_all(parts) == [None] * 3
+    names = sorted(sha256 for _, sha256 in parts)
+    assert [each for each in synced if each[0].endswith(".part")] == [(str(path), []) for path, _ in parts]
+    for _, sha256 in parts:
+        assert (str(cache.path(sha256).parent), names) in synced
+    assert str(cache.objects) in [where for where, _ in synced]
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n"])

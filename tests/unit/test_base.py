@@ -25,7 +25,7 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3B1\n-----END OPENSSH PRIVATE KEY--
 
 @pytest.fixture(autouse=True)
 def nobody_is_known(monkeypatch, tmp_path):
-    monkeypatch.setattr("manager_api.base.KNOWN_HOSTS", (str(tmp_path / "known_hosts"),))
+    monkeypatch.setattr("transfer.hostkeys.KNOWN_HOSTS", (str(tmp_path / "known_hosts"),))
 
 
 def settings(tmp_path, **more):
@@ -147,6 +147,15 @@ def test_files_are_named_to_children_and_not_what_is_in_them(tmp_path, monkeypat
     assert BaseSettings.from_environment(environment).open().login.key == KEY
 
 
+def test_a_file_in_ones_home_is_named_to_children_as_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "secret").write_text("hush\n")
+    (tmp_path / "id").write_text(KEY)
+    ours = base_settings("sftp://joe@files/a", password_file=Path("~/secret"), key_file=Path("~/id"))
+    theirs = BaseSettings.from_environment(ours.environment())
+    assert theirs.open().login == ours.open().login
+
+
 def test_the_environment_is_cleared_of_it():
     environ = {HOST: "sftp://joe:hush@files/", PASSWORD: "hush", "PATH": "/bin"}
     assert take_password(environ) == "hush"
@@ -173,6 +182,19 @@ def test_it_is_said_where_artifacts_lie_and_if_nobody_knows_that_server(caplog):
     caplog.clear()
     base_settings("sftp://joe:hush@files/a", fingerprint=PINNED).open().tell()
     assert "no host key" not in caplog.text
+    assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)])
+def test_a_secret_that_everybody_on_the_machine_may_read_is_warned_of(tmp_path, caplog, mode, warned):
+    secret, key = tmp_path / "secret", tmp_path / "id"
+    secret.write_text("hush\n")
+    key.write_text(KEY)
+    for file in (secret, key):
+        file.chmod(mode)
+    base_settings("sftp://joe@files/a", password_file=secret, key_file=key).warn()
+    cures = [f"--sftp-password-file {secret}", f"chmod 600 {secret}", f"--sftp-key-file {key}"]
+    assert [cure in caplog.text for cure in cures] == [warned] * 3
     assert "hush" not in caplog.text
 
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from transfer import messages
 from transfer.conversation import IN_FLIGHT, Conversation, Refused, Shorter
+from transfer.errors import MOST_TEXT, TransferError
 from transfer.hostkeys import HostKey, trust
 from transfer.login import Login
 from transfer.messages import Attributes, Garbled, Inbox, Type
+from transfer.sftp import errors
 from transfer.ssh import Socket
 from transfer.urls import parse
 
@@ -253,3 +255,14 @@ def test_a_pinned_fingerprint_counts_alone(tmp_path):
     login = Login(known_hosts=(file,), fingerprints=(OTHER.fingerprint,))
     found = trust(parse("sftp://u@files/x"), login)
     assert (found.takes(KEY), found.takes(OTHER)) == (False, True)
+
+
+def test_what_a_server_says_is_one_short_line_that_steers_no_terminal():
+    words = "\x1b[2Jgone\r\nfor good \u202e" + "a" * 300_000
+    with pytest.raises(TransferError) as caught, errors(parse("sftp://h/f")):
+        raise Refused(4, words)
+    said = str(caught.value)
+    assert said.startswith("the server refuses sftp://h/f: ")
+    assert "gone" in said
+    assert said.isprintable()
+    assert len(said) <= MOST_TEXT

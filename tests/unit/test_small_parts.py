@@ -121,6 +121,24 @@ def test_settings_have_an_order(tmp_path, monkeypatch):
         parse(settings=settings)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'sftp_host: "sftp://u:hunter2@h/x',
+        "sftp_host: sftp://u:hunter2: b@h/",
+        "store: *hunter2",
+        "sftp_host: {a: hunter2",
+        "sftp_host: !!hunter2 x",
+    ],
+)
+def test_a_settings_file_that_is_no_yaml_is_not_repeated_for_it_may_hold_a_password(text, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"# settings\n{text}\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml: line \d+, column \d+: not YAML") as caught:
+        config.resolve((), argparse.Namespace(config=str(path)), {})
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("reader", "bad"), [(config.port, "-1"), (config.port, "65536"), (config.port, "٣"), (config.seconds, "0"), (config.seconds, "nan"), (config.boolean, "maybe")])  # fmt: skip
 def test_values_that_are_none(reader, bad):
     with pytest.raises(ValueError, match=r"is ne|is not"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentd.core.downloads import (
+from agentd.core.files.downloads import (
     BIG,
     DEEPEST,
     END_WITHIN,
@@ -12,10 +12,13 @@ from agentd.core.downloads import (
     PATIENCE,
     START_WITHIN,
 )
-from agentd.core.errands import Get, KillChild, Open, Place, Rate, StartChild
-from agentd.core.files import Files
-from agentd.core.items import Lane
+from agentd.core.files.errands import Get, KillChild, Open, Place, Rate, StartChild
+from agentd.core.files.items import Lane
+from agentd.core.files.jobs import Trouble
+from agentd.core.files.stock import MOMENT
+from agentd.core.files.views import Files
 from tests.stock_world import TTL, World, item, key, order, sha
+from transfer.errors import FINAL, SLOW, Kind
 
 pytestmark = pytest.mark.unit
 
@@ -293,6 +296,41 @@ def test_time_counts_across_generations_of_a_wish_that_comes_and_goes(world):
     assert world.view().state is Files.FAILED
 
 
+def test_what_went_wrong_last_is_said_until_something_goes_well(world):
+    world.want(t=order())
+    world.serve()
+    world.say(only(world), say="lost", kind="login", text="sftp://files does not take our password")
+    world.end(only(world))
+    world.round()
+    said = world.view().reason
+    assert said == "sftp://files does not take our password; tried again in 5 s"
+    world.live_on(4.0)
+    world.pass_time(1.5)
+    world.begin()
+    assert world.downloads.asks()
+    assert world.view().reason == said, "its turn is as good as there: no other sentence for a moment"
+    world.limit = 0
+    world.live_on(MOMENT, every=1.0)
+    assert world.view().reason == (
+        "sftp://files does not take our password; "
+        "waits for its turn at the manager's --sftp-host: 4 others are served"
+    )
+    world.limit = 1
+    world.read(world.grant())
+    assert world.view().reason == said
+    world.got(only(world))
+    world.round()
+    assert world.view().reason == "its files are put in place"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in FINAL])
+def test_tries_are_a_minute_apart_at_most(kind):
+    trouble = Trouble()
+    for _ in range(20):
+        trouble.add(kind, "", 0.0, 0.999)
+    assert 0 < trouble.retry_at <= (60.0 if kind in SLOW else 30.0)
+
+
 def test_a_lost_connection_holds_back_all_files_of_its_server_and_no_others(world):
     world.want(t=order(item("a")), u=order(item("http://x/b", pool="http://x:80")))
     world.serve()
@@ -367,7 +405,7 @@ def test_many_small_files_are_handed_out_ahead_and_worth_a_second_connection(wor
     world.want(t=order(*(item(f"f{n}") for n in range(100))))
     world.serve()
     first = only(world)
-    for _ in range(4):
+    for _ in range(5):
         world.got(first)
         world.round()
     assert len(kinds(world.errands, StartChild)) == 2

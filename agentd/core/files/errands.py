@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from agentd.core.files import Key
-from agentd.core.items import JobKey, Lane
+from agentd.core.files.items import JobKey, Lane
+from agentd.core.files.views import Key
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from agentd.core.files import Key
-from agentd.core.items import Item, JobKey, Lane
-from agentd.core.jobs import Got, Job, Lost, Trouble
+from agentd.core.files.items import Item, JobKey, Lane
+from agentd.core.files.jobs import Got, Job, Lost, Trouble
+from agentd.core.files.views import Key
 from transfer.errors import FINAL, Kind
 
 Json = dict[str, Any]

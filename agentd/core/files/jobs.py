@@ -3,13 +3,15 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from agentd.core.files import Key
-from agentd.core.items import JobKey, Lane
+from agentd.core.files.items import JobKey, Lane
+from agentd.core.files.views import Key
 from store.backoff import Backoff
 from transfer.errors import SLOW, Kind
 
-QUICK_RETRY = Backoff(first=0.5, most=30.0, jitter=0.5)
-SLOW_RETRY = Backoff(first=5.0, most=60.0, jitter=0.5)
+QUICK_RETRY = Backoff(first=0.5, most=20.0, jitter=0.5)
+"""Half a second at first, 30 s at most with its jitter."""
+SLOW_RETRY = Backoff(first=5.0, most=40.0, jitter=0.5)
+"""5 s at first, 60 s at most."""
 LOOK_EVERY = 0.5
 """Seconds between two looks at how fast something grows."""
 

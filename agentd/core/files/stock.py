@@ -7,18 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentd.core.downloads import Downloads
-from agentd.core.errands import Errand, KillPlacing, Place
-from agentd.core.files import Files, FilesView, Key
-from agentd.core.items import Item, JobKey, Order
-from agentd.core.jobs import Got, Job, Outcome, Trouble
-from agentd.core.lease import Lease
+from agentd.core.files.downloads import Downloads
+from agentd.core.files.errands import Errand, KillPlacing, Place
+from agentd.core.files.items import Item, JobKey, Order
+from agentd.core.files.jobs import Got, Job, Outcome, Trouble
+from agentd.core.files.lease import Lease
+from agentd.core.files.views import Files, FilesView, Key
 from transfer.errors import FINAL, Kind
 
 Json = dict[str, Any]
 
 MOST_PLACING = 2
 """Directories that are filled at once."""
+MOMENT = 3.0
+"""Seconds in which a turn is mostly given: for so long no other sentence is worth its event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +164,12 @@ class Stock:
         return wanted | {item.sha256 for want in self.wants.values() for item in want.order.items} - {""}
 
     def _look(self, want: Want) -> None:
-        """What is in the cache by its checksum needs no source."""
+        """What is in the cache by its checksum, or is known to be what is meant, needs no source."""
         for item in want.order.items:
-            size = self._size_of(item.sha256) if item.sha256 else None
+            sha256, stamp = (item.sha256, "") if item.sha256 else want.order.known.get(item.job, ("", ""))
+            size = self._size_of(sha256) if sha256 else None
             if size is not None:
-                want.found[item.job] = Found(item.sha256, "", size)
+                want.found[item.job] = Found(sha256, stamp, size)
 
     def _drop(self, key: Key) -> None:
         want = self.wants.pop(key, None)
@@ -257,7 +260,8 @@ class Stock:
         for job in jobs:
             at_work = not waits[job.lane] or downloads.active(job)
             trouble = work.trouble(job)
-            if trouble.said and (trouble.retry_at > now or at_work):
-                return trouble.said
+            if trouble.said:
+                soon = at_work or now < trouble.retry_at + MOMENT
+                return trouble.said if soon else f"{trouble.text}; {waits[job.lane]}"
             under_way = under_way or at_work
         return "" if under_way else next(iter(waits.values()), "")

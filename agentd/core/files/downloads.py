@@ -4,11 +4,11 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from agentd.core.errands import Close, Errand, Get, KillChild, Open, Rate, StartChild
-from agentd.core.items import JobKey, Lane
-from agentd.core.jobs import Child, Job, Lost, Outcome, Phase
-from agentd.core.lease import Lease
-from agentd.core.worklist import Worklist, kind_of
+from agentd.core.files.errands import Close, Errand, Get, KillChild, Open, Rate, StartChild
+from agentd.core.files.items import JobKey, Lane
+from agentd.core.files.jobs import Child, Job, Lost, Outcome, Phase
+from agentd.core.files.lease import Lease
+from agentd.core.files.worklist import Worklist, kind_of
 from transfer.errors import FINAL, Kind
 
 Json = dict[str, Any]
@@ -21,7 +21,7 @@ SMALL = 1 << 20
 """Bytes of a file so small that the next job should lie ready."""
 MANY = 16
 """Queued jobs for which a second child is worth its turn."""
-DEEPEST = 8
+DEEPEST = 32
 """Jobs that a child is handed ahead at most."""
 LINGER = 1.0
 """Seconds for which a child without work keeps its turn."""

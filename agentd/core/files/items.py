@@ -1,5 +1,6 @@
 """What a task's files are, once every `${…}` is filled in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -65,6 +66,8 @@ class Order:
 
     items: tuple[Item, ...]
     timeout: float
+    known: Mapping[JobKey, tuple[str, str]] = field(default_factory=dict, compare=False)
+    """What is taken without asking its source, if the node has it: SHA-256 and stamp."""
     jobs: tuple[JobKey, ...] = field(init=False, compare=False)
     """What has to be fetched for them, each once."""
 

@@ -1,0 +1,1 @@
+"""The files of tasks, decided: wishes over children over jobs; `agentd.artifacts` does what comes of it."""

@@ -1,0 +1,118 @@
+"""Files and hands that kill: whatever dies at whatever moment, one process of each task runs, in whole files."""
+
+import contextlib
+import hashlib
+import os
+
+import psutil
+import pytest
+
+from tests import sshd
+from tests.builders import a_task
+from tests.conftest import eventually
+from tests.cutter import Cutter
+
+pytestmark = pytest.mark.e2e
+
+SCRIPT = b"#!/bin/sh\necho version $1 >> $LEDGER\nexec sleep 600\n"
+
+
+@pytest.fixture
+def server():
+    sshd.need_root()
+    with sshd.running() as found:
+        yield found
+
+
+def start(cluster, server, *, port=None):
+    secret = cluster.home / "sftp-password"
+    secret.write_text(sshd.PASSWORD)
+    secret.chmod(0o600)
+    return cluster.start_manager(
+        "--sftp-host", server.url(port=port), "--sftp-password-file", str(secret),
+        "--sftp-fingerprint", server.fingerprint,
+    )  # fmt: skip
+
+
+def noise(size):
+    return os.urandom(size)
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def row(cluster, deployment):
+    return next(iter(cluster.deployment(deployment)["tasks"]), {})
+
+
+def children(cluster):
+    """Those of the node's brain that see to files."""
+    brain = psutil.Process(cluster.agents["web-1"].pid)
+    return [each for each in brain.children() if "artifacts" in " ".join(each.cmdline())]
+
+
+def homes(cluster):
+    return sorted((cluster.home / "agent-web-1" / "alloc").glob("*/*@*"))
+
+
+def parts(cluster):
+    return sorted((cluster.home / "agent-web-1" / "artifacts" / "parts").glob("*.part"))
+
+
+def of_home(cluster):
+    """Processes whose working directory is a task's."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if str(cluster.home / "agent-web-1" / "alloc") in process.cwd() and process.name() == "sleep":
+                found.append(process.pid)
+    return found
+
+
+def a_version(cluster, number, *artifacts, **more):
+    task = a_task("web", ["./run.sh", number], config={"env": {"LEDGER": str(cluster.ledger)}}, **more)
+    task["artifacts"] = [{"source": f"{number}/run.sh", "mode": "0755"}, *artifacts]
+    return task
+
+
+def update(cluster, deployment, how="update"):
+    status, answer = cluster.call(f"/v1/deployments/{deployment}/{how}", {"confirm": True})
+    assert status == 200, answer
+
+
+def test_an_update_whose_files_never_come_is_taken_back_without_the_server(cluster, server):
+    start(cluster, server)
+    cluster.start_agent()
+    server.file("one/run.sh", SCRIPT)
+    group = {"update": {"auto_revert": True}}
+    deployment = cluster.deploy(cluster.post("files", a_version(cluster, "one"), **group))
+    cluster.wait(deployment, "RUNNING")
+    old = row(cluster, deployment)["pid"]
+    server.kill()
+    cluster.post("files", a_version(cluster, "two", fetch_timeout="3s"), **group)
+    update(cluster, deployment)
+    eventually(lambda: "tried again" in str(cluster.deployment(deployment)["tasks"]))
+    assert psutil.pid_exists(old)
+    eventually(lambda: cluster.written() == ["version one"] * 2, 60)
+    cluster.wait(deployment, "RUNNING", seconds=30)
+    assert len(of_home(cluster)) == 1
+
+
+def test_what_is_stopped_while_it_is_fetched_gives_everything_back(cluster, server):
+    content = noise(24 * 1024**2)
+    server.file("big.bin", content)
+    with Cutter(server.port, rate=2 * 1024**2) as proxy:
+        start(cluster, server, port=proxy.port)
+        cluster.start_agent()
+        task = a_task("web", ["sleep", "600"])
+        task["artifacts"] = [{"source": "big.bin", "sha256": sha256(content)}]
+        deployment = cluster.deploy(cluster.post("files", task))
+        eventually(lambda: proxy.passed > 3 * 1024**2)
+        (child,) = children(cluster)
+        cluster.stop(deployment)
+        eventually(lambda: not child.is_running())
+        cluster.wait(deployment, "STOPPED")
+        eventually(lambda: cluster.client().hget("muster:downloads", "web-1") is None)
+        assert parts(cluster)
+        assert not homes(cluster)
