@@ -12,7 +12,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
@@ -54,9 +53,8 @@ class Child:
         self._until: float | None = None
         self._job = ""
         cache = Cache(directory, int(self._begin["quota"]))
-        parts = Parts(cache.parts)
-        parts.sweep(time.time())
         keep = frozenset(self._begin.get("keep") or ())
+        parts = Parts(cache.parts)
         self._downloader = Downloader(cache, parts, self._rate, keep=keep, progress=self._progress)
         self._keeping = Keeping(self._downloader.keep, _ended)
 
