@@ -26,7 +26,7 @@ from agentd.artifacts.rate import Rate
 from store.clock import SystemClock
 from store.process import PR_SET_PDEATHSIG
 from transfer import seal
-from transfer.errors import Kind, Refused, TransferError
+from transfer.errors import Kind, NotNow, TransferError
 
 Json = dict[str, Any]
 NICE = 10
@@ -176,7 +176,7 @@ def _ended(job: str, end: Got | TransferError) -> None:
 
 def _is_lost(error: TransferError, *, own: bool) -> bool:
     """Whether no job can be done. `own`: this one names a user or a host key of its own."""
-    if isinstance(error, Refused) or error.kind not in LOST:
+    if isinstance(error, NotNow) or error.kind not in LOST:
         return False
     return error.kind is Kind.UNREACHABLE or not own
 

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import need
 from tests.web import Page, Web, long_ago
 from transfer import http as reading
-from transfer.errors import Kind, Refused, TransferError
+from transfer.errors import Kind, NotNow, TransferError
 from transfer.http import HttpReader
 from transfer.local import LocalReader
 from transfer.login import Login
@@ -221,7 +221,7 @@ def test_redirections_elsewhere_are_not_followed(web, reader, where):
 def test_what_a_server_answers_becomes_a_kind_and_a_sentence(web, reader, status, kind, gone_on):
     web.pages[f"/a?{TOKEN}"] = Page(b"", status=status, headers={"Retry-After": "7"})
     error = refused(kind, lambda: reader.stat(f"/a?{TOKEN}"), f"{web.url}/a?…", str(status))
-    assert isinstance(error, Refused) is gone_on
+    assert isinstance(error, NotNow) is gone_on
     assert ("7 s of rest" in str(error)) is (status in (429, 503))
     web.pages["/b"] = Page(b"there")
     assert whole(reader, "/b") == b"there"
@@ -231,7 +231,7 @@ def test_errors_while_reading_have_their_kinds_too(web, reader):
     web.pages["/a"] = Page(DATA)
     stat = reader.stat("/a")
     web.pages["/a"].status = 503
-    assert isinstance(refused(Kind.UNREACHABLE, lambda: whole(reader, "/a", 0, stat)), Refused)
+    assert isinstance(refused(Kind.UNREACHABLE, lambda: whole(reader, "/a", 0, stat)), NotNow)
     del web.pages["/a"]
     refused(Kind.MISSING, lambda: whole(reader, "/a", 0, stat))
 
@@ -239,7 +239,7 @@ def test_errors_while_reading_have_their_kinds_too(web, reader):
 def test_nobody_at_home_and_nobody_of_that_name(web, reader):
     web.end()
     error = refused(Kind.UNREACHABLE, lambda: reader.stat(f"/a?{TOKEN}"), "refused")
-    assert not isinstance(error, Refused)
+    assert not isinstance(error, NotNow)
     nowhere = HttpReader(parse("http://nowhere.invalid/x"), Login())
     refused(Kind.UNREACHABLE, lambda: nowhere.stat("/x"), "nowhere.invalid")
     too_long = HttpReader(parse(f"http://{'a' * 70}.invalid/x"), Login())
