@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from agentd.artifacts import placing
+from agentd.artifacts import placing, removing
 
 HOME = "web@0123456789ab"
 
@@ -39,6 +39,14 @@ class Allocation:
     def place(self, *items, **more):
         """What the child says to an order."""
         return placing.answer(self.word(*items, **more))
+
+    def remove(self, name):
+        """A home goes, or whatever bears a name there."""
+        fd = os.open(self.directory, os.O_RDONLY)
+        try:
+            removing.remove(fd, name)
+        finally:
+            os.close(fd)
 
     def archive(self, data, to=""):
         """An item: an archive to unpack."""

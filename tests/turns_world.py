@@ -78,7 +78,7 @@ class Agent:
             return
         self.until = clock.now() + TTL
         raw = store.client.get(keys.grant)
-        granted = granted_by(loads(raw), f"uid-{self.node}") if raw else set()
+        granted = granted_by(loads(raw), f"uid-{self.node}") if raw else {}
         for ask in [ask for ask in self.opened if ask not in granted]:
             del self.opened[ask], self.asks[ask]
         self.opened |= {ask: pool for ask, pool in self.asks.items() if ask in granted}

@@ -71,7 +71,7 @@ class Conversation:
             Refused: there is nothing, or not for us.
         """
         number = self._new()
-        self._unsent += messages.pack(Type.STAT, number, messages.text(_encoded(path)))
+        self._unsent += messages.pack(Type.STAT, number, messages.path_field(path))
         return messages.attributes_of(self._answer(number, Type.ATTRS).body)
 
     def open(self, path: str) -> bytes:
@@ -81,7 +81,7 @@ class Conversation:
             Refused: there is nothing, or not for us.
         """
         number = self._new()
-        self._unsent += messages.open_for_reading(number, _encoded(path))
+        self._unsent += messages.open_for_reading(number, path)
         return messages.handle_of(self._answer(number, Type.HANDLE).body)
 
     def close(self, handle: bytes) -> None:
@@ -208,8 +208,3 @@ class Conversation:
         if self._unsent:
             data, self._unsent = bytes(self._unsent), bytearray()
             self._stream.sendall(data)
-
-
-def _encoded(path: str) -> bytes:
-    """Names are UTF-8 on the wire; what was no UTF-8 on a disk comes through as it was."""
-    return path.encode(errors="surrogateescape")

@@ -37,7 +37,7 @@ class TransferError(Exception):
         self.kind = kind
 
 
-class Refused(TransferError):
+class NotNow(TransferError):
     """The server is there, and does not give this file now: it may well give others."""
 
 

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
-from transfer.errors import Kind, Refused, TransferError
+from transfer.errors import Kind, NotNow, TransferError
 from transfer.reader import Stat
 from transfer.urls import Source, parse
 
@@ -121,11 +121,11 @@ def refusal(source: Source, answer: Answer) -> TransferError:
         case 429 | 503:
             rest = answer.headers.get("retry-after", "").strip()
             asked = f", and asks for {rest} s of rest" if _REST.fullmatch(rest) else ""
-            return Refused(Kind.UNREACHABLE, f"{source}: the server is busy, it answers {said}{asked}")
+            return NotNow(Kind.UNREACHABLE, f"{source}: the server is busy, it answers {said}{asked}")
         case status if 400 <= status < 500:
             return TransferError(Kind.DENIED, f"{source} is not given: the server answers {said}")
         case _:
-            return Refused(Kind.UNREACHABLE, f"{source}: the server answers {said}")
+            return NotNow(Kind.UNREACHABLE, f"{source}: the server answers {said}")
 
 
 def _in_words(status: int) -> str:

@@ -85,9 +85,14 @@ def text(value: bytes) -> bytes:
     return struct.pack(">I", len(value)) + value
 
 
-def open_for_reading(number: int, path: bytes) -> bytes:
+def path_field(path: str) -> bytes:
+    """A path as a field: UTF-8; what was none on a disk comes through as it was."""
+    return text(path.encode(errors="surrogateescape"))
+
+
+def open_for_reading(number: int, path: str) -> bytes:
     """Give a handle of a file."""
-    return pack(Type.OPEN, number, text(path), struct.pack(">II", FOR_READING, 0))
+    return pack(Type.OPEN, number, path_field(path), struct.pack(">II", FOR_READING, 0))
 
 
 def read(number: int, handle: bytes, offset: int, length: int) -> bytes:

@@ -7,6 +7,7 @@ from transfer.errors import Kind, TransferError
 
 SCHEMES = ("sftp", "http", "https", "file")
 DEFAULT_PORTS = {"sftp": 22, "http": 80, "https": 443}
+NO_PASSWORDS = "a password has no place in a template: see --sftp-host and --sftp-password-file"
 BASE = "~"
 """The pool of what lies under the manager's `--sftp-host`, whichever server that is."""
 
@@ -68,10 +69,7 @@ def parse(text: str) -> Source:
     if parts.scheme not in SCHEMES:
         raise TransferError(Kind.UNSUPPORTED, f"{parts.scheme}:// is not one of {', '.join(SCHEMES)}")
     if parts.password is not None:
-        raise TransferError(
-            Kind.UNSUPPORTED,
-            "a password has no place in a template: see --sftp-host and --sftp-password-file",
-        )
+        raise TransferError(Kind.UNSUPPORTED, NO_PASSWORDS)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
             raise TransferError(

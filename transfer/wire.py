@@ -6,7 +6,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 
 from transfer import messages
 from transfer.conversation import Conversation, Refused
-from transfer.messages import Attributes, Code, Garbled, Type, text
+from transfer.messages import Attributes, Code, Garbled, Type, path_field, text
 
 WRITE_NEW = 0x02 | 0x08 | 0x20
 """Flags of OPEN: for writing, made, and only if nothing is there."""
@@ -49,7 +49,7 @@ class Wire:
         """The handle of a new file."""
         wanted = NO_ATTRIBUTES if mode is None else struct.pack(">II", messages.HAS_MODE, mode)
         flags = struct.pack(">I", WRITE_NEW)
-        return messages.handle_of(self._ask(Type.HANDLE, Type.OPEN, _path(path), flags, wanted))
+        return messages.handle_of(self._ask(Type.HANDLE, Type.OPEN, path_field(path), flags, wanted))
 
     def write(self, handle: bytes, offset: int, data: bytes) -> int:
         """Send some bytes, and wait for nothing: `wrote` is to be asked with the number that this gives."""
@@ -79,35 +79,35 @@ class Wire:
 
     def lstat(self, path: str) -> Attributes:
         """What lies at a path, be it a link."""
-        return messages.attributes_of(self._ask(Type.ATTRS, Type.LSTAT, _path(path)))
+        return messages.attributes_of(self._ask(Type.ATTRS, Type.LSTAT, path_field(path)))
 
     def real(self, path: str) -> str:
         """Where a path leads, through all links."""
-        return _first_name(self._ask(Type.NAME, Type.REALPATH, _path(path)))
+        return _first_name(self._ask(Type.NAME, Type.REALPATH, path_field(path)))
 
     def target(self, path: str) -> str:
         """What a link says."""
-        return _first_name(self._ask(Type.NAME, Type.READLINK, _path(path)))
+        return _first_name(self._ask(Type.NAME, Type.READLINK, path_field(path)))
 
     def mkdir(self, path: str) -> None:
         """Make a directory."""
-        self._do(Type.MKDIR, _path(path), NO_ATTRIBUTES)
+        self._do(Type.MKDIR, path_field(path), NO_ATTRIBUTES)
 
     def remove(self, path: str) -> None:
         """Remove a file or a link."""
-        self._do(Type.REMOVE, _path(path))
+        self._do(Type.REMOVE, path_field(path))
 
     def rename(self, old: str, new: str) -> None:
         """Rename, where nothing has the new name yet."""
-        self._do(Type.RENAME, _path(old), _path(new))
+        self._do(Type.RENAME, path_field(old), path_field(new))
 
     def replace(self, old: str, new: str) -> None:
         """Rename, over what has the new name; an extension."""
-        self._extended(Type.STATUS, b"posix-rename@openssh.com", _path(old), _path(new))
+        self._extended(Type.STATUS, b"posix-rename@openssh.com", path_field(old), path_field(new))
 
     def room(self, path: str) -> int:
         """Bytes that are free for us where a path lies; an extension."""
-        body = self._extended(Type.EXTENDED_REPLY, b"statvfs@openssh.com", _path(path))
+        body = self._extended(Type.EXTENDED_REPLY, b"statvfs@openssh.com", path_field(path))
         if len(body) < 40:
             raise Garbled("an answer that is too short")
         _, fragment, _, _, free = struct.unpack_from(">5Q", body)
@@ -115,7 +115,7 @@ class Wire:
 
     def entries(self, path: str) -> Iterator[tuple[str, Attributes]]:
         """What lies in a directory, as it comes, but names that are not UTF-8: nobody can ask for them."""
-        handle = messages.handle_of(self._ask(Type.HANDLE, Type.OPENDIR, _path(path)))
+        handle = messages.handle_of(self._ask(Type.HANDLE, Type.OPENDIR, path_field(path)))
         try:
             while True:
                 try:
@@ -133,10 +133,6 @@ class Wire:
                         yield name, found
         finally:
             self._talk.close(handle)
-
-
-def _path(path: str) -> bytes:
-    return text(path.encode(errors="surrogateescape"))
 
 
 def _first_name(body: bytes) -> str:

@@ -6,25 +6,21 @@ begin at the same moment may together exceed the quota; the next collection mend
 """
 
 import contextlib
-import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentd.artifacts.space import full, human, usable
+from store.model.artifacts import check_sha256, is_sha256
 from store.process import sync_directory
 from transfer.errors import Kind, TransferError
 
 JUST_USED = 60.0
 """Seconds for which what was used is not collected: the one who got it has not yet said that it is needed."""
-PARTS_STAY = 7 * 86400.0
-"""Seconds after which a download that was given up is no longer worth its room."""
 PIECE = 1024**2
 """Bytes that are read at once."""
-_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +36,7 @@ def object_path(objects: Path, sha256: str) -> Path:
     Raises:
         ValueError: that is no SHA-256.
     """
-    if not _NAME.fullmatch(sha256):
-        raise ValueError(f"{sha256!r} is not a SHA-256")
-    return objects / sha256[:2] / sha256
+    return objects / check_sha256(sha256)[:2] / sha256
 
 
 def damaged(sha256: str) -> TransferError:
@@ -123,22 +117,6 @@ class Cache:
             sync_directory(self.objects)
         return path
 
-    def verify(self, sha256: str) -> bool:
-        """Whether it is whole; a damaged one is removed, so that it is fetched again.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        path = self.path(sha256)
-        try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
-            return False
-        if found != sha256:
-            path.unlink(missing_ok=True)
-        return found == sha256
-
     def used(self) -> int:
         """Bytes of all objects, and of what is being downloaded."""
         parts = (_status(path) for path in self._below(self.parts))
@@ -170,8 +148,11 @@ class Cache:
             raise full(str(self.objects), size, room)
 
     def collect(self, keep: Collection[str]) -> int:
-        """Bring the cache below its quota, remove what crashes have left; bytes that this freed."""
-        freed = self._sweep()
+        """Bring the cache below its quota, remove what is no object; bytes that this freed."""
+        strays = (
+            path for path in self._below(self.objects) if not path.is_dir() and not is_sha256(path.name)
+        )
+        freed = sum(_removed(path) for path in strays)
         over = self.used() - self._quota
         return freed + (self._free(over, keep) if over > 0 else 0)
 
@@ -186,28 +167,9 @@ class Cache:
                 freed += _removed(self.path(each.name))
         return freed
 
-    def _sweep(self) -> int:
-        """Downloads long given up, and what is no object."""
-        before = self._wall() - PARTS_STAY
-        freed = 0
-        given_up: dict[str, list[Path]] = {}
-        fresh = set()
-        for path in self._below(self.parts):
-            found = _status(path)
-            key = path.name.partition(".")[0]
-            if found and found.st_mtime >= before:
-                fresh.add(key)
-            given_up.setdefault(key, []).append(path)
-        for key in given_up.keys() - fresh:  # what was noted of a download stays as long as it goes on
-            freed += sum(_removed(path) for path in given_up[key])
-        for path in self._below(self.objects):
-            if not path.is_dir() and not _NAME.fullmatch(path.name):
-                freed += _removed(path)
-        return freed
-
     def _all(self) -> Iterator[_Object]:
         for path in self._below(self.objects):
-            found = _status(path) if _NAME.fullmatch(path.name) else None
+            found = _status(path) if is_sha256(path.name) else None
             if found:
                 yield _Object(found.st_mtime, path.name, found.st_size)
 

@@ -12,7 +12,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +26,7 @@ from agentd.artifacts.rate import Rate
 from store.clock import SystemClock
 from store.process import PR_SET_PDEATHSIG
 from transfer import seal
-from transfer.errors import Kind, Refused, TransferError
+from transfer.errors import Kind, NotNow, TransferError
 
 Json = dict[str, Any]
 NICE = 10
@@ -54,9 +53,8 @@ class Child:
         self._until: float | None = None
         self._job = ""
         cache = Cache(directory, int(self._begin["quota"]))
-        parts = Parts(cache.parts)
-        parts.sweep(time.time())
         keep = frozenset(self._begin.get("keep") or ())
+        parts = Parts(cache.parts)
         self._downloader = Downloader(cache, parts, self._rate, keep=keep, progress=self._progress)
         self._keeping = Keeping(self._downloader.keep, _ended)
 
@@ -178,7 +176,7 @@ def _ended(job: str, end: Got | TransferError) -> None:
 
 def _is_lost(error: TransferError, *, own: bool) -> bool:
     """Whether no job can be done. `own`: this one names a user or a host key of its own."""
-    if isinstance(error, Refused) or error.kind not in LOST:
+    if isinstance(error, NotNow) or error.kind not in LOST:
         return False
     return error.kind is Kind.UNREACHABLE or not own
 

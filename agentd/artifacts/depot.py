@@ -11,6 +11,7 @@ from typing import Any
 from agentd.artifacts import saying
 from agentd.artifacts.cache import Cache
 from agentd.artifacts.ordering import Impossible, Needed, needed
+from agentd.artifacts.parts import Parts
 from agentd.artifacts.placed import Placed, Records, Source
 from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
@@ -272,6 +273,7 @@ class Depot:
 
     def _bring_below_quota(self, keep: Collection[str]) -> None:
         try:
+            Parts(self.cache.parts).sweep(self._clock.wall())
             self.cache.collect(keep)
         except OSError as error:
             log.warning("the cache of files: %s", error)

@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from store.model.artifacts import check_sha256
+
 Json = dict[str, Any]
 STAGING = ".staging-"
 """How the name of a directory begins that is being filled."""
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a directory is opened that may be another's: it, and not what a link in its place leads to."""
 DIGITS = 12
 MOST_PATH = 4096
 MOST_NAME = 255
@@ -45,8 +50,7 @@ def item(word: Json) -> Item:
         KeyError, TypeError, ValueError: it cannot be read, or lies outside of the home.
     """
     found = Item(**word)
-    if not re.fullmatch(r"[0-9a-f]{64}", found.object):
-        raise ValueError(f"{found.object!r} is not a SHA-256")
+    check_sha256(found.object)
     parts_of(found)
     return found
 
@@ -80,12 +84,9 @@ def name(file_name: str, items: Iterable[Item], uid: int | None = None, gid: int
     return f"{file_name}@{digest(items, uid, gid)}"
 
 
-def removable(
-    names: Iterable[str], file_name: str, *, present: str, previous: str | None, used: Collection[str]
-) -> list[str]:
-    """Which homes of a task may go: not the present one, the one before, or one that a run uses."""
-    ours = re.compile(re.escape(file_name) + r"@[0-9a-f]{12}")
-    stay = {present, previous, *used}
+def removable(names: Iterable[str], file_name: str, stay: Collection[str]) -> list[str]:
+    """Which homes of a task may go: all but these."""
+    ours = re.compile(rf"{re.escape(file_name)}@[0-9a-f]{{{DIGITS}}}")
     return sorted(each for each in names if ours.fullmatch(each) and each not in stay)
 
 

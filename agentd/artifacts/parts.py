@@ -6,18 +6,18 @@ goes before the bytes do, and comes after they went. After a boot a file's last 
 part is gone on with only if a digest that is known will tell.
 """
 
-import contextlib
 import fcntl
 import hashlib
 import json
 import os
 from pathlib import Path
 
-from agentd.artifacts.cache import PARTS_STAY
 from agentd.keeper.proc import boot_id
 from transfer.errors import Kind, TransferError
 from transfer.reader import Stat
 
+STAY = 7 * 86400.0
+"""Seconds after which a download that was given up is no longer worth its room."""
 WORTH_A_NOTE = 1024**2
 """Bytes; of smaller files parts are not gone on with."""
 _READ = 1024**2
@@ -130,10 +130,17 @@ class Parts:
         return part
 
     def sweep(self, now: float) -> None:
-        """Remove what nobody went on with for long. `now`: seconds since 1970."""
-        with contextlib.suppress(OSError):
-            for path in self._directory.iterdir():
-                if now - path.stat().st_mtime > PARTS_STAY and not _is_held(path):
+        """Remove what nobody went on with for long: parts with all that is noted of them. `now`: since 1970.
+
+        Raises:
+            OSError: something cannot be removed.
+        """
+        given_up: dict[Path, list[Path]] = {}
+        for path in self._directory.iterdir():
+            given_up.setdefault(path.with_suffix(".part"), []).append(path)
+        for part, paths in given_up.items():
+            if all(_age(path, now) > STAY for path in paths) and not _is_held(part):
+                for path in paths:
                     path.unlink(missing_ok=True)
 
     def _held(self, path: Path) -> Part:
@@ -150,10 +157,18 @@ class Parts:
         raise TransferError(Kind.FAULT, "another process of this agent is still reading this file")
 
 
-def _is_held(path: Path) -> bool:
-    """Whether somebody writes the part of this name, or the part that a note of this name is of."""
+def _age(path: Path, now: float) -> float:
+    """Seconds since it was written last; what is gone meanwhile is as good as new."""
     try:
-        fd = os.open(path.with_suffix(".part"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return now - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _is_held(part: Path) -> bool:
+    """Whether somebody writes it."""
+    try:
+        fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

@@ -45,7 +45,6 @@ class Order:
     objects: Path
     owner: Owner
     items: tuple[Item, ...]
-    remove: tuple[str, ...] = ()
 
 
 class Failed(Exception):
@@ -68,14 +67,7 @@ def order(word: Json) -> Order:
         objects=Path(word["objects"]),
         owner=Owner(word.get("uid"), word.get("gid")),
         items=tuple(home.item(each) for each in word["items"]),
-        remove=tuple(_beside(each, Path(word["into"]).name) for each in word.get("remove", ())),
     )
-
-
-def _beside(name: str, present_name: str) -> str:
-    if "/" in name or name in ("", ".", "..", present_name):
-        raise ValueError(f"{name!r} is nothing that may be removed")
-    return name
 
 
 def place(it: Order) -> None:
@@ -87,7 +79,7 @@ def place(it: Order) -> None:
         OSError: the disk.
     """
     it.into.parent.mkdir(exist_ok=True)
-    parent = os.open(it.into.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    parent = os.open(it.into.parent, home.DIRECTORY)
     try:
         removing.sweep(parent)
         if not present(parent, it.into.name, it.owner):
@@ -98,9 +90,6 @@ def place(it: Order) -> None:
                 with Tree(staging.fd, it.owner) as tree:
                     fill(tree, it)
                 staging.become(it.into.name, it.owner)
-        for name in it.remove:
-            with contextlib.suppress(OSError):  # the next time
-                removing.remove(parent, name)
     finally:
         os.close(parent)
 

@@ -5,12 +5,10 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Collection
 from pathlib import Path
 
-from agentd.artifacts.home import STAGING
+from agentd.artifacts.home import DIRECTORY, STAGING
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST_ROUNDS = 100_000
 """Levels that are brought up: who fills a directory as fast as it is emptied does not keep us for ever."""
 
@@ -27,7 +25,7 @@ def remove(parent: int, name: bytes | str) -> None:
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=parent)
             return
-        top = os.open(name, _DIRECTORY, dir_fd=parent)
+        top = os.open(name, DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
         return
     try:
@@ -56,7 +54,7 @@ def _emptied(top: int) -> bool:
 
 def _flattened(top: int, name: str) -> bool:
     """Empty one directory, its own directories becoming its neighbours: whether there were any."""
-    fd = os.open(name, _DIRECTORY, dir_fd=top)
+    fd = os.open(name, DIRECTORY, dir_fd=top)
     brought = False
     try:
         if os.fstat(fd).st_dev != os.fstat(top).st_dev:
@@ -86,7 +84,7 @@ def _brought_up(fd: int, name: str, top: int) -> bool:
     except OSError as error:
         if error.errno != errno.ENOTEMPTY:
             raise
-    moved = os.open(name, _DIRECTORY, dir_fd=fd)
+    moved = os.open(name, DIRECTORY, dir_fd=fd)
     try:
         os.fchmod(moved, 0o700)  # else only root may move it
     finally:
@@ -104,7 +102,7 @@ def sweep(parent: int) -> None:
 
 def _sweep_one(parent: int, name: str) -> None:
     try:
-        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        fd = os.open(name, DIRECTORY, dir_fd=parent)
     except OSError:  # just renamed, or somebody's file or link: not ours
         return
     try:
@@ -116,21 +114,17 @@ def _sweep_one(parent: int, name: str) -> None:
         os.close(fd)
 
 
-def remove_homes(directory: Path, names: Collection[str]) -> None:
-    """Remove homes, and leftovers, of an allocation's directory; fine if it is not there.
+def sweep_below(directory: Path) -> None:
+    """The same of an allocation's directory; fine if it is not there.
 
     Raises:
-        OSError: one cannot be removed.
+        OSError: it cannot be opened.
     """
     try:
-        fd = os.open(directory, _DIRECTORY)
+        fd = os.open(directory, DIRECTORY)
     except FileNotFoundError:
         return
     try:
         sweep(fd)
-        for each in names:
-            if "/" in each or each in ("", ".", ".."):
-                raise ValueError(f"{each!r} is not a name")
-            remove(fd, each)
     finally:
         os.close(fd)

@@ -160,7 +160,7 @@ class Shelves:
         filling = {each.home for each in self._placings.values() if each.alloc == placed.alloc}
         used = {each for each in filling | self._records.homes(placed.alloc, placed.name) if each is not None}
         try:
-            names = home.removable(os.listdir(directory), placed.name, present="", previous=None, used=used)  # noqa: PTH208
+            names = home.removable(os.listdir(directory), placed.name, used)  # noqa: PTH208
             for name in names:  # from now on nobody takes it for whole, and its name may be used again
                 (directory / name).rename(directory / f"{home.STAGING}{secrets.token_hex(8)}")
         except OSError as error:
@@ -177,6 +177,6 @@ def _is_directory(path: Path) -> bool:
 
 def _remove(directory: Path) -> None:
     try:
-        removing.remove_homes(directory, ())
+        removing.sweep_below(directory)
     except OSError as error:
         log.warning("%s: %s", directory, error)

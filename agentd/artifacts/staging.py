@@ -11,12 +11,11 @@ import secrets
 import stat
 from typing import Self
 
-from agentd.artifacts.home import STAGING
+from agentd.artifacts.home import DIRECTORY, STAGING
 from agentd.artifacts.removing import remove
 from agentd.artifacts.tree import Owner
 from transfer.errors import Kind, TransferError
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -72,7 +71,7 @@ def _made(parent: int) -> tuple[str, int]:
         name = STAGING + secrets.token_hex(8)
         os.mkdir(name, 0o700, dir_fd=parent)
         try:
-            fd = os.open(name, _DIRECTORY, dir_fd=parent)
+            fd = os.open(name, DIRECTORY, dir_fd=parent)
         except FileNotFoundError:  # swept by somebody, before it was locked
             continue
         try:

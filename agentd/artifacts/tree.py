@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from agentd.artifacts.entries import Parts
+from agentd.artifacts.home import DIRECTORY
 from agentd.artifacts.links import Links
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE_BITS = 0o755
 """Bits of a mode that are kept: not setuid, setgid or sticky, and nobody else may write."""
@@ -182,7 +182,7 @@ def _entered(parent: int, name: bytes, owner: Owner) -> int:
         os.mkdir(name, 0o700, dir_fd=parent)
     except FileExistsError:
         made = False
-    fd = os.open(name, _DIRECTORY, dir_fd=parent)
+    fd = os.open(name, DIRECTORY, dir_fd=parent)
     if made:
         try:
             owner.take(fd)

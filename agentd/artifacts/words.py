@@ -24,7 +24,7 @@ From the child:
 The placing child (`agentd.artifacts.placing`) gets one order on its input and answers with one line:
 
     {"into": <directory>, "objects": <directory>, "uid", "gid", "items": [{"object", "to", "extract", "mode",
-     "uid", "gid"}], "remove": [<names beside it that may go>]}
+     "uid", "gid"}]}
     {"say": "placed"} or {"say": "failed", "kind", "text", "object": <that it was about> | null}
 """
 

@@ -13,7 +13,7 @@ from store.clock import Clock
 from store.codec import dumps, loads
 from store.errors import BadRecord, StoreError
 from store.kv.projection import Grant, Projection
-from store.model.turns import Ask, Held, Json, grant_record, granted_by
+from store.model.turns import Ask, Held, Json, grant_record, granted_by, waiting_in
 from transfer.seal import seal
 from transfer.urls import BASE
 
@@ -144,6 +144,4 @@ class Grants:
 
 
 def _understood(said: Json, uid: str) -> Said:
-    waiting = said.get("waiting")
-    texts = {ask: str(why) for ask, why in waiting.items()} if isinstance(waiting, dict) else {}
-    return Said(granted_by(said, uid), texts)
+    return Said(frozenset(granted_by(said, uid)), waiting_in(said))

@@ -13,13 +13,12 @@ from store.codec import loads
 from store.errors import BadRecord
 from store.kv.projection import Desired, Projection
 from store.kv.store import Store
-from store.model.beat import heartbeat
+from store.model.beat import DEFAULT_TTL, heartbeat
 from store.model.status import is_up
 from store.recipes.presence import Presence
 
 log = logging.getLogger("controller")
 
-DEFAULT_TTL = 15.0
 TURNED = {"online": "there", "offline": "absent for longer than it may be"}
 NAMED = 100
 """Nodes of a fleet that are named one by one when a new leader finds them online."""

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from manager_api.base import Base
-from manager_api.controller.grants import Grants
+from manager_api.controller.grants import WRITTEN_AT_ONCE, Grants
 from manager_api.controller.mirror import Mirror
 from manager_api.core import filework
 from store.batches import batches
@@ -21,13 +21,13 @@ from store.keys import DOWNLOADS
 from store.kv.api import Change
 from store.kv.projection import Projection
 from store.kv.store import Store
-from store.model.turns import DEFAULT_TTL, PER_SOURCE, Ask, Held
+from store.model.beat import DEFAULT_TTL
+from store.model.turns import PER_SOURCE, Ask, Held
 
 log = logging.getLogger("controller")
 
 MOST_JUDGED = 500
 """Asks that one round looks at closely."""
-WRITTEN_AT_ONCE = 200
 READ_AT_ONCE = 1000
 EPOCH = "@epoch"
 """The field of `downloads` that says in which epoch it was kept last. No node is called so."""

@@ -12,7 +12,8 @@ from math import inf
 from typing import Any
 
 from manager_api.core.lines import Line
-from store.model.turns import DEFAULT_TTL, MOST_TTL, PER_SOURCE, Ask, Held, asks_of
+from store.model.beat import DEFAULT_TTL
+from store.model.turns import MOST_TTL, PER_SOURCE, Ask, Held, asks_of
 from transfer.urls import BASE
 
 NO_BASE = "no --sftp-host is configured on the manager that leads"

@@ -24,7 +24,6 @@ _VARIABLE = re.compile(r"\$\{[a-z]+\.[A-Za-z0-9_.-]+\}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _IN_SOURCE = ("param.", "node.", "alloc.", "text.")
 _IN_TO = ("param.", "node.", "alloc.id", "alloc.index", "text.")
-HELD_BACK = "a password has no place in a template: see --sftp-host and --sftp-password-file"
 _PROGRAM = re.compile(r"/(?:[^\x00]*/)?(?!\.{1,2}$)[^/\x00]+")
 _UNKNOWN = "1"
 """What stands for a variable while the text around it is looked at."""
@@ -47,7 +46,7 @@ def source(value: Any) -> str:
     if len(given) > MOST_SOURCE:
         raise ValueError(f"{len(given)} characters, at most {MOST_SOURCE}")
     if has_password(given):
-        raise ValueError(HELD_BACK)
+        raise ValueError(urls.NO_PASSWORDS)
     plain = _VARIABLE.sub(_UNKNOWN, given)
     if not urls.is_relative(plain):
         if "${" not in given.partition("://")[0]:

@@ -1,7 +1,6 @@
 """`/v1/artifacts`: what lies on the server of `--sftp-host`. Bytes pass through; nothing is kept here."""
 
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from manager_api.http.errors import ApiError, handle_api_error, invalid
 from manager_api.http.services import Services
 from store.config import ConfigError
 from store.errors import StoreError
+from store.model.artifacts import is_sha256
 from transfer.errors import Kind, TransferError
 
 log = logging.getLogger("api")
@@ -27,7 +27,6 @@ WAITS = 10.0
 RETRY_AFTER = 5
 NO_BASE, NO_ARTIFACT = "No server of files", "Artifact not found"
 OTHER_DIGEST, TROUBLE = "Not what was meant to be sent", "The server of files did not do it"
-_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Desk:
@@ -147,6 +146,6 @@ def _wanted(req: falcon.Request) -> str | None:
         ApiError: 400: it is none.
     """
     wanted = req.get_param("sha256") or req.get_header("Muster-Sha256")
-    if wanted is not None and not _SHA256.fullmatch(wanted):
+    if wanted is not None and not is_sha256(wanted):
         raise invalid(f"sha256: {wanted[:80]!r} is not 64 lower-case hexadecimal digits")
     return wanted

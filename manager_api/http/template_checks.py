@@ -5,10 +5,12 @@ from typing import Any
 
 from manager_api.core.layout import Part, parts
 from manager_api.http import dependency_checks
-from manager_api.http.artifact_schema import HELD_BACK, has_password
+from manager_api.http.artifact_schema import has_password
 from manager_api.http.fields import is_open
-from store.model import command, peers, placing, texts
+from store.model import command, peers, texts
+from store.model.beat import DEFAULT_TTL
 from store.model.spec import GroupSpec, TaskSpec
+from transfer.urls import NO_PASSWORDS
 
 Problem = tuple[texts.Path, str]
 
@@ -54,12 +56,12 @@ def _duplicates(group: GroupSpec) -> Iterator[Problem]:
         )
         return
     longest = max(task.stop.timeout for task in group.tasks)
-    least = policy.stop_after + longest + placing.TTL
+    least = policy.stop_after + longest + DEFAULT_TTL
     after = policy.reschedule_after
     if after is not None and after <= least:
         said = (
             f"never: reschedule.after ({after:g}s) must be longer than {least:g}s, which is stop_after "
-            f"({policy.stop_after:g}s) + the longest stop.timeout ({longest:g}s) + {placing.TTL:g}s until "
+            f"({policy.stop_after:g}s) + the longest stop.timeout ({longest:g}s) + {DEFAULT_TTL:g}s until "
             'a node counts as lost; or be "never"'
         )
         yield ("duplicates",), said
@@ -166,7 +168,7 @@ def _password_problems(body: Mapping[str, Any]) -> Iterator[Problem]:
         using = [each for each in sources if f"param.{name}" in command.variables(each)]
         if any(has_password(command.fill(each, {f"param.{name}": value}))
                for each in using for value in values):  # fmt: skip
-            yield ("parameters", name), HELD_BACK
+            yield ("parameters", name), NO_PASSWORDS
 
 
 def _port_problem(name: str, task: TaskSpec, beside: Sequence[TaskSpec]) -> str | None:

@@ -11,7 +11,7 @@ FETCH_TIMEOUT = 1800.0
 """Seconds within which a task's files must be there; time spent waiting for a turn does not count."""
 MOST_ARTIFACTS = 1000
 """In one task."""
-_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +51,26 @@ def digest(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ValueError("not a text")
-    match = _DIGEST.fullmatch(value.lower())
-    if match is None:
+    found = value.lower().removeprefix("sha256:")
+    if not is_sha256(found):
         raise ValueError("not a SHA-256 digest, which has 64 hexadecimal digits")
-    return match[1]
+    return found
+
+
+def is_sha256(text: str) -> bool:
+    """Whether it is a digest in the form in which it is kept."""
+    return _SHA256.fullmatch(text) is not None
+
+
+def check_sha256(text: str) -> str:
+    """The same digest, as it is kept.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not is_sha256(text):
+        raise ValueError(f"{text[:80]!r} is not a SHA-256: 64 lower-case hexadecimal digits")
+    return text
 
 
 def _artifact(raw: Mapping[str, Any]) -> Artifact:

@@ -8,8 +8,10 @@ from store.errors import BadRecord
 
 Json = dict[str, Any]
 
+DEFAULT_TTL = 15.0
+"""Seconds that a heartbeat lives which does not say for how long: an agent's that beats every 5 s."""
 _NUMBERS = {
-    "ttl": 15.0, "rev": 0, "memory_total": 0, "cpus": 0, "cpu_percent": 0.0, "memory_percent": 0.0,
+    "ttl": DEFAULT_TTL, "rev": 0, "memory_total": 0, "cpus": 0, "cpu_percent": 0.0, "memory_percent": 0.0,
     "disk_percent": 0.0, "time": 0.0, "running": 0,
 }  # fmt: skip
 _TEXTS = ("state", "reason", "health", "health_reason")

@@ -11,9 +11,6 @@ DUPLICATES = ("allow", "never")
 KEEP = "keep"
 NEVER = "never"
 ALL = "all"
-TTL = 15.0
-"""How long a node that is gone may be taken for present: the heartbeat's time to live, at an agent's
-default interval of 5 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

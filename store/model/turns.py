@@ -29,10 +29,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from store.errors import BadRecord
+from store.model.beat import DEFAULT_TTL
 
 Json = dict[str, Any]
 
-DEFAULT_TTL = 15.0
 MOST_TTL = 86_400.0
 MOST_ASKS = 8
 """Of one node at once."""
@@ -73,12 +73,22 @@ def grant_record(uid: str, grants: Mapping[str, str | None], waiting: Mapping[st
     return {"v": 1, "uid": uid, "grants": given, "waiting": dict(waiting)}
 
 
-def granted_by(said: Mapping[str, Any], uid: str) -> frozenset[str]:
-    """The asks that a grant key lists for a machine."""
+def granted_by(said: Mapping[str, Any], uid: str) -> dict[str, str | None]:
+    """The asks that a grant key lists for a machine, with what is sealed for them."""
     grants = said.get("grants")
     if said.get("uid") != uid or not isinstance(grants, dict):
-        return frozenset()
-    return frozenset(ask for ask in grants if _ASK.fullmatch(ask))
+        return {}
+    return {
+        ask: each["sealed"] if isinstance(each.get("sealed"), str) else None
+        for ask, each in grants.items()
+        if _ASK.fullmatch(ask) and isinstance(each, dict)
+    }
+
+
+def waiting_in(said: Mapping[str, Any]) -> dict[str, str]:
+    """The asks that a grant key says wait, and why."""
+    waiting = said.get("waiting")
+    return {ask: str(why) for ask, why in waiting.items()} if isinstance(waiting, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -509,3 +509,14 @@ def ended(pid):
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
     except OSError:
         return True
+
+
+def test_parts_that_nobody_goes_on_with_go_as_the_brain_looks_after_its_cache(node):
+    one = node()
+    old, new = (one.depot.cache.parts / name for name in ("old.part", "new.part"))
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, (1000, 1000))
+    one.round()
+    eventually(lambda: not old.exists())
+    assert new.exists()

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from agentd.artifacts import parts as keeping
-from agentd.artifacts.cache import PARTS_STAY, Cache
+from agentd.artifacts.cache import Cache
 from agentd.artifacts.download import Downloader, Wanted
-from agentd.artifacts.parts import Parts, key_of
+from agentd.artifacts.parts import STAY, Parts, key_of
 from agentd.artifacts.rate import Rate
 from tests.downloading import Memory, left, objects, sha
 from transfer.errors import Kind, TransferError
@@ -285,9 +285,20 @@ def test_parts_that_nobody_goes_on_with_are_removed_after_a_week(cache, home):
     assert len(left(home)) == 6
     parts.sweep(time.time())
     assert left(home) == ["held.json", "held.part", "new.json", "new.part"]
-    parts.sweep(1000 + PARTS_STAY)
+    parts.sweep(1000 + STAY)
     assert len(left(home)) == 4
     held.close()
+
+
+def test_what_is_noted_of_a_part_stays_as_long_as_it_is_gone_on_with(cache, home):
+    parts = Parts(cache.parts)
+    for key in ("on", "over"):
+        parts.open(key, "x", Stat(10 * MIB, "1"), pinned=False).close()
+    for path in (home / "parts").iterdir():
+        os.utime(path, (1000, 1000))
+    os.utime(home / "parts" / "on.part", (1500, 1500))
+    parts.sweep(1001 + STAY)
+    assert left(home) == ["on.json", "on.part"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

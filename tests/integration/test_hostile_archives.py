@@ -10,7 +10,6 @@ import pytest
 
 from agentd.artifacts import extract, zips
 from agentd.artifacts.links import Links
-from agentd.artifacts.removing import remove_homes
 from tests.hostile_archives import HOSTILE
 from tests.placed import Allocation, seen
 
@@ -89,5 +88,5 @@ def test_even_what_slips_through_the_checks_writes_nothing_outside(alloc, tmp_pa
     item = alloc.archive(HOSTILE[name][0]())
     before = seen(tmp_path)
     alloc.place(item)
-    remove_homes(alloc.directory, [alloc.home.name])
+    alloc.remove(alloc.home.name)
     assert seen(tmp_path) == before

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentd.artifacts.removing import remove_homes
 from tests.conftest import SOAK
 from tests.hostile_archives import HOSTILE, directory, entry, hard, link, pax, tar, zipped
 from tests.placed import Allocation, seen
@@ -121,7 +120,7 @@ def unpacked(data):
             top = alloc.home.resolve()
             for path in alloc.home.rglob("*"):
                 assert path.resolve().is_relative_to(top), path
-            remove_homes(alloc.directory, [alloc.home.name])
+            alloc.remove(alloc.home.name)
         else:
             assert said["kind"] in ("hostile", "unsupported"), said
         assert seen(alloc.directory.parent) == before

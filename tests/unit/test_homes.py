@@ -55,13 +55,11 @@ def test_an_item_without_a_digest_is_none(sha256):
         home.item({"object": sha256, "to": "x"})
 
 
-def test_old_homes_go_but_not_the_one_before_nor_one_in_use():
+def test_old_homes_go_but_not_those_of_use_nor_anything_else():
     names = [f"web@{digit * 12}" for digit in "12345"]
     others = ["web", "web2@111111111111", "web@123", "api@111111111111", ".staging-1", "web@11111111111g"]
-    assert home.removable(
-        [*names, *others], "web", present=names[4], previous=names[3], used={names[0]}
-    ) == names[1:3]  # fmt: skip
-    assert home.removable(names[:2], "web", present=names[0], previous=None, used=()) == [names[1]]
+    assert home.removable([*names, *others], "web", {names[0], *names[3:]}) == names[1:3]
+    assert home.removable(names[:2], "web", ()) == names[:2]
 
 
 @pytest.mark.parametrize(

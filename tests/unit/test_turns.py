@@ -260,8 +260,8 @@ def test_so_many_asks_and_no_more():
 def test_a_grant_key_is_read_as_it_was_written_by_the_machine_it_is_for():
     said = grant_record("uid-a", {"1": "sealed", "2": None}, {"3": "wait"})
     assert said["grants"] == {"1": {"sealed": "sealed"}, "2": {}}
-    assert granted_by(said, "uid-a") == {"1", "2"}
-    assert granted_by(said, "uid-b") == granted_by({}, "uid-a") == granted_by({"grants": 5}, "") == set()
+    assert granted_by(said, "uid-a") == {"1": "sealed", "2": None}
+    assert granted_by(said, "uid-b") == granted_by({}, "uid-a") == granted_by({"grants": 5}, "") == {}
 
 
 @pytest.mark.parametrize(

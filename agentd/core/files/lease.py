@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from store.codec import loads
 from store.errors import BadRecord
+from store.model.turns import granted_by, waiting_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,7 @@ class Lease:
             said = loads(raw, "grant") if raw is not None else {}
         if said.get("v") != 1 or said.get("uid") != uid:
             return replace(self, grants={}, waiting={})
-        grants, waiting = said.get("grants"), said.get("waiting")
-        return replace(
-            self,
-            grants={
-                ask: each.get("sealed") if isinstance(each.get("sealed"), str) else None
-                for ask, each in (grants.items() if isinstance(grants, dict) else ())
-                if isinstance(each, dict)
-            },
-            waiting={ask: str(why) for ask, why in (waiting.items() if isinstance(waiting, dict) else ())},
-        )
+        return replace(self, grants=granted_by(said, uid), waiting=waiting_in(said))
 
     def contact(self, now: float) -> bool:
         """Whether our heartbeat stands in the store for sure."""
