@@ -13,8 +13,10 @@ from transfer.reader import Stat
 from transfer.urls import Source, parse
 
 _STRONG = re.compile(r'"[^"\s]*"')
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_UNMET_RANGE = re.compile(r"bytes \*/(\d+)")
+_SIZE = re.compile(r"[0-9]{1,18}")
+"""What is longer is no file's, and neither Python nor JSON would read it."""
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_UNMET_RANGE = re.compile(r"bytes \*/([0-9]{1,18})")
 _REST = re.compile(r"\d{1,9}")
 SETTLED = 2.0
 """Seconds after a change from which `Last-Modified`, which counts whole ones, tells two contents apart."""
@@ -32,7 +34,7 @@ class Answer:
     def length(self) -> int | None:
         """Bytes of the body, if they are said."""
         text = self.headers.get("content-length", "")
-        if "transfer-encoding" in self.headers or not (text.isascii() and text.isdigit()):
+        if "transfer-encoding" in self.headers or not _SIZE.fullmatch(text):
             return None
         return int(text)
 

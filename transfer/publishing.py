@@ -227,6 +227,8 @@ class _Walk:
         try:
             with explained(self._base, "list"):
                 for last, found in self._wire.entries(path):
+                    if self._clock() > self._until:  # one directory may have millions, or no end
+                        return
                     name = f"{directory}/{last}" if directory else last
                     if last.startswith(HIDDEN):
                         continue

@@ -124,7 +124,10 @@ class Wire:
                     if refused.code == Code.EOF:
                         return
                     raise
-                for raw, found in messages.names_of(body):
+                names = list(messages.names_of(body))
+                if not names:
+                    raise Garbled("a list that goes on with nothing")
+                for raw, found in names:
                     try:
                         name = raw.decode()
                     except UnicodeDecodeError:

@@ -13,6 +13,7 @@ from tests.conftest import eventually, need
 from transfer import publishing, writer
 from transfer.errors import Kind, TransferError
 from transfer.login import Login
+from transfer.messages import Attributes
 from transfer.publishing import Publisher
 from transfer.sftp import Session
 from transfer.urls import parse
@@ -327,6 +328,18 @@ def test_lists_are_bounded(site, monkeypatch, clock):
     assert not site.open(clock=late).listing().complete
     site.server.file("/".join("d" * publishing.DEEPEST) + "/d/d/x")
     assert not site.open().listing("d/").complete
+
+
+def test_a_list_ends_in_time_though_one_directory_has_no_end(site, monkeypatch, clock):
+    def endless(_wire, _path):
+        while True:
+            clock.advance(publishing.LIST_WITHIN / 100)
+            yield "other", Attributes(1, 0o100644, 0)
+            assert clock.now() < 1000 + 10 * publishing.LIST_WITHIN
+
+    monkeypatch.setattr(Wire, "entries", endless)
+    found = site.open(clock=clock.now).listing("none")
+    assert (found.items, found.complete) == ([], False)
 
 
 def test_only_files_are_removed(site):

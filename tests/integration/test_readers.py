@@ -16,6 +16,7 @@ from tests.web import Page, Web, long_ago
 from transfer import http as reading
 from transfer.errors import Kind, NotNow, TransferError
 from transfer.http import HttpReader
+from transfer.http_answer import Answer
 from transfer.local import LocalReader
 from transfer.login import Login
 from transfer.reader import Stat
@@ -148,6 +149,16 @@ def test_a_body_that_breaks_off_is_a_break(web, reader, chunked):
     assert b"".join(got) == DATA[:100_001]
     web.pages["/a"].cut = None
     assert b"".join(got) + whole(reader, "/a", 100_001, stat) == DATA
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "²", "-1"])
+def test_a_length_that_is_none_is_the_same_as_an_unknown_one(digits):
+    for answer in (
+        Answer(200, {"content-length": digits}),
+        Answer(206, {"content-range": f"bytes 0-1/{digits}"}),
+        Answer(416, {"content-range": f"bytes */{digits}"}),
+    ):
+        assert answer.stat.size is None
 
 
 def test_a_file_of_unknown_length_is_read_to_its_end(web, reader):
