@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from agentd.artifacts.cache import PARTS_STAY
+from agentd.artifacts.leftovers import idle
 from agentd.keeper.proc import boot_id
 from transfer.errors import Kind, TransferError
 from transfer.reader import Stat
@@ -133,8 +134,12 @@ class Parts:
         """Remove what nobody went on with for long. `now`: seconds since 1970."""
         with contextlib.suppress(OSError):
             for path in self._directory.iterdir():
-                if now - path.stat().st_mtime > PARTS_STAY and not _is_held(path):
-                    path.unlink(missing_ok=True)
+                if now - path.stat().st_mtime <= PARTS_STAY:
+                    continue
+                part = path.with_suffix(".part")
+                with idle(part) as ours:
+                    if ours or not part.exists():
+                        path.unlink(missing_ok=True)
 
     def _held(self, path: Path) -> Part:
         """Open, and locked: whoever had it before may have renamed it while we opened it."""
@@ -148,18 +153,3 @@ class Parts:
                 pass
             os.close(fd)
         raise TransferError(Kind.FAULT, "another process of this agent is still reading this file")
-
-
-def _is_held(path: Path) -> bool:
-    """Whether somebody writes the part of this name, or the part that a note of this name is of."""
-    try:
-        fd = os.open(path.with_suffix(".part"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
