@@ -247,6 +247,17 @@ def test_what_is_known_of_an_allocation_goes_with_it(node):
     assert [*(one.home / "artifacts" / "placed").iterdir()] == []
 
 
+def test_what_a_killed_brain_was_removing_is_removed_by_the_next(node):
+    one = node()
+    home = one.ready(needs("good/hello"))
+    left = home.with_name(".staging-0123456789abcdef")
+    left.mkdir()
+    (left / "large").write_text("")
+    later = node(instance="later")
+    eventually(lambda: later.round(needs("good/hello")) and not left.exists())
+    assert home.exists()
+
+
 def test_what_a_task_has_made_goes_with_its_allocation_however_deep_it_is(node):
     one = node()
     deepest = 3000
