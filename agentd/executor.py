@@ -2,12 +2,15 @@
 
 import dataclasses
 import logging
+import os
 import shutil
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agentd import ports, told
+from agentd.artifacts import removing
 from agentd.cgroups.groups import GroupError, effective, limit
 from agentd.core.actions import Action, Forget, Kill, Limit, Refuse, Start, Stop
 from agentd.core.runs import MAIN, POST_STOP, Run
@@ -223,9 +226,7 @@ class Executor:
     def sweep(self, keep: Iterable[str], runs: Iterable[Run]) -> None:
         """Remove what ended allocations left: directories and groups now, logs after a week."""
         kept = set(keep)
-        for path in self._launcher.allocs.iterdir():
-            if path.name not in kept:
-                shutil.rmtree(path, ignore_errors=True)
+        _remove_all_but(self._launcher.allocs, kept)
         oldest = self._clock.wall() - LOGS_KEPT
         for path in self._launcher.logs.iterdir():
             if path.name not in kept and path.stat().st_mtime < oldest:
@@ -236,6 +237,21 @@ class Executor:
         if desk is not None:
             wanted = {desk.name(run.alloc, run.task) for run in runs if run.live}
             desk.sweep(wanted)
+
+
+def _remove_all_but(directory: Path, kept: Collection[str]) -> None:
+    """Remove what tasks have made, however deep; one that cannot be removed is for the next time."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in os.listdir(fd):  # noqa: PTH208 - a descriptor
+            if name in kept:
+                continue
+            try:
+                removing.remove(fd, name)
+            except OSError as error:
+                log.warning("%s is not removed: %s", directory / name, error)
+    finally:
+        os.close(fd)
 
 
 def _record(action: Start) -> Json:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentd.artifacts import leftovers
 from agentd.artifacts.space import full, human, usable
 from store.model.artifacts import check_sha256, is_sha256
 from store.process import sync_directory
@@ -19,6 +20,8 @@ from transfer.errors import Kind, TransferError
 
 JUST_USED = 60.0
 """Seconds for which what was used is not collected: the one who got it has not yet said that it is needed."""
+PARTS_REST = 3600.0
+"""Seconds after which a part that nobody has gone on with makes room before any object does."""
 PIECE = 1024**2
 """Bytes that are read at once."""
 
@@ -157,15 +160,16 @@ class Cache:
         return freed + (self._free(over, keep) if over > 0 else 0)
 
     def _free(self, wanted: int, keep: Collection[str]) -> int:
-        freed = 0
-        before = self._wall() - JUST_USED
+        now = self._wall()
+        before = now - JUST_USED
+        freed = leftovers.free(self.parts, wanted, now - PARTS_REST, now)
         for each in sorted(self._all(), key=lambda each: (each.used, each.name)):
             if freed >= wanted:
                 break
             # What the clock says is yet to come was made before the clock was put back: as old as any.
-            if each.name not in keep and not before < each.used <= self._wall():
+            if each.name not in keep and not before < each.used <= now:
                 freed += _removed(self.path(each.name))
-        return freed
+        return freed + leftovers.free(self.parts, wanted - freed, before, now)
 
     def _all(self) -> Iterator[_Object]:
         for path in self._below(self.objects):

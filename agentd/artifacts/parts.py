@@ -12,6 +12,7 @@ import json
 import os
 from pathlib import Path
 
+from agentd.artifacts.leftovers import idle
 from agentd.keeper.proc import boot_id
 from transfer.errors import Kind, TransferError
 from transfer.reader import Stat
@@ -139,9 +140,12 @@ class Parts:
         for path in self._directory.iterdir():
             given_up.setdefault(path.with_suffix(".part"), []).append(path)
         for part, paths in given_up.items():
-            if all(_age(path, now) > STAY for path in paths) and not _is_held(part):
-                for path in paths:
-                    path.unlink(missing_ok=True)
+            if any(_age(path, now) <= STAY for path in paths):
+                continue
+            with idle(part) as ours:
+                if ours or not part.exists():
+                    for path in paths:
+                        path.unlink(missing_ok=True)
 
     def _held(self, path: Path) -> Part:
         """Open, and locked: whoever had it before may have renamed it while we opened it."""
@@ -163,18 +167,3 @@ def _age(path: Path, now: float) -> float:
         return now - path.lstat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _is_held(part: Path) -> bool:
-    """Whether somebody writes it."""
-    try:
-        fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False

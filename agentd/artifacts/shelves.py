@@ -125,6 +125,8 @@ class Shelves:
     def tidy(self, keep: Collection[str] | None, live: Collection[Key], now: float) -> None:
         """Forget what is of no use: all but these allocations; in them, what is too old and does not run."""
         if keep is not None and (not self._tidied or {key[0] for key in self._records.known} - set(keep)):
+            if not self._tidied:
+                self._sweep()
             self._tidied = True
             self._records.keep(keep)
             self._look_at = now
@@ -167,6 +169,11 @@ class Shelves:
             log.warning("%s: %s", directory, error)
         threading.Thread(target=_remove, args=(directory,), name="files-removed", daemon=True).start()
 
+    def _sweep(self) -> None:
+        """Remove what an earlier life was still removing, or filling."""
+        directories = [self._allocs / alloc for alloc in {key[0] for key in self._records.known}]
+        threading.Thread(target=_remove, args=(*directories,), name="files-removed", daemon=True).start()
+
     def _path(self, placed: Placed, name: str) -> Path:
         return self._allocs / placed.alloc / name
 
@@ -175,8 +182,9 @@ def _is_directory(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _remove(directory: Path) -> None:
-    try:
-        removing.sweep_below(directory)
-    except OSError as error:
-        log.warning("%s: %s", directory, error)
+def _remove(*directories: Path) -> None:
+    for directory in directories:
+        try:
+            removing.sweep_below(directory)
+        except OSError as error:
+            log.warning("%s: %s", directory, error)

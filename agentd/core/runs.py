@@ -19,6 +19,7 @@ PASSING = frozenset({
     errno.EIO, errno.ESTALE,
 })  # fmt: skip
 """Errors of a start that restart policy deals with; the others are final: nothing mends them by itself."""
+NO_DIRECTORY = f"cwd:{errno.ENOENT}"
 PORT = "port "
 """How an error begins that names a port of the task which somebody else holds."""
 NOTHING: Mapping[str, HealthView] = {}
@@ -201,6 +202,8 @@ def _pre_start(now: TaskView, hook: Run, wanted: str, boot: str) -> TaskView:
     """The hook before a main run; if it fails, so has the start."""
     if hook.live:
         return replace(now, hook=hook, reason="its pre_start hook runs")
+    if _lost_its_files(now.spec, hook):
+        return _again(now)
     if hook.state == "failed" and _is_passing(hook.error):
         return _verdict(now, boot, f"{PRE_START} hook: ")
     if hook.state == "failed":
@@ -218,6 +221,8 @@ def _main(now: TaskView, run: Run, after: Run | None, wanted: str, boot: str) ->
     """What the latest main run, which was asked for, makes of a task."""
     if run.state == "starting":
         return now
+    if _lost_its_files(now.spec, run):
+        return _again(now)
     if run.state == "failed" and _is_passing(run.error):
         return _verdict(now, boot)
     if run.state == "failed":
@@ -234,6 +239,18 @@ def _main(now: TaskView, run: Run, after: Run | None, wanted: str, boot: str) ->
         now = _verdict(now, boot)
     trouble = hook_trouble(after)
     return replace(now, reason=f"{now.reason}; {trouble}".removeprefix("; ")) if trouble else now
+
+
+def _lost_its_files(spec: TaskSpec, run: Run) -> bool:
+    """Whether the directory of a task's files vanished in the moment in which it was started."""
+    homely = bool(spec.artifacts) and not spec.cwd and spec.container is None
+    return homely and run.state == "failed" and run.error == NO_DIRECTORY
+
+
+def _again(now: TaskView) -> TaskView:
+    """At once, as soon as its files are there again: policy is not asked, as it was nobody's fault."""
+    state = step(now.state, TaskEvent.RETRY)
+    return replace(now, state=state, reason="its files were gone", next=first_role(now.spec))
 
 
 def _verdict(now: TaskView, boot: str, what: str = "") -> TaskView:

@@ -247,6 +247,32 @@ def test_what_is_known_of_an_allocation_goes_with_it(node):
     assert [*(one.home / "artifacts" / "placed").iterdir()] == []
 
 
+def test_what_a_killed_brain_was_removing_is_removed_by_the_next(node):
+    one = node()
+    home = one.ready(needs("good/hello"))
+    left = home.with_name(".staging-0123456789abcdef")
+    left.mkdir()
+    (left / "large").write_text("")
+    later = node(instance="later")
+    eventually(lambda: later.round(needs("good/hello")) and not left.exists())
+    assert home.exists()
+
+
+def test_what_a_task_has_made_goes_with_its_allocation_however_deep_it_is(node):
+    one = node()
+    deepest = 3000
+    fd = os.open(one.launcher.allocs, os.O_RDONLY)
+    for name in ["gone.0", *["d"] * deepest]:
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    (one.launcher.allocs / "kept.0").mkdir()
+    Executor(SimpleNamespace(protocol=2), one.launcher, one.clock).sweep({"kept.0"}, [])
+    assert [path.name for path in one.launcher.allocs.iterdir()] == ["kept.0"]
+
+
 def test_a_child_that_dies_is_explained_by_its_last_words(node):
     one, alloc = node(), needs("die/x")
     view = one.until(alloc, lambda view: view.reason.startswith("the process"))

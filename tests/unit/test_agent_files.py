@@ -65,6 +65,25 @@ def test_a_task_starts_when_its_files_are_there_and_not_before():
     assert [action.run for action in after.actions] == ["d.0/main/1.0"]
 
 
+@pytest.mark.parametrize("role", ["main", "pre_start"])
+def test_a_start_whose_files_vanished_under_it_waits_for_them_and_begins_again(role):
+    hooks = {"pre_start": "/bin/x"} if role == "pre_start" else {}
+    alloc = an_alloc(with_files(restart={"condition": "no"}, hooks=hooks))
+    gone = a_run(state="failed", error="cwd:2", role=role, pid=None, ended=150.0)
+    waits = planned(alloc, gone, files={"main": ON_THEIR_WAY})
+    assert rows(waits, alloc) == {"main": ("fetching", ON_THEIR_WAY.reason)}
+    assert fetched(waits) == ["main"]
+    again = planned(alloc, gone, files={"main": READY})
+    suffix = ":pre_start" if hooks else ""
+    assert [action.run for action in again.actions if isinstance(action, Start)] == [f"d.0/main/1.1{suffix}"]
+
+
+def test_a_working_directory_of_a_tasks_own_that_is_not_there_is_final():
+    alloc = an_alloc(with_files(config={"cwd": "/nowhere"}))
+    gone = a_run(state="failed", error="cwd:2", pid=None, ended=150.0)
+    assert rows(planned(alloc, gone, files={"main": READY}), alloc)["main"][0] == "failed"
+
+
 def test_files_of_another_generation_are_not_those_of_this_one():
     alloc = an_alloc(with_files(), generation=2)
     found = planned(dataclasses.replace(alloc, generation=1), files={"main": READY})

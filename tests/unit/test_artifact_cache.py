@@ -1,5 +1,6 @@
 """Objects on disk: adopted whole, counted, collected by last use, noticed when damaged."""
 
+import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -10,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from agentd.artifacts import cache as cache_module
-from agentd.artifacts.cache import JUST_USED, Cache
+from agentd.artifacts.cache import JUST_USED, PARTS_REST, Cache
+from agentd.artifacts.parts import Parts
 from agentd.artifacts.space import human, usable
 from transfer.errors import SLOW, Kind, TransferError
+from transfer.reader import Stat
 
 pytestmark = pytest.mark.unit
 
@@ -159,12 +162,45 @@ def test_downloads_count_and_what_is_no_object_goes(cache):
     assert cache.used() == 700
 
 
+def a_part(cache, clock, name, size, age):
+    part = cache.parts / f"{name}.part"
+    part.write_bytes(b"p" * size)
+    part.with_suffix(".json").write_text("")
+    os.utime(part, (clock.wall() - age,) * 2)
+    return part
+
+
+def test_parts_that_nobody_is_at_make_room_before_objects_and_the_newest_last(cache, clock):
+    other = put(cache, b"o" * 300)
+    os.utime(cache.path(other), (clock.wall() - 1000,) * 2)
+    old = a_part(cache, clock, "old", 400, PARTS_REST + 1)
+    held = a_part(cache, clock, "held", 100, PARTS_REST + 2)
+    lately = a_part(cache, clock, "lately", 200, 2 * JUST_USED)
+    with held.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        cache.room_for(300, ())
+        assert [old.exists(), old.with_suffix(".json").exists()] == [False, False]
+        assert [held.exists(), lately.exists(), cache.has(other)] == [True, True, True]
+        cache.room_for(650, ())
+        assert [held.exists(), lately.exists(), cache.has(other)] == [True, True, False]
+        cache.room_for(850, ())
+        assert [held.exists(), lately.exists()] == [True, False]
+        with pytest.raises(TransferError):
+            cache.room_for(950, ())
+
+
 def churn(directory, number):
     """Adopts what is at once old enough to be collected by the others."""
     moment, began = iter(range(10**6)), time.time()
     cache = Cache(directory, 2000, lambda: began + next(moment) * JUST_USED)
     for each in range(100):
-        put(cache, f"{number} {each}".encode() * 20)
+        contents = f"{number} {each}".encode() * 20
+        part = Parts(cache.parts).open(
+            str(number), "source", Stat(size=len(contents), stamp="", exact=False), pinned=False
+        )  # held, as children do
+        part.write(contents)
+        cache.adopt(part.path, hashlib.sha256(contents).hexdigest())
+        part.close()
         cache.collect(())
         cache.room_for(100, ())
 
