@@ -130,7 +130,8 @@ class Turnstile:
         gave, moved = self._turns.take_back()
         if self._sure_at is not None:  # whoever comes along may have what nobody remembers
             self._late |= self._grants.read(sorted(moved & self._turns.asking.keys()))
-        got = set[str]() if self._is_unsure() else self._turns.give(self._judge, MOST_JUDGED)
+        unsure = self._sure_at is not None and (self._turns.behind or self._is_unsure())
+        got = set[str]() if unsure else self._turns.give(self._judge, MOST_JUDGED)
         less, self._late = gave | self._late, set()
         self._write(less, got)
         self._grants.tell(moved - less - got)

@@ -8,6 +8,7 @@ with how many wait. `manager_api.controller.turns` writes it down.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from math import inf
 from typing import Any
 
@@ -17,6 +18,8 @@ from store.model.turns import MOST_TTL, PER_SOURCE, Ask, Held, asks_of
 from transfer.urls import BASE
 
 NO_BASE = "no --sftp-host is configured on the manager that leads"
+MOST_MOVED = 1000
+"""Nodes whose news one round takes note of; it may be that all of a fleet ask at once."""
 MOST_WATCHED = 200
 """Nodes that are looked at out of turn."""
 
@@ -58,7 +61,7 @@ class Turns:
         self._waiting: dict[str, dict[str, str]] = {}
         self._lines: dict[str, Line] = {}
         self._open: dict[str, None] = {}
-        self._moved: set[str] = set()
+        self._moved: dict[str, None] = {}
 
     # -- what is heard
 
@@ -71,11 +74,11 @@ class Turns:
         uid, ttl = str(beat.get("uid", "")), min(float(beat.get("ttl", DEFAULT_TTL)), MOST_TTL)
         if holder is not None:
             if not holder.heard or (before is not None and before.asks != asks):
-                self._moved.add(node)
+                self._moved[node] = None
             holder.heard = True
             holder.ttl = ttl if uid == holder.uid else holder.ttl
         if before is None or before.asks != asks or before.uid != uid or node in self.refused:
-            self._moved.add(node)
+            self._moved[node] = None
         if asks:
             self.asking[node] = Asking(uid, ttl, asks)
         else:
@@ -84,7 +87,7 @@ class Turns:
     def forget(self, node: str, now: float) -> None:
         """The node was removed: until its last heartbeat is over it may use what it holds."""
         self.asking.pop(node, None)
-        self._moved.add(node)
+        self._moved[node] = None
         holder = self.holders.get(node)
         if holder is not None:
             holder.heard, holder.until = False, now + holder.ttl
@@ -100,13 +103,13 @@ class Turns:
                     self._leave(node, ask)
                 holder.turns[ask] = server
                 self._line(server).take(node, self._waiting.get(node, ()))
-        self._moved.add(node)
+        self._moved[node] = None
 
     def rebase(self, base: str | None) -> None:
         """`~` means this server from now on."""
         if base != self.base:
             self.base = base
-            self._moved |= self.asking.keys()
+            self._moved |= dict.fromkeys(self.asking)
 
     def server(self, pool: str) -> str | None:
         """The server of a pool."""
@@ -114,9 +117,17 @@ class Turns:
 
     # -- what follows from it
 
-    def take_back(self) -> tuple[set[str], set[str]]:
-        """Take note of all that was heard; nodes that gave turns back, and all that say something new."""
-        moved, self._moved = self._moved, set()
+    @property
+    def behind(self) -> bool:
+        """Whether something was heard of which no note has been taken."""
+        return bool(self._moved)
+
+    def take_back(self, most: int = MOST_MOVED) -> tuple[set[str], set[str]]:
+        """Take note of what was heard, of so many nodes; those that gave turns back, and all of them."""
+        holding = (node for node in self._moved if node in self.holders)
+        moved = dict.fromkeys(islice(chain(holding, self._moved), most))
+        for node in moved:
+            del self._moved[node]
         gave: set[str] = set()
         for node in moved:
             holder = self.holders.get(node)
@@ -127,9 +138,9 @@ class Turns:
                 self._free(node, over)
                 if over:
                     gave.add(node)
-        for node in sorted(moved):  # one order, whatever the set's
+        for node in moved:
             self._stand(node)
-        return gave, moved
+        return gave, set(moved)
 
     def silent(self, now: float, is_away: Callable[[str], bool]) -> set[str]:
         """Take back the turns of nodes that are surely gone: these."""
@@ -145,10 +156,10 @@ class Turns:
         """
         got: set[str] = set()
         for server in list(self._open):
-            line = self._lines[server]
+            line, key = self._lines[server], None
             while line.total < self.limit and most > 0:
                 key = line.next(max(1, self.limit // 2))
-                if key is None:
+                if key is None or key[0] in self._moved:
                     break
                 most -= 1
                 node, ask = key
@@ -162,6 +173,8 @@ class Turns:
                 got.add(node)
             if most <= 0:
                 break
+            if key is not None and line.total < self.limit:
+                continue  # what it asks for now is taken note of first
             del self._open[server]
             self._tidy(server)
         return got

@@ -214,6 +214,35 @@ def test_one_round_judges_so_many_and_the_next_goes_on():
     assert case.give(most=5) == {"n10": ["1"], "n11": ["1"]}
 
 
+def test_one_round_takes_note_of_so_many_in_their_order_and_those_who_give_back_come_first():
+    case = Case(limit=1)
+    turns = case.turns
+    case.hear("holder", "1").give()
+    for number in range(10):
+        case.hear(f"n{9 - number}", "1")
+    assert turns.take_back(4)[1] == {"n9", "n8", "n7", "n6"}
+    case.hear("holder")
+    assert turns.take_back(4) == ({"holder"}, {"holder", "n5", "n4", "n3"})
+    assert turns.behind
+    assert turns.give(lambda *_: None, 100) == {"n9"}
+    while turns.behind:
+        turns.take_back(4)
+    assert [node for node, _ in turns.lines()[POOL]] == [f"n{8 - number}" for number in range(9)]
+
+
+def test_nobody_is_given_what_it_may_ask_for_no_more():
+    case = Case(limit=1)
+    turns = case.turns
+    case.hear("a", "1").hear("b", "1").hear("c", "1")
+    assert turns.take_back(3)[1] == {"a", "b", "c"}
+    case.hear("z", "1").hear("a", "2")  # heard, and not taken note of
+    assert turns.take_back(1)[1] == {"z"}
+    assert turns.give(lambda *_: None, 100) == set()
+    turns.take_back()
+    assert turns.give(lambda *_: None, 100) == {"b"}
+    assert list(turns.lines()[POOL]) == [("c", "1"), ("z", "1"), ("a", "2")]
+
+
 def test_those_for_whose_turns_others_wait_are_looked_at_more_often():
     case = Case(limit=1)
     case.hear("a", "1")

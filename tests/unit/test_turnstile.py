@@ -6,7 +6,7 @@ import pytest
 
 from manager_api.controller import turns as controller
 from manager_api.controller.turns import EPOCH
-from manager_api.core.turns import NO_BASE
+from manager_api.core.turns import NO_BASE, Turns
 from store import bootstrap
 from store.codec import dumps, loads
 from store.keys import DOWNLOADS, NODES_STATUS
@@ -202,6 +202,29 @@ def test_in_a_new_epoch_no_turn_is_given_before_all_nodes_have_come_along(world)
     world.round()
     world.agents[0].beat()
     assert world.agents[0].opened
+
+
+def test_in_a_new_epoch_no_turn_is_given_before_all_that_was_heard_is_looked_into(world, monkeypatch):
+    *others, first, second = world.agents
+    assert fetch(world, world.agents.index(first))
+    assert fetch(world, world.agents.index(second))
+    bootstrap.mint(world.store, (world.store.meta().rev, 0)[::-1], kind="lost", reason="for a test")
+    world.store.attach()
+    forget(world)
+    for agent in (first, second):
+        world.store.client.delete(world.store.keys.node(agent.node).beat)
+    for agent in others:
+        agent.want(SFTP)
+        agent.beat()
+    monkeypatch.setattr(Turns.take_back, "__defaults__", (1,))
+    world.lead()
+    for _ in range(10):
+        for agent in world.agents:
+            agent.beat()
+        world.check()
+        world.round()
+    assert first.opened
+    assert second.opened
 
 
 def test_a_node_that_never_comes_along_holds_the_others_up_for_one_time_to_live(world):
