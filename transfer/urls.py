@@ -93,6 +93,11 @@ def parse(text: str) -> Source:
     )
 
 
+def shown(text: str) -> str:
+    """The source of a template, checked before, for people: a URL without its query."""
+    return text if is_relative(text) else str(parse(text))
+
+
 def under(base: Source, relative: str) -> Source:
     """A relative path under a base, which it must not leave.
 

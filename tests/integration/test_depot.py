@@ -27,6 +27,7 @@ from store.codec import dumps
 from tests.builders import a_task, an_alloc
 from tests.conftest import eventually
 from tests.web import Page, Web
+from transfer import urls
 
 pytestmark = pytest.mark.integration
 
@@ -267,6 +268,16 @@ def test_a_file_that_is_missing_is_said_and_another_task_does_not_wait_for_it(no
     one.ready(alloc, "other")
     view = one.until(alloc, lambda view: "no such file" in view.reason)
     assert view.reason.startswith("no such file missing/x; tried again in ")
+
+
+def test_of_several_archives_the_one_that_is_none_is_named(node):
+    one = node()
+    archive = {"source": "good/archive", "extract": True, "to": "a"}
+    alloc = an_alloc(a_task(artifacts=[{"source": "good/whole"}, archive]))
+    view = one.until(alloc, lambda view: view.state is Files.FAILED)
+    assert view.reason.startswith("good/archive: not unpacked: it is no archive")
+    assert urls.shown("apps/whole") == "apps/whole"
+    assert urls.shown("https://files.example/no.tgz?token=hush") == "https://files.example/no.tgz?…"
 
 
 def test_progress_does_not_pile_up_nor_wake_the_brain(node):
