@@ -106,7 +106,7 @@ def under(base: Source, relative: str) -> Source:
     """
     parts = relative.split("/")
     if not relative or relative.startswith("/") or ".." in parts or "\0" in relative:
-        raise TransferError(Kind.UNSUPPORTED, f"{relative!r} is not a path under the base")
+        raise TransferError(Kind.UNSUPPORTED, f"{relative!r} is not a path under --sftp-host")
     clean = "/".join(part for part in parts if part not in ("", "."))
     if not clean:
         raise TransferError(Kind.UNSUPPORTED, f"{relative!r} names no file")

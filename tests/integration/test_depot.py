@@ -374,7 +374,7 @@ def test_a_program_that_the_node_has_is_not_fetched_though_the_task_says_fetch(n
     ("artifact", "says"),
     [
         ({"source": "ftp://x/y"}, "ftp:// is not one of"),
-        ({"source": "../x"}, "not a path under the base"),
+        ({"source": "../x"}, "not a path under --sftp-host"),
         ({"source": "x", "to": "../../etc/passwd"}, "not a path inside the task's directory"),
         ({"source": "x", "owner": "nobody-of-that-name"}, "user nobody-of-that-name does not exist"),
     ],
