@@ -266,6 +266,9 @@ class Launcher:
             return too_high(task) or sentences.explain(run.error or "", path, "")
         cwd = fill(task.cwd, values) if task.cwd else values["task.dir"]
         said = sentences.explain(run.error or "", path, cwd)
+        home = self.stock.home(alloc, task)
+        if home is not None and Path(path).is_relative_to(home):
+            said = said.replace(f"({sentences.CHMOD})", f"({sentences.FETCHED})")
         return said if run.role == MAIN else f"{run.role} hook: {said}"
 
 

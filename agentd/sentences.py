@@ -27,6 +27,11 @@ def explain(error: str, path: str, cwd: str) -> str:
     return f"{what}: {os.strerror(code)}" if code else what
 
 
+CHMOD = "chmod +x"
+FETCHED = 'mode: "0755" with its artifact, or in the archive that it came in'
+"""What gives the exec bit to a program; to one that was fetched."""
+
+
 def _exec(code: int, path: str) -> str:
     if code == errno.ENOENT:
         interpreter = _interpreter(path)
@@ -52,7 +57,7 @@ def _access(path: str) -> str:
     if stat.S_ISDIR(mode):
         return f"{path} is a directory"
     if not mode & 0o111:
-        return f"{path} is not executable: it lacks the exec bit (chmod +x)"
+        return f"{path} is not executable: it lacks the exec bit ({CHMOD})"
     return f"{path}: permission denied"
 
 

@@ -60,6 +60,8 @@ def _names(files: tuple[Path, ...], name: str | None, directory: str | None) -> 
     """
     if name is not None and len(files) > 1:
         raise click.UsageError("--as names one file; there are several: see --to")
+    if name is not None and not name.strip("/"):
+        raise click.UsageError("--as needs a name")
     last = [name] if name is not None else [file.name or file.resolve().name for file in files]
     if len(set(last)) < len(last):
         twice = next(each for each in last if last.count(each) > 1)

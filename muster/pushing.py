@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from muster import artifacts, output, uploading
 from muster.client import Client
 from muster.deploying import Failed
 from muster.uploading import Local
 
+MISSING = "no such file"
+"""As nodes say it of what is not on the server."""
 HINT = "it lies here: --push sends what a template names"
 
 
@@ -27,6 +30,8 @@ def push(client: Client, template: Path, body: Any) -> None:
         if "${" in source:
             output.note(f"{source} depends on parameters: it is not pushed")
             continue
+        if _leaves(source):
+            raise Failed(f"{source} is no path under the manager's --sftp-host: nothing was done")
         local = found.get(source) or _here(template, source)
         if local is not None:
             found[source] = _pinned(local, artifact, source)
@@ -61,10 +66,11 @@ def _pinned(local: Local, artifact: dict[str, Any], source: str) -> Local:
 
 
 def hint(template: Path, body: Any, error: str) -> str | None:
-    """What may mend a failure, if it is about a file that lies here."""
-    for artifact in _relative(body):
+    """What may mend a failure, if a file is missing there that lies here."""
+    for artifact in _relative(body) if MISSING in error else ():
         source = artifact["source"]
-        if source in error and "${" not in source and _candidates(template, source):
+        named = source in error or quote(source) in error
+        if named and "${" not in source and _candidates(template, source):
             return f"{source}: {HINT}"
     return None
 
@@ -95,8 +101,12 @@ def _here(template: Path, source: str) -> Local | None:
     return uploading.look(found[0]) if found else None
 
 
+def _leaves(source: str) -> bool:
+    return source.startswith("/") or ".." in source.split("/")
+
+
 def _candidates(template: Path, source: str) -> list[Path]:
     """Where a source lies here; never one that leaves the directory it is looked for in."""
-    if source.startswith("/") or ".." in source.split("/"):
+    if _leaves(source):
         return []
     return [path for path in (template.parent / source, Path(source)) if path.exists()]

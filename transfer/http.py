@@ -200,4 +200,4 @@ def _broken(source: Source, error: Exception) -> TransferError:
         why = error.strerror.lower()
     else:
         why = "it does not speak HTTP" if isinstance(error, UnicodeError) else "the connection broke"
-    return TransferError(Kind.UNREACHABLE, f"{where}: {why}")
+    return TransferError(Kind.UNREACHABLE, f"{source}: {why}")

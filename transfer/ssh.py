@@ -150,7 +150,10 @@ def _log_in(transport: paramiko.Transport, source: Source, login: Login) -> None
         raise TransferError(Kind.LOGIN, f"no user is named for {source.pool}")
     key = private_key(login)
     if key is None and login.password is None:
-        raise TransferError(Kind.LOGIN, f"neither a password nor a key is given for {source.pool}")
+        raise TransferError(
+            Kind.LOGIN,
+            f"neither a password nor a key is given for {source.pool}: the agent's --ssh-key names one",
+        )
     refused = ""
     if key is not None:
         refused = _offer(transport, user, key)

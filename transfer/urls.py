@@ -91,6 +91,11 @@ def parse(text: str) -> Source:
     )
 
 
+def shown(text: str) -> str:
+    """The source of a template, checked before, for people: a URL without its query."""
+    return text if is_relative(text) else str(parse(text))
+
+
 def under(base: Source, relative: str) -> Source:
     """A relative path under a base, which it must not leave.
 
@@ -99,7 +104,7 @@ def under(base: Source, relative: str) -> Source:
     """
     parts = relative.split("/")
     if not relative or relative.startswith("/") or ".." in parts or "\0" in relative:
-        raise TransferError(Kind.UNSUPPORTED, f"{relative!r} is not a path under the base")
+        raise TransferError(Kind.UNSUPPORTED, f"{relative!r} is not a path under --sftp-host")
     clean = "/".join(part for part in parts if part not in ("", "."))
     if not clean:
         raise TransferError(Kind.UNSUPPORTED, f"{relative!r} names no file")

@@ -18,6 +18,7 @@ from agentd.artifacts.placed import Placed, Records
 from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
 from agentd.core.files.views import Files, FilesView, Key
+from transfer import urls
 from transfer.errors import Kind
 
 log = logging.getLogger("agent")
@@ -111,9 +112,12 @@ class Shelves:
         placed = self._placings[heard.child]
         if isinstance(heard, Said):
             failed = heard.word.get("say") == "failed"
-            kind, text = heard.word.get("kind"), str(heard.word.get("text"))
+            kind, text, about = (heard.word.get(each) for each in ("kind", "text", "object"))
+            whose = next((urls.shown(each.source) for each in placed.sources if each.sha256 == about), None)
             known = Kind(kind) if kind in set(Kind) else Kind.FAULT
-            self._answers[heard.child] = Filled(placed.key, known if failed else None, text)
+            self._answers[heard.child] = Filled(
+                placed.key, known if failed else None, f"{whose}: {text}" if whose else str(text)
+            )
             return None
         del self._placings[heard.child]
         answer = self._answers.pop(heard.child, Filled(placed.key, Kind.FAULT, heard.text))

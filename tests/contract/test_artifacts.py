@@ -324,6 +324,7 @@ def test_what_cannot_be_pushed(cli, shelf, tmp_path):
         ((str(tmp_path / "fifo"),), 1, "no regular file"),
         ((x, f"{d}/x"), 2, "two of the files are called x"),
         ((x, f"{d}/x", "--as", "y"), 2, "--as names one file"),
+        ((x, "--as", ""), 2, "--as needs a name"),
         ((), 2, "Missing argument"),
     ):
         assert says in cli("artifact", "push", *words, expect=code).stderr
@@ -463,7 +464,8 @@ def test_deploy_does_nothing_when_a_file_is_nowhere_or_another(cli, shelf, tmp_p
     for body, says in (
         (naming("here", "nope"), "nope is neither beside"),
         (naming("here", sha256="0" * 64), f"has sha256 {sha256(b'here')}, and the template says 0000"),
-        (naming("here", "../here"), "../here is neither beside"),
+        (naming("here", "../here"), "../here is no path under the manager's --sftp-host"),
+        (naming("here", "/here"), "/here is no path under"),
         (naming("here", "", "nope/"), "nope/ is neither beside"),
     ):
         file = write(tmp_path / "shop.json", body)
@@ -488,6 +490,16 @@ def test_a_deploy_that_fails_for_a_file_that_lies_here_names_push(cli, shelf, tm
     result = cli("deploy", file, expect=1)
     assert "apps/a.tgz: it lies here: --push sends what a template names" in result.stderr
     assert error in result.stderr
+    for other in (
+        "task web on web-1 failed: sftp://files/srv/apps/a.tgz has the SHA-256 1, and the template says 2",
+        "task web on web-1 failed: /data/apps/a.tgz is not executable",
+    ):
+        error = other
+        assert "--push" not in cli("deploy", file, expect=1).stderr, "it would not help"
+    file = write(tmp_path / "shop.json", naming("ü b.tgz"))
+    (tmp_path / "ü b.tgz").touch()
+    error = "task web on web-1 failed: no such file sftp://files/srv/%C3%BC%20b.tgz"
+    assert "ü b.tgz: it lies here" in cli("deploy", file, expect=1).stderr
 
 
 def test_artifacts_may_be_texts_and_pins_may_be_written_in_any_way(cli, shelf, tmp_path):

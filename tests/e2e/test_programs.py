@@ -66,7 +66,11 @@ def test_wrong_settings_are_named_and_nothing_starts(tmp_path, words, says):
         (("--sftp-hots=sftp://joe:hush@files/a",), "", "--sftp-hots (--sftp-host, perhaps?)"),
         (("--sftp-password", "hush"), "", "--sftp-password (--sftp-password-file, perhaps?)"),
         (("sftp://joe:hush@files/a",), "", "something is no flag"),
-        ((), "sftp_host: sftp://joe:hu: hush@files/a\n", "config.yaml: line 1, column 25: mapping values"),
+        (
+            (),
+            "sftp_host: sftp://joe:hu: hush@files/a\n",
+            "config.yaml: line 1, column 25: not YAML: mapping values",
+        ),
         ((), 'sftp_host: "sftp://joe:hush@files/a\n', "config.yaml: line 2, column 1: "),
     ],
 )

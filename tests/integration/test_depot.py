@@ -27,6 +27,7 @@ from store.codec import dumps
 from tests.builders import a_task, an_alloc
 from tests.conftest import eventually
 from tests.web import Page, Web
+from transfer import urls
 
 pytestmark = pytest.mark.integration
 
@@ -295,6 +296,16 @@ def test_a_file_that_is_missing_is_said_and_another_task_does_not_wait_for_it(no
     assert view.reason.startswith("no such file missing/x; tried again in ")
 
 
+def test_of_several_archives_the_one_that_is_none_is_named(node):
+    one = node()
+    archive = {"source": "good/archive", "extract": True, "to": "a"}
+    alloc = an_alloc(a_task(artifacts=[{"source": "good/whole"}, archive]))
+    view = one.until(alloc, lambda view: view.state is Files.FAILED)
+    assert view.reason.startswith("good/archive: not unpacked: it is no archive")
+    assert urls.shown("apps/whole") == "apps/whole"
+    assert urls.shown("https://files.example/no.tgz?token=hush") == "https://files.example/no.tgz?…"
+
+
 def test_progress_does_not_pile_up_nor_wake_the_brain(node):
     one, alloc = node(), needs("flood/100000")
     one.until(alloc, lambda view: "get flood/100000 new" in one.notes())
@@ -389,7 +400,7 @@ def test_a_program_that_the_node_has_is_not_fetched_though_the_task_says_fetch(n
     ("artifact", "says"),
     [
         ({"source": "ftp://x/y"}, "ftp:// is not one of"),
-        ({"source": "../x"}, "not a path under the base"),
+        ({"source": "../x"}, "not a path under --sftp-host"),
         ({"source": "x", "to": "../../etc/passwd"}, "not a path inside the task's directory"),
         ({"source": "x", "owner": "nobody-of-that-name"}, "user nobody-of-that-name does not exist"),
     ],

@@ -381,7 +381,8 @@ def test_a_failed_exec_is_explained_with_the_file_in_the_home(launcher):
     script.chmod(0o644)
     alloc = an_alloc(with_files(command=["run.sh"]))
     said = launcher.explain(a_run(state="failed", error="exec:13"), alloc, alloc.tasks[0])
-    assert said == f"{script} is not executable: it lacks the exec bit (chmod +x)"
+    cure = 'mode: "0755" with its artifact, or in the archive that it came in'
+    assert said == f"{script} is not executable: it lacks the exec bit ({cure})"
     said = launcher.explain(a_run(state="failed", error="cwd:2"), alloc, alloc.tasks[0])
     assert said == f"could not enter its directory {launcher.stock.at}: No such file or directory"
     assert launcher.explain(a_run(state="failed", error=SENTENCE), alloc, alloc.tasks[0]) == SENTENCE
