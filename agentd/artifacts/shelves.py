@@ -18,6 +18,7 @@ from agentd.artifacts.placed import Placed, Records
 from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
 from agentd.core.files.views import Files, FilesView, Key
+from transfer import urls
 from transfer.errors import Kind
 
 log = logging.getLogger("agent")
@@ -111,7 +112,7 @@ class Shelves:
         placed = self._placings[heard.child]
         if isinstance(heard, Said):
             failed = heard.word.get("say") == "failed"
-            kind, text = heard.word.get("kind"), str(heard.word.get("text"))
+            kind, text = heard.word.get("kind"), _about(heard.word, placed) + str(heard.word.get("text"))
             known = Kind(kind) if kind in set(Kind) else Kind.FAULT
             self._answers[heard.child] = Filled(placed.key, known if failed else None, text)
             return None
@@ -169,6 +170,15 @@ class Shelves:
 
     def _path(self, placed: Placed, name: str) -> Path:
         return self._allocs / placed.alloc / name
+
+
+def _about(word: Json, placed: Placed) -> str:
+    """Which of a task's files is to blame, at the beginning of a sentence; without a URL's query."""
+    sources = (each.source for each in placed.sources if each.sha256 == word.get("object"))
+    found = next(sources, None)
+    if found is None:
+        return ""
+    return f"{found if urls.is_relative(found) else urls.parse(found)}: "
 
 
 def _is_directory(path: Path) -> bool:
