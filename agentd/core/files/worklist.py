@@ -81,7 +81,7 @@ class Worklist:
             KeyError, TypeError, ValueError: the word is none.
         """
         done, total = int(word["done"]), word.get("total")
-        more = job.pace.at is not None and done > job.pace.done
+        more = done > job.done  # than any connection before brought
         if more:
             self.trouble_of(job.lane).over()
             job.trouble.text = job.trouble.said = ""  # it may still fail at the same place: failures count on
