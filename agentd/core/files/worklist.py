@@ -59,6 +59,11 @@ class Worklist:
         for key in [job.key for job in self.jobs.values() if job.lane == lane]:
             self.jobs[key] = self.jobs.pop(key)
 
+    def put_behind(self, keys: Iterable[JobKey]) -> None:
+        """Let all others go before these: a file that always costs its connection keeps nobody waiting."""
+        for key in keys:
+            self.jobs[key] = self.jobs.pop(key)
+
     def hand(self, job: Job, child: str) -> tuple[str, str] | None:
         """A child has it in hand now; what its source was the last time, if that is of use."""
         job.child, job.claims = child, job.wants
