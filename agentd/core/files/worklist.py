@@ -62,7 +62,8 @@ class Worklist:
     def put_behind(self, keys: Iterable[JobKey]) -> None:
         """Let all others go before these: a file that always costs its connection keeps nobody waiting."""
         for key in keys:
-            self.jobs[key] = self.jobs.pop(key)
+            if key in self.jobs:  # else nobody wants it any more
+                self.jobs[key] = self.jobs.pop(key)
 
     def hand(self, job: Job, child: str) -> tuple[str, str] | None:
         """A child has it in hand now; what its source was the last time, if that is of use."""
