@@ -20,10 +20,12 @@ class Unreachable(Exception):
 class Refused(Exception):
     """The manager answered, but not with a success."""
 
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
+    def __init__(self, status: int, body: dict[str, Any], retry_after: float | None = None) -> None:
         super().__init__(body.get("detail") or body.get("error") or f"HTTP status {status}")
         self.status = status
         self.body = body
+        self.retry_after = retry_after
+        """Seconds after which it may be otherwise, if the manager says so."""
 
 
 class Client:
@@ -120,7 +122,8 @@ class Client:
 
 def refused(error: urllib.error.HTTPError) -> Refused:
     """What an answer that is no success says."""
-    return Refused(error.code, _body(error))
+    after = error.headers.get("Retry-After", "") if error.headers else ""
+    return Refused(error.code, _body(error), float(after) if after.isascii() and after.isdigit() else None)
 
 
 def _body(error: urllib.error.HTTPError) -> dict[str, Any]:

@@ -4,10 +4,12 @@ import hashlib
 import http.client
 import json
 import os
+import random
 import select
 import ssl
 import stat
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,10 +19,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from muster.client import STREAM_WITHIN, Client, Unreachable, refused
+from muster.client import STREAM_WITHIN, Client, Refused, Unreachable, refused
 from muster.deploying import Failed
 
 PIECE = 1 << 18
+BUSY_FOR = 600.0
+"""Seconds for which a manager that is busy with other uploads is tried again."""
+
+_sleep = time.sleep
 
 Show = Callable[[str, int], None]
 """Told what is being done with the file, and how many bytes of it are."""
@@ -197,6 +203,19 @@ def meter(name: str, size: int) -> Iterator[Show]:
 
 
 def push(client: Client, local: Local, name: str) -> dict[str, Any]:
-    """Hash and send a file; what the manager says. Raises as `hashed` and `send` do."""
+    """Hash and send a file; what the manager says. Raises as `hashed` and `send` do.
+
+    While the manager has its hands full with others' it is tried again.
+    """
+    until = time.monotonic() + BUSY_FOR
     with meter(name, local.size) as show:
-        return send(client, hashed(local, show) if not local.sha256 else local, name, show)
+        found = hashed(local, show) if not local.sha256 else local
+        while True:
+            try:
+                return send(client, found, name, show)
+            except Refused as error:
+                if error.status != 503 or error.retry_after is None or time.monotonic() > until:
+                    raise
+                show("waiting for others,", 0)
+                # Not all who wait come back at one moment.
+                _sleep(error.retry_after * random.uniform(0.5, 1.5))

@@ -152,6 +152,8 @@ class Downloader:
             return Whole(part=part, stat=stat, source=wanted.source, got=got)
         except BaseException as error:
             if part is not None:
+                if isinstance(error, TransferError) and error.kind is Kind.UNREACHABLE:
+                    self._tell_end(part, wanted, stat)
                 _give_up(part, error)
             if isinstance(error, OSError):
                 raise self._disk(wanted.source, stat, part, error) from None
@@ -200,6 +202,11 @@ class Downloader:
         if now - self._told >= PROGRESS_EVERY:
             self._told = now
             self._progress(done, total)
+
+    def _tell_end(self, part: Part, wanted: Wanted, stat: Stat) -> None:
+        """How far it came: a connection that brought what will be gone on with is tried again soon."""
+        if self._read and part.is_of(stat, pinned=wanted.sha256 is not None):
+            self._progress(part.size, stat.size)
 
     def _disk(self, source: Source, stat: Stat, part: Part | None, error: OSError) -> TransferError:
         """Why a file cannot be written here."""

@@ -237,6 +237,30 @@ def test_only_so_many_at_once_have_a_connection(cli, shelf, monkeypatch):
     assert put(cli, "more", b"x")[0] == 200
 
 
+def test_push_waits_while_the_manager_has_its_hands_full(cli, shelf, tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "WAITS", 0.0)
+    shelf.hold, slept = threading.Event(), []
+    threads = [
+        threading.Thread(target=put, args=(cli, f"x{number}", b"x")) for number in range(artifacts.AT_ONCE)
+    ]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: shelf.inside == artifacts.AT_ONCE)
+
+    def sleep(seconds):
+        slept.append(seconds)
+        shelf.hold.set()
+        for thread in threads:
+            thread.join()
+
+    monkeypatch.setattr(uploading, "_sleep", sleep)
+    (tmp_path / "more").write_bytes(b"more")
+    result = cli("artifact", "push", str(tmp_path / "more"))
+    assert result.exit_code == 0, result.stderr
+    assert shelf.files["more"] == b"more"
+    assert [abs(each - artifacts.RETRY_AFTER) <= artifacts.RETRY_AFTER / 2 for each in slept] == [True]
+
+
 def test_a_sender_that_leaves_replaces_nothing(cli, shelf):
     shelf.files["x"] = b"old"
     where = urllib.parse.urlsplit(cli.url)

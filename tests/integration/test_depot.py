@@ -136,6 +136,14 @@ def test_files_are_fetched_placed_and_remembered(node):
     eventually(lambda: one.round(alloc) and not one.depot.asks())  # the turn is given back
 
 
+def test_the_archive_that_is_to_blame_is_named(node):
+    alloc = an_alloc(
+        a_task("main", artifacts=[{"source": "good/fine"}, {"source": "good/no archive", "extract": True}])
+    )
+    view = node().until(alloc, lambda view: view.state is Files.FAILED)
+    assert view.reason.startswith("good/no archive: ")
+
+
 def test_a_new_brain_finds_what_lies_ready_without_any_source(node):
     alloc = needs("good/hello")
     home = node().ready(alloc)

@@ -370,3 +370,19 @@ def test_progress_is_told_at_most_twice_a_second(cache, clock):
     assert told[0][1:] == (0, len(BIG))
     assert all(later[0] - sooner[0] >= 0.5 for sooner, later in itertools.pairwise(told))
     assert len(told) == 1 + (len(BIG) // source.piece - 1) // 5
+
+
+def test_how_far_a_download_came_is_told_however_soon_it_broke(cache, clock):
+    told = []
+    source = Memory(BIG)
+    source.breaks_at = 7 * MIB
+    how = {"progress": lambda done, total: told.append((done, total)), "clock": clock.now}
+    failure(Kind.UNREACHABLE, lambda: downloader(cache, **how).get(source, wanted()))
+    assert told == [(0, len(BIG)), (7 * MIB, len(BIG))]
+    source.breaks_at = 0
+    failure(Kind.UNREACHABLE, lambda: downloader(cache, **how).get(source, wanted()))
+    assert told[2:] == [(7 * MIB, len(BIG))]  # nothing came: that is no progress
+    source.change(BIG[:5000])
+    source.breaks_at = 3000
+    failure(Kind.UNREACHABLE, lambda: downloader(cache, **how).get(source, wanted()))
+    assert told[3:] == [(0, 5000)]  # nor is what has to be read again

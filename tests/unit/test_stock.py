@@ -358,18 +358,34 @@ def test_a_child_that_dies_is_tried_again_with_another_ask(world):
     assert len(world.downloads.asks()) == 1
 
 
-def test_a_connection_that_breaks_again_and_again_but_brings_something_is_not_held_back_long(world):
+@pytest.mark.parametrize("told", ["twice", "once"])
+def test_a_connection_that_breaks_again_and_again_but_brings_something_is_not_held_back_long(world, told):
     world.want(t=order())
     world.serve()
     for number in range(10):
         name = only(world)
-        world.progress(name, number * 100)
+        if told == "twice":  # else one word of it is all that came through
+            world.progress(name, number * 100)
         world.progress(name, number * 100 + 50)
         world.say(name, say="lost", kind="unreachable", text="sftp://files: the connection broke")
         world.end(name)
         world.pass_time(1.0)
         world.serve()
     assert only(world)
+
+
+@pytest.mark.parametrize("how", ["its connection breaks", "its process dies"])
+def test_a_file_that_always_costs_its_connection_keeps_no_other_waiting(world, how):
+    world.want(bad=order(item("bad")), good=order(item("good")))
+    world.serve()
+    name = only(world)
+    assert world.processes[name].jobs[0].job.source == "bad"
+    if how == "its connection breaks":
+        world.say(name, say="lost", kind="unreachable", text="sftp://files: the connection broke")
+    world.end(name)
+    world.pass_time(1.0)
+    world.serve()
+    assert world.processes[only(world)].jobs[0].job.source == "good"
 
 
 def test_a_child_that_says_no_key_is_ended(world):

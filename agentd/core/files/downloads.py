@@ -76,8 +76,10 @@ class Downloads:
         child = self.children.pop(name, None)
         if child is None:
             return
+        at_work = child.jobs[:1]
         self._put_back(child)
         if child.lives:
+            self.work.put_behind(at_work)
             self.work.disturbed(child.lane, Kind.FAULT, text, now)
 
     def decide(self, lease: Lease, now: float) -> list[Errand]:
@@ -159,7 +161,9 @@ class Downloads:
         """It has no connection: all it had in hand is tried again, unless that cannot help."""
         kind, text = kind_of(word.get("kind")), str(word.get("text"))
         jobs = [self.work.jobs[key] for key in child.jobs]
+        at_work = child.jobs[:1]
         self._put_back(child)
+        self.work.put_behind(at_work)
         child.enter(Phase.CLOSING, now)
         if kind in FINAL and jobs:
             for job in jobs:

@@ -59,6 +59,12 @@ class Worklist:
         for key in [job.key for job in self.jobs.values() if job.lane == lane]:
             self.jobs[key] = self.jobs.pop(key)
 
+    def put_behind(self, keys: Iterable[JobKey]) -> None:
+        """Let all others go before these: a file that always costs its connection keeps nobody waiting."""
+        for key in keys:
+            if key in self.jobs:  # else nobody wants it any more
+                self.jobs[key] = self.jobs.pop(key)
+
     def hand(self, job: Job, child: str) -> tuple[str, str] | None:
         """A child has it in hand now; what its source was the last time, if that is of use."""
         job.child, job.claims = child, job.wants
@@ -81,7 +87,7 @@ class Worklist:
             KeyError, TypeError, ValueError: the word is none.
         """
         done, total = int(word["done"]), word.get("total")
-        more = job.pace.at is not None and done > job.pace.done
+        more = done > job.done  # than any connection before brought
         if more:
             self.trouble_of(job.lane).over()
             job.trouble.text = job.trouble.said = ""  # it may still fail at the same place: failures count on
