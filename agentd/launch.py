@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from agentd import fallback, sentences, stock, told
-from agentd.artifacts.home import STAGING
 from agentd.cgroups.groups import GroupError, Groups
 from agentd.containers.desk import Desk
+from agentd.core.files.views import STAGING
 from agentd.core.runs import MAIN, POST_STOP, Run
 from agentd.identity import Identity
 from agentd.logs import files

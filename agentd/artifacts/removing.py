@@ -7,7 +7,8 @@ import secrets
 import stat
 from pathlib import Path
 
-from agentd.artifacts.home import DIRECTORY, STAGING
+from agentd.artifacts.home import DIRECTORY
+from agentd.core.files.views import STAGING
 
 MOST_ROUNDS = 100_000
 """Levels that are brought up: who fills a directory as fast as it is emptied does not keep us for ever."""

@@ -17,7 +17,7 @@ from agentd.artifacts.ordering import Needed
 from agentd.artifacts.placed import Placed, Records
 from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
-from agentd.core.files.views import Files, FilesView, Key
+from agentd.core.files.views import STAGING, Files, FilesView, Key
 from transfer import urls
 from transfer.errors import Kind
 
@@ -168,7 +168,7 @@ class Shelves:
         try:
             names = home.removable(os.listdir(directory), placed.name, used)  # noqa: PTH208
             for name in names:  # from now on nobody takes it for whole, and its name may be used again
-                (directory / name).rename(directory / f"{home.STAGING}{secrets.token_hex(8)}")
+                (directory / name).rename(directory / f"{STAGING}{secrets.token_hex(8)}")
         except OSError as error:
             log.warning("%s: %s", directory, error)
         threading.Thread(target=_remove, args=(directory,), name="files-removed", daemon=True).start()
