@@ -196,5 +196,6 @@ def test_what_the_disk_says_has_a_kind(number, kind):
 
 
 def test_no_task_has_a_directory_that_is_taken_for_what_a_killed_child_has_left():
-    task = SimpleNamespace(name=".staging-web")
+    task = SimpleNamespace(name=f"{home.STAGING}web")
     assert not file_name(SimpleNamespace(tasks=[task]), task).startswith(home.STAGING)
+    assert file_name(SimpleNamespace(tasks=[]), SimpleNamespace(name=".staging-web")) == ".staging-web"
