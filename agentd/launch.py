@@ -11,7 +11,6 @@ from typing import Any
 from agentd import fallback, sentences, stock, told
 from agentd.cgroups.groups import GroupError, Groups
 from agentd.containers.desk import Desk
-from agentd.core.files.views import STAGING
 from agentd.core.runs import MAIN, POST_STOP, Run
 from agentd.identity import Identity
 from agentd.logs import files
@@ -275,7 +274,6 @@ class Launcher:
 def file_name(alloc: AllocSpec, task: TaskSpec) -> str:
     """A name for a task's files; task names may be anything, in any language."""
     plain = task.name.replace("-", "").replace("_", "").replace(".", "")
-    swept = task.name.startswith(STAGING)  # so begins what placing leaves when it is killed
-    if plain.isascii() and plain.isalnum() and len(task.name) <= 64 and not swept:
+    if plain.isascii() and plain.isalnum() and len(task.name) <= 64:
         return task.name
     return f"~{[each.name for each in alloc.tasks].index(task.name)}"  # no plain name begins so

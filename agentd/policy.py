@@ -66,7 +66,7 @@ class Policy:
             Forbidden: no.
         """
         commands = self._current().get("commands")
-        real = os.path.realpath(path)
+        real = _real(path, commands)
         if not _allowed(commands, real):
             raise Forbidden(f"{self.path} does not list the command {real}")
         steering = sorted(name for name in env if name.startswith(STEERING))
@@ -90,7 +90,7 @@ class Policy:
         if not _allowed(rules.get("images"), container.image):
             raise Forbidden(f"{self.path} does not list the image {container.image}")
         for mount in container.mounts:
-            source = os.path.realpath(mount.partition(":")[0])
+            source = _real(mount.partition(":")[0], rules.get("mounts"))
             if not _allowed(rules.get("mounts"), source):
                 raise Forbidden(f"{self.path} does not list the mount {source}")
 
@@ -146,6 +146,27 @@ def _checked(rules: Any) -> Mapping[str, Any]:
         known = ", ".join((*LISTS, *SWITCHES))
         raise ValueError(f"{key}: not one of {known}, with a list or true and false")
     return rules
+
+
+def _real(path: str, patterns: list[Any] | None) -> str:
+    """A path with its links followed, to be held against a rule (None: there is none).
+
+    Raises:
+        Forbidden: a link such as `/proc/<pid>/root` makes it lead to what lies elsewhere than it says.
+    """
+    real = os.path.realpath(path)
+    if patterns is not None:
+        try:
+            there = os.stat(path)  # noqa: PTH116 - as `samestat` wants it
+        except OSError:
+            return real  # there is nothing to be had
+        try:
+            same = os.path.samestat(there, os.stat(real))  # noqa: PTH116
+        except OSError:
+            same = False
+        if not same:
+            raise Forbidden(f"{path} leads where its name does not tell: into another namespace")
+    return real
 
 
 def _allowed(patterns: list[Any] | None, value: str) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 from store.model.artifacts import check_sha256
 
 Json = dict[str, Any]
+STAGING = ".~staging-"
+"""How the name of a directory begins that is being filled; no task's does (`launch.file_name`)."""
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a directory is opened that may be another's: it, and not what a link in its place leads to."""
 DIGITS = 12

@@ -5,13 +5,17 @@ import fcntl
 import os
 import secrets
 import stat
+from itertools import islice
 from pathlib import Path
 
-from agentd.artifacts.home import DIRECTORY
-from agentd.core.files.views import STAGING
+from agentd.artifacts.home import DIRECTORY, STAGING
 
 MOST_ROUNDS = 100_000
 """Levels that are brought up: who fills a directory as fast as it is emptied does not keep us for ever."""
+
+
+AT_ONCE = 10_000
+"""Names that are read at once: a task may have made millions, and this may run in the brain."""
 
 
 def remove(parent: int, name: bytes | str) -> None:
@@ -41,8 +45,9 @@ def remove(parent: int, name: bytes | str) -> None:
 
 def _emptied(top: int) -> bool:
     """One round: whether there may be more to do."""
-    more = False
-    for name in os.listdir(top):
+    names = _names(top)
+    more = len(names) == AT_ONCE
+    for name in names:
         try:
             if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=top)
@@ -53,6 +58,12 @@ def _emptied(top: int) -> bool:
     return more
 
 
+def _names(fd: int) -> list[str]:
+    """Some of what lies in an open directory."""
+    with os.scandir(fd) as found:
+        return [each.name for each in islice(found, AT_ONCE)]
+
+
 def _flattened(top: int, name: str) -> bool:
     """Empty one directory, its own directories becoming its neighbours: whether there were any."""
     fd = os.open(name, DIRECTORY, dir_fd=top)
@@ -61,7 +72,7 @@ def _flattened(top: int, name: str) -> bool:
         if os.fstat(fd).st_dev != os.fstat(top).st_dev:
             raise OSError(errno.EXDEV, "a file system is mounted there", name)
         os.fchmod(fd, 0o700)
-        for each in os.listdir(fd):  # noqa: PTH208 - a descriptor
+        for each in _names(fd):
             if stat.S_ISDIR(os.stat(each, dir_fd=fd, follow_symlinks=False).st_mode):
                 brought = _brought_up(fd, each, top) or brought
             else:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from agentd.artifacts import home, removing
+from agentd.artifacts.home import STAGING
 from agentd.artifacts.ordering import Needed
 from agentd.artifacts.placed import Placed, Records
 from agentd.artifacts.process import Ended, Said
 from agentd.artifacts.runner import Runner
-from agentd.core.files.views import STAGING, Files, FilesView, Key
+from agentd.core.files.views import Files, FilesView, Key
 from transfer import urls
 from transfer.errors import Kind
 

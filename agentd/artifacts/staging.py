@@ -11,10 +11,9 @@ import secrets
 import stat
 from typing import Self
 
-from agentd.artifacts.home import DIRECTORY
+from agentd.artifacts.home import DIRECTORY, STAGING
 from agentd.artifacts.removing import remove
 from agentd.artifacts.tree import Owner
-from agentd.core.files.views import STAGING
 from transfer.errors import Kind, TransferError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)

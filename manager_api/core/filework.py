@@ -1,5 +1,6 @@
 """Which nodes have work that needs files, and whether these lie on the manager's own server."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from manager_api.core.fleet import Fleet, Json
@@ -25,15 +26,19 @@ class Needs:
 def needs(fleet: Fleet, node: str, base: Source | None) -> Needs:
     """What a node's living work needs; `base` is where artifacts lie."""
     files = False
+    for task in _living(fleet, node):
+        files = files or task.has_files
+        if files and base is not None and _needs_base(task, base):
+            return Needs(files=True, base=True)
+    return Needs(files=files)
+
+
+def _living(fleet: Fleet, node: str) -> Iterator[TaskSpec]:
+    """The tasks that are to run on a node."""
     for alloc_id in fleet.on_node.get(node, ()):
         data = fleet.allocations[alloc_id].data
-        if (ALLOCATIONS, alloc_id) in fleet.unreadable or not _lives(fleet, node, data):
-            continue
-        for task in _tasks(fleet, data):
-            files = files or task.has_files
-            if files and base is not None and _needs_base(task, base):
-                return Needs(files=True, base=True)
-    return Needs(files=files)
+        if (ALLOCATIONS, alloc_id) not in fleet.unreadable and _lives(fleet, node, data):
+            yield from _tasks(fleet, data)
 
 
 def _lives(fleet: Fleet, node: str, allocation: Json) -> bool:
@@ -55,13 +60,26 @@ def _needs_base(task: TaskSpec, base: Source) -> bool:
 
 def _is_on(source: str, base: Source) -> bool:
     """Whether a source lies on the manager's server; what only the node can fill in, may."""
-    if "${" in source or urls.is_relative(source):
+    if urls.is_relative(source):
         return True
+    if "${" in source:
+        return _may_lead_to(source, base.pool)
     try:
         found = urls.parse(source)
     except TransferError:
         return False
     return found.pool == base.pool and found.user in (None, base.user)
+
+
+def _may_lead_to(source: str, pool: str) -> bool:
+    """Whether a source is one of a pool's that is not the base; what only the node can fill in, may be."""
+    if "${" in source:
+        scheme = source.partition("://")[0]
+        return "${" in scheme or pool.startswith(f"{scheme.lower()}://")
+    try:
+        return not urls.is_relative(source) and urls.parse(source).pool == pool
+    except TransferError:
+        return False
 
 
 def takes_login(ask: Ask, base: Source | None) -> bool:
@@ -84,4 +102,10 @@ def refusal(fleet: Fleet, node: str, ask: Ask, base: Source | None) -> str | Non
         return "nothing that is to run on this node needs files"
     if ask.pool == BASE and not found.base:
         return "nothing that is to run on this node needs files from the manager's --sftp-host"
+    if ask.pool != BASE and not any(
+        _may_lead_to(each.source, ask.pool.lower())
+        for task in _living(fleet, node)
+        for each in task.artifacts
+    ):
+        return f"nothing that is to run on this node needs files from {ask.pool}"
     return None

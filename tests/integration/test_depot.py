@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from agentd.artifacts.depot import Depot
+from agentd.artifacts.home import STAGING
 from agentd.core.actions import Fetch, Start
 from agentd.core.files.views import Files
 from agentd.executor import Executor
@@ -259,7 +260,7 @@ def test_what_is_known_of_an_allocation_goes_with_it(node):
 def test_what_a_killed_brain_was_removing_is_removed_by_the_next(node):
     one = node()
     home = one.ready(needs("good/hello"))
-    left = home.with_name(".staging-0123456789abcdef")
+    left = home.with_name(f"{STAGING}0123456789abcdef")
     left.mkdir()
     (left / "large").write_text("")
     later = node(instance="later")

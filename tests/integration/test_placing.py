@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.artifacts import extract, placing, space, staging, tree
+from agentd.artifacts import extract, placing, removing, space, staging, tree
 from agentd.artifacts.home import STAGING
 from agentd.artifacts.removing import sweep
 from tests.conftest import SOAK, eventually, need
@@ -452,6 +452,20 @@ def test_old_homes_are_removed_without_following_links(alloc):
     alloc.remove("gone@bbbbbbbbbbbb")
     assert not old.exists()
     assert seen(alloc.canary) == before
+
+
+def test_a_directory_of_any_size_is_removed_a_few_names_at_a_time(alloc, monkeypatch):
+    monkeypatch.setattr(removing, "AT_ONCE", 3)
+    read = []
+    names = removing._names
+    monkeypatch.setattr(removing, "_names", lambda fd: read.append(names(fd)) or read[-1])
+    for n in range(50):
+        path = alloc.directory / "web@aaaaaaaaaaaa" / ("d/" * (n % 3)) / str(n)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    alloc.remove("web@aaaaaaaaaaaa")
+    assert not (alloc.directory / "web@aaaaaaaaaaaa").exists()
+    assert max(map(len, read)) == 3
 
 
 def test_a_tree_of_any_depth_is_removed(alloc):

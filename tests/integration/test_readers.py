@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agentd.policy import Forbidden, Policy
 from tests.conftest import need
 from tests.web import Page, Web, long_ago
 from transfer import http as reading
@@ -406,6 +407,11 @@ def test_a_policy_is_not_deceived_by_what_is_mounted_in_another_namespace(tmp_pa
             with Path(there).open("rb") as file:
                 assert file.read() == b"secret"
             assert whole(LocalReader([f"{inside.resolve()}/*"]), there) == b"a"
+            rules = tmp_path / "policy.yaml"
+            rules.write_text(f'{{commands: ["{inside.resolve()}/*"]}}')
+            Policy(rules).check_command(str(inside / "a"), ())
+            with pytest.raises(Forbidden, match="namespace"):
+                Policy(rules).check_command(there, ())
         finally:
             holder.stdin.close()
 

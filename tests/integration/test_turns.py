@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 PASSWORD = "hunter2-correct-horse"
 LIMIT = 4
 POOLS = ("~", "sftp://files.example:2222", "sftp://FILES.example:2222")
+SOURCES = ("x.tgz", "sftp://files.example:2222/x.tgz")
 BASE = {
     "MUSTER_SFTP_HOST": "sftp://joe@files.example:2222/apps/", "MUSTER_SFTP_PASSWORD": PASSWORD,
     "MUSTER_SFTP_FINGERPRINT": "SHA256:" + "a" * 43, "MUSTER_SOURCE_LIMIT": str(LIMIT),
@@ -145,12 +146,13 @@ class Crew(threading.Thread):
             raise self.trouble
 
 
-def a_world(tmp_path, nodes, source="x.tgz"):
+def a_world(tmp_path, nodes):
     world = World(tmp_path / "store", nodes, mix=None)
     for node in world.nodes:
         found = loads(world.store.get(NODES, node).value)
         world.change_node(node, features=sorted({*found["features"], "artifacts"}))
-    body = a_template(a_task(artifacts=[{"source": source}]), name="files", count="all")
+    wanted = [{"source": each, "to": f"{n}"} for n, each in enumerate(SOURCES)]
+    body = a_template(a_task(artifacts=wanted), name="files", count="all")
     world.store.put(VERSIONS, "1:files", dumps({"v": 1, "version": 1, "body": body}))
     return world
 

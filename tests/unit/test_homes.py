@@ -12,7 +12,6 @@ from agentd.artifacts.entries import moment, shown
 from agentd.artifacts.home import Item
 from agentd.artifacts.links import Links
 from agentd.artifacts.placing import _explained
-from agentd.core.files.views import STAGING
 from agentd.launch import file_name
 from transfer.errors import Kind, TransferError
 
@@ -197,5 +196,6 @@ def test_what_the_disk_says_has_a_kind(number, kind):
 
 
 def test_no_task_has_a_directory_that_is_taken_for_what_a_killed_child_has_left():
-    task = SimpleNamespace(name=".staging-web")
-    assert not file_name(SimpleNamespace(tasks=[task]), task).startswith(STAGING)
+    task = SimpleNamespace(name=f"{home.STAGING}web")
+    assert not file_name(SimpleNamespace(tasks=[task]), task).startswith(home.STAGING)
+    assert file_name(SimpleNamespace(tasks=[]), SimpleNamespace(name=".staging-web")) == ".staging-web"

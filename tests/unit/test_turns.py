@@ -336,7 +336,9 @@ def of(*sources, **more):
         (of("sftp://jane@files/x.tgz"), True, False),
         (of("sftp://files:2222/x.tgz"), True, False),
         (of("sftp://${parameter.host}/x.tgz"), True, True),
-        (of("http://other/x.tgz", "http://${node.name}/y"), True, True),
+        (of("http://other/x.tgz", "http://${node.name}/y"), True, False),
+        (of("sftp://${node.name}/y"), True, True),
+        (of("${node.name}://files/y"), True, True),
         (of("sftp://"), True, False),
     ],
 )
@@ -359,6 +361,27 @@ def test_the_work_of_a_deployment_that_has_ended_needs_nothing():
     assert filework.refusal(fleet, "web-1", Ask("~", KEY), BASE) is None
     fleet.status["dep"] = Stored({"status": "STOPPED"}, 6)
     assert filework.refusal(fleet, "web-1", Ask("~", KEY), BASE) is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "pool", "may"),
+    [
+        ("http://other/x", "http://other:80", True),
+        ("http://OTHER/x", "http://Other:80", True),
+        ("http://other/x", "http://other:81", False),
+        ("http://other/x", POOL, False),
+        ("apps/x", POOL, False),
+        ("file:///x", POOL, False),
+        ("sftp://jane@files/x", POOL, True),
+        ("sftp://${node.id}/x", POOL, True),
+        ("http://${node.id}/x", POOL, False),
+        ("${node.id}", POOL, True),
+        ("sftp://", POOL, False),
+    ],
+)
+def test_a_turn_is_for_nodes_with_work_that_needs_that_server(source, pool, may):
+    why = filework.refusal(a_node(of(source)), "web-1", Ask(pool, KEY), BASE)
+    assert why is None if may else f"needs files from {pool}" in why
 
 
 def test_reasons_to_refuse_a_node():

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-STAGING = ".staging-"
-"""How the name of a directory begins that is being filled: no task's own does."""
 Key = tuple[str, str, int]
 """Allocation, task, generation: what files are got for."""
 
