@@ -167,6 +167,8 @@ class Runner:
                     os.read(self._wake_in, AT_ONCE)
                 continue
             child, which = key.data
+            if child.pipe(which).closed:  # over something that was heard just now
+                continue
             {"stdin": self._write, "stdout": self._read, "stderr": self._read_complaint}[which](child)
         with self._lock:
             fresh, self._fresh = self._fresh, []

@@ -99,6 +99,28 @@ def test_an_update_whose_files_never_come_is_taken_back_without_the_server(clust
     assert len(of_home(cluster)) == 1
 
 
+def test_the_old_run_goes_on_under_killed_brains_until_the_new_files_are_there(cluster, server):
+    start(cluster, server)
+    cluster.start_agent()
+    server.file("one/run.sh", SCRIPT)
+    deployment = cluster.deploy(cluster.post("files", a_version(cluster, "one")))
+    cluster.wait(deployment, "RUNNING")
+    (old,) = of_home(cluster)
+    cluster.post("files", a_version(cluster, "two"))
+    update(cluster, deployment)
+    for _ in range(3):
+        eventually(lambda: "no such file" in row(cluster, deployment).get("reason", ""))
+        assert of_home(cluster) == [old]
+        cluster.agents["web-1"].kill()
+        cluster.agents["web-1"].wait()
+        cluster.start_agent()
+    assert cluster.written() == ["version one"]
+    server.file("two/run.sh", SCRIPT)
+    eventually(lambda: cluster.written() == ["version one", "version two"], 40)
+    eventually(lambda: len(of_home(cluster)) == 1)
+    assert of_home(cluster) != [old]
+
+
 def test_what_is_stopped_while_it_is_fetched_gives_everything_back(cluster, server):
     content = noise(24 * 1024**2)
     server.file("big.bin", content)

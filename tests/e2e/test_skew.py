@@ -207,6 +207,24 @@ def test_what_the_last_release_s_keeper_cannot_do_waits_until_it_is_replaced(clu
     assert row(cluster.wait(second, "RUNNING"))["limits"]["memory"] == 64 << 20
 
 
+def test_the_last_release_s_keeper_starts_what_was_fetched_and_keeps_what_cannot_be(cluster):
+    cluster.start_manager()
+    cluster.attend(old=True)
+    _, who = cluster.launch("first", a_task())
+    cluster.attend(old=False)
+    program = cluster.home / "run.sh"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    good, bad = a_task("main", "./run.sh"), a_task("main", "./run.sh")
+    good["artifacts"] = [{"source": f"file://{program}", "mode": "0755"}]
+    bad["artifacts"] = [{"source": f"file://{program}", "sha256": "0" * 64}]
+    _, fetched = cluster.launch("good", good)
+    failed = cluster.deploy(cluster.post("bad", bad))
+    cluster.wait(failed, "FAILED")
+    cluster.attend(old=False)
+    assert "SHA-256" in row(cluster.wait(failed, "FAILED"), "main")["reason"]
+    assert all(psutil.Process(pid).create_time() == began for pid, began in (who, fetched))
+
+
 def test_a_running_manager_whose_store_was_upgraded_stops_writing_and_says_so(cluster):
     """And none of its release starts on that store; nothing stops meanwhile."""
     cluster.manage(old=False)
