@@ -134,7 +134,9 @@ def _short(draft: Draft, wanted: Mapping[str, int]) -> str:
 def _state(draft: Draft, sight: Sight, *, empty: bool) -> Deployment:
     """The next state: what still has something to come has not ended."""
     old = Deployment(draft.status.data["status"])
-    going = draft.rollout is not None and draft.rollout["state"] in ("running", "paused", "promotion")
+    going = draft.rollout is not None and (
+        draft.rollout["state"] in ("running", "paused", "promotion") or _goes_back(draft)
+    )
     unfilled = bool(draft.missing or draft.unmoved or draft.more or going)
     if empty:
         nowhere = unfilled or any(group.everywhere for group in draft.groups.values())
@@ -150,6 +152,12 @@ def _state(draft: Draft, sight: Sight, *, empty: bool) -> Deployment:
     if new is Deployment.RUNNING and draft.more and old is Deployment.PENDING:
         new = old
     return new if new is old or may_become(old, new) else old
+
+
+def _goes_back(draft: Draft) -> bool:
+    """Whether an update was taken back, and some of what it changed has yet to be what it was."""
+    reverted = draft.rollout is not None and draft.rollout["state"] == "reverted"
+    return reverted and any(draft.is_old(data) for data in draft.live.values())
 
 
 def _awaited(draft: Draft) -> bool:

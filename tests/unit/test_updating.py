@@ -142,6 +142,19 @@ def test_or_goes_back_by_itself():
     assert case.plan() == []
 
 
+def test_the_only_one_that_fails_for_good_goes_back_before_its_deployment_can_end():
+    case = a_case(count=1, auto_revert=True)
+    change(case)
+    case.step()
+    case.up(state="failed")
+    case.step()
+    assert case.status["status"] != "FAILED"
+    for _ in range(4):
+        go_on(case)
+    assert versions(case) == [1]
+    assert case.status["status"] == "RUNNING"
+
+
 def test_canaries_run_beside_the_old_ones_until_they_are_promoted():
     case = a_case(canary=1)
     change(case)
