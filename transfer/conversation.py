@@ -88,15 +88,26 @@ class Conversation:
         """Let go of a handle. Nobody waits for the answer."""
         number = self._new()
         self._unsent += messages.pack(Type.CLOSE, number, messages.text(handle))
-        self._forget([number])
+        self.forget(number)
         self._send()
 
     def begin(self, question: Type, *fields: bytes) -> int:
         """Send a question of any other kind, and wait for nothing; its number, for `end`."""
-        number = self._new()
-        self._unsent += messages.pack(question, number, *fields)
+        number = self.ask(question, *fields)
         self._send()
         return number
+
+    def ask(self, question: Type, *fields: bytes) -> int:
+        """The same, which goes out with what is sent next."""
+        number = self._new()
+        self._unsent += messages.pack(question, number, *fields)
+        return number
+
+    def peek(self, number: int) -> Message | None:
+        """The answer to a question, if it has come; it is still to be taken, or to be forgotten."""
+        while (message := self._inbox.next()) is not None:
+            self._hear(message)
+        return self._answers.get(number)
 
     def end(self, number: int, kind: Type) -> bytes:
         """Wait for the answer to a question; STATUS as its kind: that it was done.
@@ -111,8 +122,12 @@ class Conversation:
                 return b""
             raise
 
-    def read(self, handle: bytes, offset: int, size: int | None) -> Iterator[bytes | Attributes]:
+    def read(
+        self, handle: bytes, offset: int, size: int | None, begun: tuple[int, int] | None = None
+    ) -> Iterator[bytes | Attributes]:
         """The bytes from `offset` to `size` (None: to the end), in order, and then what the file is by now.
+
+        `begun`: the numbers of the questions for all of these bytes and for what the file is after them.
 
         Raises:
             Shorter: it ended before.
@@ -121,11 +136,15 @@ class Conversation:
         asked: deque[tuple[int, int, int]] = deque()  # number, length, what was got in place of more
         after = offset  # what is asked for next
         last = None
+        if begun is not None and size is not None:
+            number, last = begun
+            asked.append((number, size - offset, 0))
+            after = size
         try:
             while size is None or offset < size:
                 while (size is None or after < size) and after - offset < IN_FLIGHT:
                     length = self._at_once if size is None else min(self._at_once, size - after)
-                    asked.append((self._ask(handle, after, length), length, 0))
+                    asked.append((self.ask_bytes(handle, after, length), length, 0))
                     after += length
                 if last is None and after == size:
                     last = self._ask_attributes(handle)  # on its way with the last bytes: no time is lost
@@ -144,16 +163,19 @@ class Conversation:
                     if got == 0:
                         raise Garbled("an answer with no data in it")
                     # The rest comes before what was asked for after it.
-                    asked.appendleft((self._ask(handle, offset, length - got), length - got, got))
+                    asked.appendleft((self.ask_bytes(handle, offset, length - got), length - got, got))
+                    self.forget(last)  # what it was before says nothing of these
+                    last = None
                 if less:  # it was not the end of the file, but all that this server gives at once
                     self._at_once = max(AT_LEAST, min(self._at_once, less))
                 yield data
             last = self._ask_attributes(handle) if last is None else last
             yield messages.attributes_of(self._answer(last, Type.ATTRS).body)
         finally:
-            self._forget([number for number, *_ in asked], last)
+            self.forget(*(number for number, *_ in asked), last)
 
-    def _ask(self, handle: bytes, offset: int, length: int) -> int:
+    def ask_bytes(self, handle: bytes, offset: int, length: int) -> int:
+        """Ask for bytes, with what is sent next."""
         number = self._new()
         self._unsent += messages.read(number, handle, offset, length)
         return number
@@ -168,9 +190,9 @@ class Conversation:
         self._open.add(self._number)
         return self._number
 
-    def _forget(self, numbers: list[int], *more: int | None) -> None:
+    def forget(self, *numbers: int | None) -> None:
         """Nobody waits for these answers (any more)."""
-        for number in (*numbers, *more):
+        for number in numbers:
             if number in self._open:
                 self._unwanted.add(number)
             elif number is not None:
@@ -179,20 +201,22 @@ class Conversation:
     def _answer(self, number: int, kind: Type) -> Message:
         """The answer to a question, which is of this kind or a refusal."""
         while number not in self._answers:
-            message = self._next()
-            if message.number not in self._open:
-                raise Garbled("an answer to what nobody asked")
-            self._open.remove(message.number)
-            if message.number in self._unwanted:
-                self._unwanted.remove(message.number)
-            else:
-                self._answers[message.number] = message
+            self._hear(self._next())
         answer = self._answers.pop(number)
         if answer.type == Type.STATUS:
             raise Refused(*messages.status_of(answer.body))
         if answer.type != kind:
             raise Garbled(f"an answer of type {answer.type} in place of {kind.name}")
         return answer
+
+    def _hear(self, message: Message) -> None:
+        if message.number not in self._open:
+            raise Garbled("an answer to what nobody asked")
+        self._open.remove(message.number)
+        if message.number in self._unwanted:
+            self._unwanted.remove(message.number)
+        else:
+            self._answers[message.number] = message
 
     def _next(self) -> Message:
         """The next message that the server sends, once ours are sent."""

@@ -47,6 +47,8 @@ class Code(IntEnum):
 
 VERSION = 3
 FOR_READING = 1
+TO_READ = struct.pack(">II", FOR_READING, 0)
+"""What an OPEN for reading ends with."""
 LONGEST = 1024 * 1024
 """Bytes of a message that is still believed: what we ask for is at most a quarter of it."""
 HAS_SIZE, HAS_OWNER, HAS_MODE, HAS_TIMES, HAS_MORE = 1, 2, 4, 8, 0x80000000
@@ -92,7 +94,7 @@ def path_field(path: str) -> bytes:
 
 def open_for_reading(number: int, path: str) -> bytes:
     """Give a handle of a file."""
-    return pack(Type.OPEN, number, path_field(path), struct.pack(">II", FOR_READING, 0))
+    return pack(Type.OPEN, number, path_field(path), TO_READ)
 
 
 def read(number: int, handle: bytes, offset: int, length: int) -> bytes:

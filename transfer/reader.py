@@ -1,8 +1,8 @@
 """How a source is read, whatever its scheme; `transfer.sources.open_reader` gives one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 CONNECT_WITHIN = 10.0
 """Seconds for a connection, for each step of a handshake, for a login."""
@@ -38,4 +38,13 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Let go of the connection; more than once is fine."""
+        ...
+
+
+@runtime_checkable
+class Foresighted(Protocol):
+    """A reader that asks for the next files while it waits for one."""
+
+    def expect(self, files: Sequence[tuple[str, bool]]) -> None:
+        """These paths come next, the first of them now; the flag: whether they are sure to be read."""
         ...

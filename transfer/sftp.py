@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import socket
 import stat as modes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -12,11 +12,12 @@ from typing import Self
 import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
 
-from transfer import ssh
+from transfer import messages, ssh
+from transfer.ahead import Ahead
 from transfer.conversation import Conversation, Refused, Shorter
 from transfer.errors import Kind, TransferError
 from transfer.login import Login
-from transfer.messages import Attributes, Code, Garbled
+from transfer.messages import Attributes, Code, Garbled, Type
 from transfer.reader import Stat
 from transfer.ssh import Patience
 from transfer.urls import Source
@@ -76,7 +77,13 @@ class SftpReader:
         """What is there."""
         where = self._at(path)
         with errors(where):
-            found = self._session.conversation.stat(path)
+            talk = self._session.conversation
+            number = self._ahead.stat(path)
+            if number is None:
+                found = talk.stat(path)
+            else:
+                self._ahead.go_on()
+                found = messages.attributes_of(talk.end(number, Type.ATTRS))
         if found.mode is not None and modes.S_IFMT(found.mode) not in (0, modes.S_IFREG):
             what = "a directory" if modes.S_ISDIR(found.mode) else "no file to be read (a pipe, a device)"
             raise TransferError(Kind.UNSUPPORTED, f"{where} is {what}")
@@ -87,9 +94,9 @@ class SftpReader:
         where = self._at(path)
         talk = self._session.conversation
         with errors(where):
-            handle = talk.open(path)
+            handle, begun = self._open(path, offset, stat.size)
             try:
-                for piece in talk.read(handle, offset, stat.size):
+                for piece in talk.read(handle, offset, stat.size, begun):
                     if isinstance(piece, Attributes):
                         _check(where, stat, piece)
                     else:
@@ -100,6 +107,28 @@ class SftpReader:
     def close(self) -> None:
         """Let go of the connection; more than once is fine."""
         self._session.close()
+
+    def expect(self, files: Sequence[tuple[str, bool]]) -> None:
+        """See `transfer.reader.Foresighted`."""
+        with errors(self._source):
+            self._ahead.expect(files)
+
+    @cached_property
+    def _ahead(self) -> Ahead:
+        return Ahead(self._session.conversation)
+
+    def _open(self, path: str, offset: int, size: int | None) -> tuple[bytes, tuple[int, int] | None]:
+        """A handle, and what was asked of it already."""
+        talk = self._session.conversation
+        step = self._ahead.take(path)
+        if step is None or step.opened is None:
+            return talk.open(path), None
+        handle = messages.handle_of(talk.end(step.opened, Type.HANDLE))
+        if step.bytes is not None and step.after is not None:
+            if offset == 0 and size == step.size:
+                return handle, (step.bytes, step.after)
+            talk.forget(step.bytes, step.after)
+        return handle, None
 
     def _at(self, path: str) -> Source:
         return dataclasses.replace(self._source, path=path)

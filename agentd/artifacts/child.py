@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +30,8 @@ from store.clock import SystemClock
 from store.process import PR_SET_PDEATHSIG
 from transfer import seal
 from transfer.errors import Kind, NotNow, TransferError
+from transfer.reader import Foresighted
+from transfer.urls import Source
 
 Json = dict[str, Any]
 NICE = 10
@@ -36,6 +40,8 @@ LOOK_EVERY = 0.5
 """Seconds between two looks whether our turn is over."""
 LOST = frozenset({Kind.UNREACHABLE, Kind.LOGIN, Kind.HOST_KEY})
 """What is wrong with a server, and not with one of its files."""
+AHEAD = 16
+"""Jobs whose files a server is asked for ahead: of 255 KiB each at most, as much as of one big file."""
 _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _LOWEST_BEST_EFFORT = 2 << 13 | 7
 _saying = threading.Lock()
@@ -49,7 +55,8 @@ class Child:
         self._begin = words.word(heard.readline())
         self._private, self._public = seal.new()
         self._opened: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._jobs: queue.SimpleQueue[Json] = queue.SimpleQueue()
+        self._jobs: deque[Json] = deque()
+        self._come = threading.Semaphore(0)
         self._rate = Rate(self._begin.get("rate"))
         self._until: float | None = None
         self._job = ""
@@ -73,7 +80,7 @@ class Child:
         except TransferError as error:
             say(_lost(error))
             return
-        while self._do(pool, self._jobs.get()):
+        while self._come.acquire() and self._do(pool, self._jobs.popleft()):
             pass
 
     def _do(self, pool: Pool, job: Json) -> bool:
@@ -91,7 +98,10 @@ class Child:
             )
             if self._keeping.holds(wanted.key):  # the same file, with another digest
                 self._keeping.drain()
-            found = self._downloader.read(pool.reader(source, fingerprint), wanted)
+            reader = pool.reader(source, fingerprint)
+            if isinstance(reader, Foresighted):
+                reader.expect([(source.path, wanted.known is None), *self._next(pool, source, fingerprint)])
+            found = self._downloader.read(reader, wanted)
         except TransferError as error:
             if _is_lost(error, own=own):
                 self._keeping.drain()  # it is the last that is heard of us
@@ -106,6 +116,17 @@ class Child:
             self._keeping.add(self._job, found)
         return True
 
+    def _next(self, pool: Pool, source: Source, fingerprint: str | None) -> Iterator[tuple[str, bool]]:
+        """What comes after a source over the same connection: paths, and whether they are sure to be read."""
+        for job in tuple(self._jobs)[:AHEAD]:
+            try:
+                coming = pool.resolve(str(job["source"]))
+            except TransferError:
+                continue
+            if (coming.user, job.get("fingerprint")) != (source.user, fingerprint):
+                return
+            yield coming.path, not job.get("known")
+
     def _progress(self, done: int, total: int | None) -> None:
         say({"say": "progress", "job": self._job, "done": done, "total": total})
 
@@ -118,7 +139,8 @@ class Child:
                     case "open":
                         self._opened.put(word.get("sealed"))
                     case "get":
-                        self._jobs.put(word)
+                        self._jobs.append(word)
+                        self._come.release()
                     case "rate":
                         self._rate.set(word.get("rate"))
                     case "lease":
