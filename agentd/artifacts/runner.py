@@ -209,6 +209,8 @@ class Runner:
 
     def _write(self, child: Process) -> None:
         pipe = child.pipe("stdin")
+        if pipe.closed:  # a moment ago: its output was at its end
+            return
         with self._lock:
             data = bytes(child.out[:AT_ONCE])
         try:

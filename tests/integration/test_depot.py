@@ -16,6 +16,8 @@ import pytest
 
 from agentd.artifacts.depot import Depot
 from agentd.artifacts.home import STAGING
+from agentd.artifacts.process import Ended
+from agentd.artifacts.runner import Runner
 from agentd.core.actions import Fetch, Start
 from agentd.core.files.views import Files
 from agentd.executor import Executor
@@ -566,3 +568,21 @@ def test_parts_that_nobody_goes_on_with_go_as_the_brain_looks_after_its_cache(no
     one.round()
     eventually(lambda: not old.exists())
     assert new.exists()
+
+
+def test_a_child_that_is_gone_is_not_written_to_any_more():
+    runner = Runner(lambda: None, SystemClock(), lambda: 0.0)
+    runner._thread = threading.current_thread()  # its turns are taken here
+    runner.start("x", ["/bin/sleep", "0.2"], [{"say": "a" * (1 << 18)}])
+    select = runner._selector.select
+    runner._selector.select = lambda _: sorted(
+        select(0.02), key=lambda found: "stdout" not in (found[0].data or ())
+    )
+    for _ in range(5):
+        runner._turn()
+    runner._children["x"].process.wait()
+    while runner._children:
+        runner._turn()
+    assert [type(each) for each in runner.take()] == [Ended]
+    runner._thread = None
+    runner.stop()
