@@ -74,7 +74,7 @@ def _item(artifact: Artifact, values: Mapping[str, str], launcher: Launcher) -> 
     source = fill(artifact.source, values)
     base = urls.is_relative(source)
     where = urls.under(_ANYWHERE, source) if base else urls.parse(source)
-    uid, gid = _owner(artifact.owner, launcher) if artifact.owner else (None, None)
+    uid, gid = _owner(artifact.owner, source, launcher) if artifact.owner else (None, None)
     to = fill(artifact.to, values)
     return Item(
         source=source,
@@ -105,8 +105,11 @@ def _user(task: TaskSpec) -> tuple[int | None, int | None]:
     return (user.pw_uid, group_of(task.user, user)) if user is not None else (None, None)
 
 
-def _owner(owner: str, launcher: Launcher) -> tuple[int, int]:
-    user = user_of(owner)
+def _owner(owner: str, source: str, launcher: Launcher) -> tuple[int, int]:
+    try:
+        user = user_of(owner)
+    except CannotStart as error:
+        raise CannotStart(f"owner of {urls.shown(source)}: {error}") from None
     uid, gid = (user.pw_uid, group_of(owner, user)) if user else (os.geteuid(), os.getegid())
     launcher.policy.check_user(uid, gid)
     return uid, gid

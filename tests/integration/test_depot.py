@@ -413,7 +413,10 @@ def test_a_program_that_the_node_has_is_not_fetched_though_the_task_says_fetch(n
         ({"source": "ftp://x/y"}, "ftp:// is not one of"),
         ({"source": "../x"}, "not a path under --sftp-host"),
         ({"source": "x", "to": "../../etc/passwd"}, "not a path inside the task's directory"),
-        ({"source": "x", "owner": "nobody-of-that-name"}, "user nobody-of-that-name does not exist"),
+        (
+            {"source": "x", "owner": "nobody-of-that-name"},
+            "owner of x: user nobody-of-that-name does not exist",
+        ),
     ],
 )
 def test_what_can_never_be_had_fails_at_once(node, artifact, says):
