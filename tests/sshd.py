@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -24,6 +23,7 @@ import psutil
 from store.embedded import _quiet_port
 from store.process import tied_to_parent
 from tests.conftest import eventually, need
+from tests.leftovers import temporary
 
 USER, PASSWORD = "files", "pass/w@rd:1 ü"
 """Who may log in by default."""
@@ -86,7 +86,7 @@ class Sshd:
         self._program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         need(self._program and shutil.which("ssh-keygen"), "openssh-server")
         # Not in pytest's directory: that is closed to other users, and those of ours are others.
-        self.home = Path(tempfile.mkdtemp(prefix="muster-sshd-"))
+        self.home = temporary("sshd")
         self.home.chmod(0o755)
         self.root = self.home / "files"
         self.root.mkdir(mode=0o755)

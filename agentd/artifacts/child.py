@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from agentd.artifacts import words
+from agentd.artifacts import background, words
 from agentd.artifacts.cache import Cache
 from agentd.artifacts.download import Downloader, Got, Wanted
 from agentd.artifacts.keeping import Keeping
@@ -27,14 +27,12 @@ from agentd.artifacts.parts import Parts, key_of
 from agentd.artifacts.pool import Pool, unsealed
 from agentd.artifacts.rate import Rate
 from store.clock import SystemClock
-from store.process import PR_SET_PDEATHSIG
 from transfer import seal
 from transfer.errors import Kind, NotNow, TransferError
 from transfer.reader import Foresighted
 from transfer.urls import Source
 
 Json = dict[str, Any]
-NICE = 10
 PR_SET_DUMPABLE = 4
 LOOK_EVERY = 0.5
 """Seconds between two looks whether our turn is over."""
@@ -42,8 +40,6 @@ LOST = frozenset({Kind.UNREACHABLE, Kind.LOGIN, Kind.HOST_KEY})
 """What is wrong with a server, and not with one of its files."""
 AHEAD = 16
 """Jobs whose files a server is asked for ahead: of 255 KiB each at most, as much as of one big file."""
-_SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
-_LOWEST_BEST_EFFORT = 2 << 13 | 7
 _saying = threading.Lock()
 
 
@@ -176,8 +172,10 @@ def say(word: Json) -> None:
 
 def main(argv: list[str]) -> int:
     """The program."""
-    _tie_to_parent()
-    _step_back()
+    background.enter()
+    _leave_no_image()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it is for the brain
+    # SIGTERM ends us as `kill -9` does: whatever is half done is made for that.
     os.umask(0o077)
     try:
         Child(Path(argv[0]), sys.stdin.buffer).run()
@@ -226,22 +224,9 @@ def _trace(error: Exception) -> None:
         os.write(2, f"{frames}{type(error).__name__}\n".encode(errors="replace"))
 
 
-def _tie_to_parent() -> None:
-    """Not to outlive the brain, and to leave no memory image: a password is in it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it is for the brain
-    # SIGTERM ends us as `kill -9` does: whatever is half done is made for that.
-
-
-def _step_back() -> None:
-    """Tasks go before downloads."""
-    with contextlib.suppress(OSError):
-        os.nice(NICE)
-    number = _SYS_IOPRIO_SET.get(os.uname().machine)
-    if number is not None:
-        ctypes.CDLL(None).syscall(number, 1, 0, _LOWEST_BEST_EFFORT)
+def _leave_no_image() -> None:
+    """No memory image is written of us: a password is in it."""
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,11 @@ is swept by the next one in the same allocation. Standard library only, and gone
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import hashlib
 import os
 import resource
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from agentd.artifacts import home, removing, words
+from agentd.artifacts import background, home, removing, words
 from agentd.artifacts.cache import PIECE, damaged, object_path
 from agentd.artifacts.entries import hostile
 from agentd.artifacts.extract import Extraction
@@ -27,11 +25,9 @@ from agentd.artifacts.home import Item
 from agentd.artifacts.space import full, usable
 from agentd.artifacts.staging import Staging, present
 from agentd.artifacts.tree import Owner, Taken, Tree, write
-from store.process import PR_SET_PDEATHSIG
 from transfer.errors import Kind, TransferError
 
 Json = dict[str, Any]
-NICE = 10
 MOST_MEMORY = 2 * 1024**3
 """Bytes of address space: an archive that wants more of it is refused, and the node lives."""
 _FICLONE = 0x40049409
@@ -227,8 +223,7 @@ def _explained(error: OSError) -> tuple[Kind, str]:
 
 def main() -> None:
     """One order in, one answer out."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    os.nice(NICE)
+    background.enter()
     soft = resource.getrlimit(resource.RLIMIT_AS)[1]
     most = MOST_MEMORY if soft == resource.RLIM_INFINITY else min(MOST_MEMORY, soft)
     resource.setrlimit(resource.RLIMIT_AS, (most, soft))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.artifacts import extract, placing, removing, space, staging, tree
+from agentd.artifacts import background, extract, placing, removing, space, staging, tree
 from agentd.artifacts.home import STAGING
 from agentd.artifacts.removing import sweep
 from tests.conftest import SOAK, eventually, need
@@ -358,7 +358,7 @@ def test_the_child_is_gentle_and_ends_with_its_parent(alloc):
     )
     os.close(order)
     pid = int(parent.stdout.readline())
-    eventually(lambda: os.getpriority(os.PRIO_PROCESS, pid) == placing.NICE)
+    eventually(lambda: os.getpriority(os.PRIO_PROCESS, pid) == background.NICE)
     parent.kill()
     parent.wait()
     parent.stdout.close()

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,6 +13,7 @@ from agentd.logs.read import Reader
 from agentd.logs.rotate import Rotator
 from store.model.policies import LogPolicy
 from tests.conftest import SOAK, need
+from tests.leftovers import temporary
 
 pytestmark = pytest.mark.property
 
@@ -32,7 +31,7 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.home = Path(tempfile.mkdtemp(prefix="muster-logs-"))
+        self.home = temporary("logs")
         self.live = self.home / "web.out"
         self.fd = os.open(self.live, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         self.written = b""
@@ -103,6 +102,13 @@ class Life(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "live"):
             return
+        try:
+            self.read_all()
+        finally:
+            os.close(self.fd)
+            shutil.rmtree(self.home)
+
+    def read_all(self):
         self.crash_at = None
         self.rotator.turn(LogPolicy(max_size=10**9, max_files=10**6), now=0.0)  # an agent is there again
         while (piece := self.follower.read(self.at, 9999)).data:
@@ -110,8 +116,6 @@ class Life(RuleBasedStateMachine):
             assert piece.data == self.written[self.at : piece.end]
             self.at = piece.end
         assert self.at == len(self.written)
-        os.close(self.fd)
-        shutil.rmtree(self.home)
 
 
 def everything(reader, at):
