@@ -7,6 +7,7 @@ import os
 import random
 import re
 import subprocess
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.web import Page, Web, long_ago
 pytestmark = pytest.mark.e2e
 
 MIB = 1024**2
+PYTHON = [sys.executable, "-P", "-m"]
 HOME = re.compile(r".+@[0-9a-f]{12}")
 
 
@@ -213,25 +215,32 @@ def test_each_trouble_has_its_sentence_and_what_can_be_mended_goes_on_by_itself(
         subprocess.run(["umount", "-l", str(artifacts)], check=True)
 
 
-def test_a_file_that_is_rewritten_under_its_readers_is_never_mixed(cluster, server):
-    """In place, at one size, and faster than times of files tell: no clock helps."""
-    versions = [bytes([number]) * (6 * MIB) for number in range(1, 200)]
-    path = server.file("moving", versions[0])
-    with Cutter(server.port, rate=12 * MIB) as proxy, Watcher(allocs(cluster), *versions) as watcher:
+def test_what_is_pushed_under_its_readers_reaches_them_old_or_new_and_never_mixed(cluster, server):
+    """Ten push one name at once, again and again, through four connections of each worker, while a node reads."""
+    versions = [os.urandom(4 * MIB) for _ in range(20)]
+    server.file("moving", versions[0])
+    with Cutter(server.port, rate=8 * MIB) as proxy, Watcher(allocs(cluster), *versions) as watcher:
         start(cluster, server, port=proxy.port)
         cluster.start_agent()
         deployment = deploy(cluster, "moving", "moving")
-        eventually(lambda: proxy.passed > 2 * MIB)
-        for number in range(1, 8):
-            with path.open("r+b") as file:
-                file.write(versions[number])
-            before = proxy.passed
-            eventually(
-                lambda was=before: (
-                    proxy.passed > was + 3 * MIB or cluster.deployment(deployment)["status"] == "RUNNING"
-                )
-            )
+        pinned = deploy(cluster, "pinned", {"source": "moving", "sha256": sha256(versions[0])})
+        for number, version in enumerate(versions):
+            (cluster.home / f"v{number}").write_bytes(version)
+        argv = [*PYTHON, "muster", "artifact", "push", "--as", "moving"]
+        env = {**cluster.environment(), "MUSTER_URL": cluster.url}
+        pushes = [
+            subprocess.Popen([*argv, str(cluster.home / f"v{number}")], env=env, stderr=subprocess.PIPE)
+            for number in range(1, len(versions))
+        ]
+        for push in pushes:
+            stderr = push.communicate(timeout=100)[1]
+            assert push.returncode == 0, stderr
         found = contents(cluster, deployment)["moving"]
+        assert (server.root / "moving").read_bytes() in versions[1:]
+        assert not list(server.root.rglob(".muster-*"))
+        assert cluster.wait(pinned, "RUNNING", "FAILED")
+        if row(cluster, pinned)["state"] == "failed":
+            assert sha256(versions[0]) in reason(cluster, pinned)
     assert watcher.wrong == []
     assert found in versions
 
@@ -254,10 +263,6 @@ def test_web_servers_that_behave_badly_are_borne_like_others(cluster, web):
         names = ("good", "cut", "silent?token=hidden", "denied", "broken", "chunked", "moving", "missing")
         ids = {each: deploy(cluster, each.partition("?")[0], f"{web.url}/{each}") for each in names}
         wrong = deploy(cluster, "wrong", {"source": f"{web.url}/chunked", "sha256": "0" * 64})
-        assert contents(cluster, ids["good"]) == {"good": b""}
-        assert contents(cluster, ids["chunked"]) == {"chunked": content}
-        assert contents(cluster, ids["cut"]) == {"cut": content}
-        assert contents(cluster, ids["moving"])["moving"] in (content, content[::-1])
         for name, words in (
             ("denied", "403"),
             ("broken", "500"),
@@ -268,16 +273,20 @@ def test_web_servers_that_behave_badly_are_borne_like_others(cluster, web):
             says(cluster, ids[name], "tried again")
             assert row(cluster, ids[name])["state"] == "fetching"
             assert "hidden" not in reason(cluster, ids[name])
-        cluster.wait(wrong, "FAILED")
-        assert sha256(content) in reason(cluster, wrong)
         for name in ("/missing", "/denied", "/broken", "/silent?token=hidden"):
             web.pages[name] = Page(**page)
         for name in ("missing", "denied", "broken", "silent?token=hidden"):
             assert contents(cluster, ids[name]) == {name.partition("?")[0]: content}
+        assert contents(cluster, ids["good"]) == {"good": b""}
+        assert contents(cluster, ids["chunked"]) == {"chunked": content}
+        assert contents(cluster, ids["cut"]) == {"cut": content}
+        assert contents(cluster, ids["moving"])["moving"] in (content, content[::-1])
+        cluster.wait(wrong, "FAILED")
+        assert sha256(content) in reason(cluster, wrong)
         assert watcher.wrong == []
 
 
-NODES = 10 if SOAK else 4
+NODES = 10 if SOAK else 3
 
 
 def test_nodes_are_served_two_at_a_time(cluster, server):
@@ -324,3 +333,36 @@ def test_a_disk_that_fills_up_meanwhile_is_said_and_borne(cluster, server):
     finally:
         cluster.end()
         subprocess.run(["umount", "-l", str(home)], check=True)
+
+
+@pytest.mark.soak  # ten gigabytes are written
+def test_five_sparse_gigabytes_arrive_whole(cluster, server):
+    size = 5 * 1024 * MIB + 1
+    path = server.file("huge", b"at the beginning", size=size)
+    start(cluster, server)
+    cluster.start_agent()
+    deployment = deploy(cluster, "huge", "huge")
+    pid = cluster.wait(deployment, "RUNNING", seconds=900)["tasks"][0]["pid"]
+    with path.open("rb") as sent, Path(f"/proc/{pid}/cwd/huge").open("rb") as found:
+        assert hashlib.file_digest(found, "sha256").digest() == hashlib.file_digest(sent, "sha256").digest()
+
+
+@pytest.mark.soak  # it lets uploads go on for 15 s
+def test_a_manager_that_ends_amid_a_push_says_so_and_replaces_nothing(cluster, server):
+    server.file("x", b"old")
+    with Cutter(server.port) as proxy:
+        manager = start(cluster, server, port=proxy.port)
+        (cluster.home / "x").write_bytes(bytes(256 * MIB))
+        argv = [*PYTHON, "muster", "artifact", "push", str(cluster.home / "x")]
+        env = {**cluster.environment(), "MUSTER_URL": cluster.url}
+        push = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        eventually(lambda: any(each.stat().st_size > MIB for each in server.root.glob(".muster-*")))
+        proxy.pause()
+        manager.terminate()
+        stdout, stderr = push.communicate(timeout=60)
+        assert manager.wait(60) == 0
+    assert push.returncode == 6  # as whenever no manager answers
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert "broke off" in stderr
+    assert (server.root / "x").read_bytes() == b"old"
