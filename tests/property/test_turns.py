@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manager_api.controller import turns as controller
+from manager_api.core.turns import MOST_MOVED, Turns
 from store.keys import DOWNLOADS
 from tests.conftest import fake_client, fresh_store
 from tests.turns_world import NODES_THERE, POOLS, World
@@ -72,8 +73,9 @@ def play(world, step):
 def a_world(monkeypatch):
     client = fake_client(monkeypatch)
 
-    def begin():
+    def begin(most):
         client.flushall()
+        monkeypatch.setattr(Turns.take_back, "__defaults__", (most,))
         world = World(fresh_store(client))
         monkeypatch.setattr(controller, "fault", world.fault)
         return world
@@ -84,9 +86,9 @@ def a_world(monkeypatch):
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )  # fmt: skip
-@given(history=st.lists(steps, max_size=60))
-def test_never_more_than_the_limit_and_nobody_starves(a_world, history):
-    world = a_world()
+@given(history=st.lists(steps, max_size=60), most=st.sampled_from([1, 2, MOST_MOVED]))
+def test_never_more_than_the_limit_and_nobody_starves(a_world, history, most):
+    world = a_world(most)
     for step in history:
         play(world, step)
         world.check()
