@@ -3,7 +3,8 @@
 One big file, and many small ones over one connection. All write what they get to the same directory, and are
 processes of their own; the rounds alternate. MB/s: from the connection to the last byte written (Python's
 imports are not counted, `sftp`'s start is); cpu: all of the client's process. Then the downloading child,
-which also hashes and syncs what it got, beside `sftp`, `sha256sum` and `sync`. Last, all of it, beside the same:
+which also hashes and syncs what it got, beside `sftp`, `sha256sum` and `sync`. The same over a line on which every
+byte takes 50 ms each way. Last, all of it, beside the same:
 from the deploy call through manager, agent and sshd to the start of the task that needs the files, which are by
 then checked, in the node's cache and, copied and synced, in the task's directory.
 
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -31,6 +33,8 @@ ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 BIG = int(sys.argv[2]) if len(sys.argv) > 2 else 512
 SMALL = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
 SMALL_SIZE = 10_000
+FAR = 0.05
+"""Seconds, one way."""
 MB = 1_000_000
 
 
@@ -54,9 +58,34 @@ def main():
             small = [server.file(f"small/{n}", os.urandom(SMALL_SIZE)) for n in range(SMALL)]
             compare(f"one file of {BIG} MiB", server, [big], into, big.stat().st_size)
             compare(f"{SMALL} files of {SMALL_SIZE // 1000} KB", server, small, into, SMALL * SMALL_SIZE)
+            compare_far(server, into)
             whole(server, ROUNDS, BIG, SMALL, SMALL_SIZE, lambda files: by_hand(server, files, into))
     finally:
         shutil.rmtree(into)
+
+
+def compare_far(server, into):
+    """Over a long line: what waits for answers one by one is slow there."""
+    from benchmarks.far import Far
+
+    size = min(BIG, 64) << 20
+    big = server.file("far/big", os.urandom(size))
+    small = [server.file(f"far/{n}", os.urandom(SMALL_SIZE)) for n in range(min(SMALL, 20))]
+    with Far(server.port, FAR) as line:
+        (server.home / "known").write_text(server.known_hosts() + server.known_hosts(port=line.port))
+        away = SimpleNamespace(port=line.port, user=server.user, key_file=server.key_file, home=server.home)
+        ways, how = {name: way for name, way in WAYS.items() if way != "get"}, f"over {2000 * FAR:.0f} ms"
+        compare(f"one file of {size >> 20} MiB {how}", away, [big], into, size, ways, min(ROUNDS, 3))
+        total = len(small) * SMALL_SIZE
+        compare(
+            f"{len(small)} files of {SMALL_SIZE // 1000} KB {how}",
+            away,
+            small,
+            into,
+            total,
+            ways,
+            min(ROUNDS, 3),
+        )
 
 
 WAYS = {
@@ -68,11 +97,11 @@ WAYS = {
 }
 
 
-def compare(title, server, files, into, size):
+def compare(title, server, files, into, size, ways=WAYS, rounds=ROUNDS):
     print(f"\n{title}")
-    found = {name: [] for name in WAYS}
-    for number in range(ROUNDS):
-        for name in WAYS if number % 2 else reversed(WAYS):
+    found = {name: [] for name in ways}
+    for number in range(rounds):
+        for name in ways if number % 2 else reversed(ways):
             shutil.rmtree(into)
             into.mkdir()
             os.sync()  # what others left to be written is not this one's
@@ -83,7 +112,7 @@ def compare(title, server, files, into, size):
         rates = [size / MB / one for one in seconds]
         cpu, rss = (statistics.median(one[what] for one in each) for what in ("cpu", "rss"))
         base = "sftp+" if WAYS[name] in ("sftp+", "child") else "sftp"
-        peer = next(found[other] for other in WAYS if WAYS[other] == base)
+        peer = next(found[other] for other in ways if WAYS[other] == base)
         ratio = statistics.median(one["seconds"] for one in peer) / statistics.median(seconds)
         print(
             f"{name:<38} p50 {statistics.median(rates):7.1f}  min {min(rates):7.1f}  max {max(rates):7.1f} MB/s  "
