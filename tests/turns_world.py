@@ -87,7 +87,7 @@ class Agent:
 class World:
     """A store, a leader, agents."""
 
-    def __init__(self, store, artifacts=("x.tgz", "http://other/x")):
+    def __init__(self, store, artifacts=("x.tgz", "sftp://files/y.tgz", "http://other/x")):
         self.store, self.clock = store, ManualClock()
         self.agents = [Agent(self, f"n{number}") for number in range(NODES_THERE)]
         self.expires = {}

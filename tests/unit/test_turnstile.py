@@ -95,9 +95,9 @@ def test_the_login_is_sealed_to_the_one_who_asked(world, monkeypatch, pool):
 def test_no_login_is_told_where_none_is_needed(world, fake_store):
     fetch(world, 0, HTTP)
     assert grant(world, 0)["grants"] == {"0-1": {}}
-    other = World(fake_store, artifacts=["http://other/x", "sftp://elsewhere/x"])
+    other = World(fake_store, artifacts=["http://other/x", "sftp://jane@files/x"])
     assert fetch(other, 0, SFTP)
-    assert grant(other, 0)["grants"] == {"0-1": {}}, "it has no work with files from there"
+    assert grant(other, 0)["grants"] == {"0-1": {}}, "its work goes there as somebody else"
     assert not fetch(other, 1, BASE)
 
 
