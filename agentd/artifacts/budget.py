@@ -1,7 +1,8 @@
 """What an archive may become: bombs are told from large files, and large files from full disks."""
 
 from agentd.artifacts.entries import hostile
-from agentd.artifacts.space import full, human, usable
+from agentd.artifacts.space import full, usable
+from store.model.quantity import size_text
 
 MOST_ENTRIES = 1_000_000
 RATIO = 100
@@ -34,7 +35,9 @@ class Budget:
             raise hostile(name, f"is one of more than {MOST_ENTRIES:,}")
         if self._bytes + size > self.most:
             raise hostile(
-                name, f"brings it to {human(self._bytes + size)}; at most {human(self.most)} may come of it"
+                name,
+                f"brings it to {size_text(self._bytes + size)}; "
+                f"at most {size_text(self.most)} may come of it",
             )
         if self._bytes + size >= self._look_at:
             free = usable(self._directory)

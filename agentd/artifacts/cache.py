@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentd.artifacts import leftovers
-from agentd.artifacts.space import full, human, usable
+from agentd.artifacts.space import full, usable
 from store.model.artifacts import check_sha256, is_sha256
+from store.model.quantity import size_text
 from store.process import sync_directory
 from transfer.errors import Kind, TransferError
 
@@ -134,7 +135,7 @@ class Cache:
         if size > self._quota:
             raise TransferError(
                 Kind.FULL,
-                f"{human(size)} are more than this node's cache may hold: {human(self._quota)}, "
+                f"{size_text(size)} are more than this node's cache may hold: {size_text(self._quota)}, "
                 "see the agent's --artifact-quota",
             )
         over = self.used() + size - self._quota
@@ -143,8 +144,8 @@ class Cache:
         if over > freed:
             raise TransferError(
                 Kind.FULL,
-                f"no room for {human(size)} in this node's cache: tasks need {human(self.used())} of its "
-                f"{human(self._quota)}, see the agent's --artifact-quota",
+                f"no room for {size_text(size)} in this node's cache: tasks need {size_text(self.used())} "
+                f"of its {size_text(self._quota)}, see the agent's --artifact-quota",
             )
         room = usable(self.objects)
         if size > room:

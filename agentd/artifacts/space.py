@@ -3,21 +3,13 @@
 import os
 from pathlib import Path
 
+from store.model.quantity import size_text
 from transfer.errors import Kind, TransferError
 
 RESERVE = 1024**3
 """Bytes of a disk that files never take: the node must go on."""
 RESERVE_SHARE = 0.05
 """Of a small disk so much of the whole is enough."""
-
-
-def human(count: float) -> str:
-    """Bytes for people: `80.0 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
 
 
 def usable(where: Path | int) -> int:
@@ -34,5 +26,6 @@ def usable(where: Path | int) -> int:
 def full(where: str, size: int, room: int) -> TransferError:
     """So many bytes do not fit."""
     return TransferError(
-        Kind.FULL, f"no room on the disk of {where}: {human(size)} needed, {human(room)} may still be used"
+        Kind.FULL,
+        f"no room on the disk of {where}: {size_text(size)} needed, {size_text(room)} may still be used",
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 from agentd.artifacts.entries import hostile
-from agentd.artifacts.space import human
+from store.model.quantity import size_text
 
 PIECE = 1024**2
 PACKED = 64 * 1024
@@ -106,7 +106,7 @@ class Stream:
             self._held = next(self._source, b"")
             self._read += len(self._held)
             if self._read > self._most:
-                raise hostile(None, f"more than {human(self._most)} come out of it")
+                raise hostile(None, f"more than {size_text(self._most)} come out of it")
         piece, self._held = self._held[:count], self._held[count:]
         return piece
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from store.model.durability import persistence, replication
 from store.model.finding import Finding, Severity
+from store.model.quantity import size_text
 from store.model.server import (
     KEPT_FOR_MANAGERS,
     PER_NODE,
@@ -16,7 +17,6 @@ from store.model.server import (
     connections_for,
     mode_of,
     nodes_for,
-    size_text,
 )
 
 OLDEST = (6, 2)

@@ -43,6 +43,15 @@ def size(value: object) -> int:
     return result
 
 
+def size_text(count: float) -> str:
+    """Bytes for people: `80.0 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def cpus(value: object) -> float:
     """Processors in `"0.5"`, `1` or `2.0`.
 

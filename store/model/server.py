@@ -77,8 +77,3 @@ class Use:
 def mode_of(info: Mapping[str, Any]) -> str:
     """standalone, cluster or sentinel. Valkey has another word for the field."""
     return str(info.get("redis_mode") or info.get("server_mode") or "standalone")
-
-
-def size_text(count: int) -> str:
-    """Bytes for people: `1.5 GiB`."""
-    return f"{count / 1024**3:.1f} GiB" if count >= 1024**3 else f"{count / 1024**2:.1f} MiB"

@@ -13,7 +13,8 @@ import pytest
 from agentd.artifacts import cache as cache_module
 from agentd.artifacts.cache import JUST_USED, PARTS_REST, Cache
 from agentd.artifacts.parts import Parts
-from agentd.artifacts.space import human, usable
+from agentd.artifacts.space import usable
+from store.model.quantity import size_text
 from transfer.errors import SLOW, Kind, TransferError
 from transfer.reader import Stat
 
@@ -217,7 +218,7 @@ def test_several_processes_may_adopt_and_collect_at_once(tmp_path):
 
 
 def test_sizes_are_for_people():
-    assert [human(each) for each in (0, 1023, 1024, 80 * 1024**2, 5 * 1024**3, 2 * 1024**5)] == [
+    assert [size_text(each) for each in (0, 1023, 1024, 80 * 1024**2, 5 * 1024**3, 2 * 1024**5)] == [
         "0 B", "1023 B", "1.0 KiB", "80.0 MiB", "5.0 GiB", "2048.0 TiB",
     ]  # fmt: skip
 
