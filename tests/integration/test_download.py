@@ -372,4 +372,5 @@ def test_many_threads_may_change_a_rate():
     for each in threads:
         each.start()
     for each in threads:
-        each.join()
+        each.join(20)
+    assert not any(each.is_alive() for each in threads)
