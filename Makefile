@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 4
 
-.PHONY: demo test check lint unit soak bench pins clean
+# Programs start by the thousand in tests; without compiled modules each start costs twice as much.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test check lint unit soak bench client pins clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/python examples/demo.py
@@ -14,7 +17,7 @@ test: $(VENV)/dev.stamp
 	@$(MAKE) --no-print-directory check
 
 check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not soak"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not soak"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -28,10 +31,14 @@ unit: $(VENV)/dev.stamp
 
 # Full sizes; minutes to hours.
 soak: $(VENV)/dev.stamp
-	MUSTER_SOAK=1 $(BIN)/python -m pytest -n 2 -m "soak or e2e or integration" --timeout 3600
+	MUSTER_SOAK=1 $(BIN)/python -m pytest -n 2 -m "soak or property or e2e or integration" --timeout 3600
 
 bench: $(VENV)/dev.stamp
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# What of the client library is made from the API's own description.
+client: $(VENV)/dev.stamp
+	$(BIN)/python -m tools.client_generator
 
 # Hash-pinned and without any index's name, so that any mirror will do.
 pins: $(VENV)/dev.stamp
@@ -43,8 +50,9 @@ pins: $(VENV)/dev.stamp
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/run.stamp: requirements/run.txt requirements/docs.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --require-hashes --only-binary :all: -r requirements/run.txt
+	$(PIP) install --require-hashes --only-binary :all: --no-deps -r requirements/docs.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -8,13 +8,14 @@ import socket
 import sys
 import time
 
-from agentd import facts, identity
+from agentd import identity
 from agentd.brain import Brain
 from agentd.cgroups import places
 from agentd.cgroups.groups import Groups
 from agentd.containers.desk import Desk
 from agentd.containers.engine import client_env, detect
 from agentd.driver import Driver, KeeperError, KeeperGone
+from agentd.facts import node as facts
 from agentd.identity import Identity
 from agentd.join import Joiner
 from agentd.keeper import cgroup
@@ -29,7 +30,7 @@ from store import logs
 from store.clock import SystemClock
 from store.config import ConfigError, Parser, add_flags, resolve
 from store.errors import StoreError
-from store.process import Lock
+from store.process import Lock, on_end
 from store.version import VERSION
 
 log = logging.getLogger("agent")
@@ -83,14 +84,14 @@ def _run(settings: AgentSettings) -> int:
         joiner, clock, who.uid, settings.interval, settings.ttl, brain.heartbeat, brain.take
     )
     brain.uplink.spread = joiner.spread
+    brain.uplink.say_again = joiner.say_again
     brain.uplink.on_contact = brain.heard
     brain.uplink.on_grant = brain.depot.granted
     brain.uplink.describe = lambda: facts.facts(about)
     log_server = LogServer(launcher.logs, clock, brain.over)
     brain.uplink.on_asks = log_server.take
     port = LocalPort(settings.port, brain.view)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: brain.stop())
+    on_end(brain.stop)
     port.start()
     log_server.start(brain.uplink)
     log.info("node %s, local port %d, manager %s", who.node, port.port, settings.manager_url)

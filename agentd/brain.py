@@ -14,7 +14,7 @@ from agentd.core.plan import Plan, plan
 from agentd.core.runs import Run, Views
 from agentd.driver import Driver, KeeperGone
 from agentd.executor import Executor
-from agentd.facts import Load
+from agentd.facts.load import Load
 from agentd.fallback import Sampler
 from agentd.identity import Identity
 from agentd.keeper.proc import boot_id

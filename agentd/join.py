@@ -1,5 +1,6 @@
 """Joining: where the store is and who we are there; remembered, so that an agent needs no manager."""
 
+import hashlib
 import http.client
 import json
 import logging
@@ -7,12 +8,12 @@ import random
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from agentd.facts import addresses
+from agentd.facts.node import addresses, inventory
 from agentd.identity import Identity
 from store.clock import Clock, SystemClock
 from store.errors import Claimed, Denied, EpochChanged, StoreError, Unavailable
@@ -50,6 +51,8 @@ class Membership:
     """Where heartbeats go, if not to the store itself. There the user is always the node's own."""
     spread: float = LEAST_SPREAD
     """Seconds over which the fleet comes back after a loss."""
+    facts: str = ""
+    """Digest of what we said of our machine then."""
 
 
 class Unlisted:
@@ -71,6 +74,26 @@ class Unlisted:
         if self._beats >= UNLISTED_BEATS and now >= self._next:
             self._beats, self._next = 0, now + random.uniform(1, 2) * REJOIN_EVERY
             raise Denied("the store does not list this node: joining anew")
+
+
+class Epochs:
+    """Notices another epoch of the store: an older state may have come back, with what we were then."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._epoch = ""
+        self._at: float | None = None
+
+    def look(self, epoch: str, spread: float) -> bool:
+        """Note what a heartbeat learned; whether to say all of us again now, not all agents at once."""
+        if epoch and epoch != self._epoch:
+            if self._epoch:
+                self._at = self._clock.now() + random.uniform(0, 3 * spread)
+            self._epoch = epoch
+        due = self._at is not None and self._clock.now() >= self._at
+        if due:
+            self._at = None
+        return due
 
 
 class Rejoins:
@@ -105,12 +128,14 @@ class Joiner:
         manager_url: str,
         features: Sequence[str],
         labels: Mapping[str, str] | None = None,
+        inventory: Callable[[], dict[str, Any]] = inventory,
     ) -> None:
         self._path = directory / "join.json"
         self._identity = identity
         self._manager_url = manager_url
         self._features = features
         self._labels = dict(labels or {})
+        self._inventory = inventory
         said = [*sorted(features), *(f"{key}={value}" for key, value in sorted(self._labels.items()))]
         self._claims = f"{VERSION} {' '.join(said)}"
         self._known = self._recall()
@@ -118,6 +143,8 @@ class Joiner:
 
     def connect(self, *, anew: bool) -> RedisNodeLink:
         """A link. `anew`: ask the manager, in its time, although we remember; else, fall back on memory.
+
+        What has changed of our machine is said as well; the link does not depend on that.
 
         Raises:
             Claimed: the node id belongs to another living agent.
@@ -128,12 +155,15 @@ class Joiner:
         if not anew:
             self._rejoins.forget()
         asks = anew and self._rejoins.due(self.spread())
+        facts = self._inventory()
         if self._known is None or asks or self._known.said != self._claims:
             try:
-                self._join()
+                self._join(facts)
             except Unavailable:
                 if self._known is None:
                     raise
+        elif self._known.facts != _digest(facts):
+            self._mention(facts)
         known = self._known
         assert known is not None
         password = known.password or self._identity.secret
@@ -146,11 +176,22 @@ class Joiner:
         presence = apart(known.presence, name=beats, clock=SystemClock(), username=user, password=secret)
         return RedisNodeLink(client, waker, Keys(), self._identity.node, answerer, presence)
 
+    def say_again(self) -> None:
+        """Have the next `connect` say all of us: what we said may be forgotten."""
+        if self._known is not None:
+            self._known = replace(self._known, facts="")
+
     def spread(self) -> float:
         """Seconds over which all agents come back after they lost the store, as the manager said."""
         return self._known.spread if self._known else LEAST_SPREAD
 
-    def _join(self) -> None:
+    def _mention(self, facts: dict[str, Any]) -> None:
+        try:
+            self._join(facts)
+        except StoreError as error:
+            log.info("what has changed of this machine is said another time: %s", error)
+
+    def _join(self, facts: dict[str, Any]) -> None:
         answer = self._post(
             {
                 "id": self._identity.node,
@@ -161,6 +202,7 @@ class Joiner:
                 "version": VERSION,
                 "features": list(self._features),
                 "labels": self._labels,
+                "facts": facts,
             }
         )
         try:
@@ -168,6 +210,7 @@ class Joiner:
             fresh = Membership(
                 self._identity.uid, cluster, store["url"], store["username"], store["password"], self._claims,
                 store.get("presence"), min(max(float(answer.get("spread", 0)), LEAST_SPREAD), MOST_SPREAD),
+                _digest(facts),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
             raise Unavailable(f"{self._manager_url} did not answer as a manager does: {error!r}") from error
@@ -227,3 +270,7 @@ class Joiner:
             log.warning("%s cannot be read: %s; joining anew", self._path, error)
             return None
         return found if found.uid == self._identity.uid else None
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agentd.core.obey import Offer
-from agentd.facts import facts
-from agentd.join import Unlisted
+from agentd.facts.node import facts
+from agentd.join import Epochs, Unlisted
 from agentd.link import NodeLink
 from agentd.offers import offer
+from agentd.unsaid import Unsaid
 from store.backoff import Backoff
 from store.clock import Clock
 from store.codec import dumps
@@ -64,9 +65,10 @@ class Uplink:
         """Is handed the grant key at each beat that asks for turns."""
         self.spread: Callable[[], float] = lambda: 0.0
         """Seconds over which a fleet that lost its store comes back."""
+        self.say_again: Callable[[], None] = lambda: None
+        """Told before a new link when the manager may have forgotten what we said of ourselves."""
         self._link: NodeLink | None = None
-        self._outbox: dict[str, bytes | None] = {}
-        self._all: dict[str, bytes] = {}
+        self._unsaid = Unsaid()
         self._condition = threading.Condition()
         self._stopping = False
         self._woken = False
@@ -76,6 +78,7 @@ class Uplink:
         self._seen: tuple[str, int, str] | None = None
         self._standby = False
         self._unlisted = Unlisted(clock)
+        self._epochs = Epochs(clock)
         self._met = False
         """Whether this life has ever been taken in: before that, a taken node id ends it."""
         self._said: dict[str, Any] = {}
@@ -94,12 +97,7 @@ class Uplink:
         if not changes:
             return
         with self._condition:
-            self._outbox.update(changes)
-            for alloc_id, raw in changes.items():
-                if raw is None:
-                    self._all.pop(alloc_id, None)
-                else:
-                    self._all[alloc_id] = raw
+            self._unsaid.add(changes)
             self._condition.notify()
 
     def beat_soon(self, *, hint: bool = False) -> None:
@@ -206,17 +204,15 @@ class Uplink:
         fault("brain.facts.after")
         reported = link.reported()
         with self._condition:
-            stale: dict[str, bytes | None] = {key: None for key in reported if key not in self._all}
-            missed = {key: raw for key, raw in self._all.items() if reported.get(key) != raw}
-            self._outbox = {**stale, **missed}
+            self._unsaid.differ(reported)
 
     def _round(self) -> None:
         link = self._link
         assert link is not None
         with self._condition:
-            if not (self._outbox or self._woken or self._stopping):
+            if not (self._unsaid or self._woken or self._stopping):
                 self._condition.wait(max(0.0, self._next_beat - self._clock.now()))
-            outbox, self._outbox = self._outbox, {}
+            outbox = self._unsaid.take()
             woken, self._woken = self._woken, False
         if self._stopping:
             return
@@ -224,7 +220,7 @@ class Uplink:
             self._say(link, outbox, woken=woken)
         except StoreError:
             with self._condition:
-                self._outbox = {**outbox, **self._outbox}
+                self._unsaid.put_back(outbox)
             raise
 
     def _say(self, link: NodeLink, outbox: dict[str, bytes | None], *, woken: bool) -> None:
@@ -252,6 +248,10 @@ class Uplink:
                 link.hint()
             self._look(link, where)
             self._unlisted.look(pulse.epoch)
+            if self._epochs.look(pulse.epoch, self.spread()):
+                self.say_again()
+                link.close()
+                self._link = None
         self.trouble = None
 
     def _check_twin(self, pulse: Pulse) -> None:

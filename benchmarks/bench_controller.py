@@ -27,7 +27,7 @@ from fleet.setting import Setting, Who
 from rig import header, percentile, wait
 from stage import INTERVAL, TTL, Stage, beating
 
-from manager_api.http.templates import save
+from manager_api.http.templates.templates import save
 from store.codec import loads
 from store.keys import ALLOCATIONS
 from store.kv.projection import Projection

@@ -24,7 +24,7 @@ from fleet.setting import Setting, Who
 from procs import children, cpu
 from rig import Rig, header, percentile, wait
 
-from manager_api.http.admission import spread
+from manager_api.http.nodes.admission import spread
 from store.errors import StoreError
 from store.kv.connection import connect
 from store.kv.store import Store

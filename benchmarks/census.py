@@ -3,7 +3,7 @@
 import time
 from hashlib import sha256
 
-from agentd.facts import FEATURES
+from agentd.facts.node import FEATURES
 from store.codec import dumps
 from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, VERSIONS, version_field
 from store.version import VERSION

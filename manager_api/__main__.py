@@ -1,7 +1,6 @@
 """The program `manager`: API, controller and, by default, the store, in one command."""
 
 import argparse
-import errno
 import json
 import logging
 import os
@@ -12,6 +11,7 @@ import sys
 from typing import Any
 
 from manager_api.base import take_password
+from manager_api.listening import LOCK_WITHIN, listen, pause
 from manager_api.recorder import recorder
 from manager_api.settings import (
     DEFAULT_STORE_PORT,
@@ -21,7 +21,7 @@ from manager_api.settings import (
     StoreAccess,
     manager_settings,
 )
-from manager_api.supervisor import Supervisor, api_child, controller_child
+from manager_api.supervisor import Supervisor, api_child, controller_child, device_file_child
 from manager_api.warden import wardens
 from store import backup, bootstrap, highest, logs, snapshot
 from store.clock import SystemClock
@@ -46,7 +46,6 @@ EMPTY = (
     "or put it at --db-path and start again); or `muster recover`, which begins with what the nodes run"
 )
 EXTERNAL_SAID_EVERY = 10.0
-LOCK_WITHIN = 30.0
 """Seconds to wait for the store of a manager that has just died."""
 
 
@@ -110,7 +109,7 @@ def _run(settings: ManagerSettings) -> int:
     files.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = _lock(files, clock)
     backup.clear(files)
-    listener = _listen(settings, files, clock)
+    listener = listen(settings, files, clock)
     embedded, keeper, access = _store(settings, files, lock, clock)
     if settings.presence_store is not None:
         _presence(settings.presence_store, files)
@@ -122,7 +121,10 @@ def _run(settings: ManagerSettings) -> int:
     about = {"url": f"http://{host}:{port}", "pid": os.getpid(), "version": VERSION}
     write_whole(files.home / "manager.json", json.dumps(about).encode())
     log.info("listening on %s", about["url"])
-    children = [api_child(clock, environment, listener), controller_child(clock, environment)]
+    api = api_child(clock, environment, listener, files.home / "metrics")
+    children = [api, controller_child(clock, environment)]
+    if settings.device_csv is not None:
+        children.append(device_file_child(clock, environment))
     events = recorder(access, files.home, clock)
     events.start()
     Supervisor(clock, children, embedded, keeper, wardens(access, clock)).run()
@@ -139,6 +141,8 @@ def _store(
     mine: dict[str, Any] = {"holder": _holder(files), "home": files.home}
     mine |= {"presence_url": settings.presence_store, "durability": settings.durability}
     mine |= {"base": settings.base, "source_limit": settings.source_limit}
+    mine |= {"workspaces": settings.workspaces}
+    mine |= {"device_csv": str(settings.device_csv.resolve()) if settings.device_csv else None}
     if settings.store is not None:
         _external(settings.store, files, clock)
         server = str(settings.store_server) if settings.store_server else None
@@ -168,42 +172,9 @@ def _lock(files: Files, clock: SystemClock) -> Lock:
         if not waiting:
             log.info("waiting for %s: the store of an earlier manager is still ending", files.home)
             waiting = True
-        _pause(0.1)
+        pause(0.1)
     lock.note(f"{os.getpid()}\n")
     return lock
-
-
-def _pause(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
-
-
-def _listen(settings: ManagerSettings, files: Files, clock: SystemClock) -> socket.socket:
-    """The API's socket. After a crash, what answered for our former self may still hold it."""
-    crashed = (files.home / "manager.json").exists()
-    deadline = clock.now() + (LOCK_WITHIN if crashed else 0.0)
-    while True:
-        try:
-            return _bind(settings.listen, settings.port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or clock.now() >= deadline:
-                where = f"{settings.listen} port {settings.port}"
-                raise StoreError(f"cannot listen on {where}: {error.strerror or error}") from error
-        _pause(0.2)
-
-
-def _bind(address: str, port: int) -> socket.socket:
-    family, kind, proto, _, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, proto)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(where)
-    except OSError:
-        listener.close()
-        raise
-    listener.listen(1024)
-    return listener
 
 
 def _embedded(settings: ManagerSettings, files: Files, lock: Lock) -> EmbeddedServer:
@@ -261,7 +232,7 @@ def _external(url: str, files: Files, clock: SystemClock) -> None:
                 if clock.now() - said >= EXTERNAL_SAID_EVERY:
                     log.warning("waiting for the store at %s: %s", redacted(url), error)
                     said = clock.now()
-                _pause(0.5)
+                pause(0.5)
     finally:
         client.close()
     log.info("using the store at %s", redacted(url))

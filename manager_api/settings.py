@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from manager_api.base import Base, BaseSettings, base_settings
+from manager_api.workspaces import WorkspaceSettings, check_url, directory, lifetime, workspace_settings
 from store.config import ConfigError, Setting, boolean, port
 from store.errors import Unsupported
 from store.home import Files
@@ -50,6 +51,7 @@ SETTINGS = (
     Setting("sftp_key_file", Path, None, "a private key for --sftp-host", "FILE"),
     Setting("sftp_fingerprint", str, None, "the host key of --sftp-host: SHA256:…", "FINGERPRINT"),
     Setting("source_limit", _turns, PER_SOURCE, "connections of all nodes to one server of files", "NUMBER"),
+    Setting("device_csv", Path, None, "a file kept like the inventory, and read at start", "FILE"),
     Setting("store", str, None, "an external store, redis://… or sentinel://…, not the embedded one", "URL"),
     Setting("presence_store", str, None, "a server of its own for heartbeats, redis://…", "URL"),
     Setting("store_port", port, None, "port of the embedded store, for agents", "PORT"),
@@ -58,6 +60,12 @@ SETTINGS = (
     Setting(
         "durability", durability, LOCAL, "what calls wait for unless they say: local, or replicated", "HOW"
     ),
+    Setting(
+        "workspace_template", str, None, "the template that workspaces (POST /create) are made of", "NAME"
+    ),
+    Setting("workspace_data", directory, None, "where users' directories lie on the nodes", "DIR"),
+    Setting("workspace_ttl", lifetime, None, "how long a workspace lives at most: 8h", "DURATION"),
+    Setting("workspace_url", check_url, None, "where one is reached: http://{ip}:{port}/", "PATTERN"),
     Setting("insecure", boolean, False, "serve other machines although there is no access control yet"),
     Setting("log_file", Path, None, "log to this file too", "FILE"),
 )
@@ -79,12 +87,17 @@ class ManagerSettings:
     sftp_key_file: Path | None = None
     sftp_fingerprint: str | None = None
     source_limit: int = PER_SOURCE
+    device_csv: Path | None = None
     store: str | None
     presence_store: str | None
     store_port: int | None
     store_server: Path | None
     fsync: str
     durability: str
+    workspace_template: str | None = None
+    workspace_data: str | None = None
+    workspace_ttl: str | None = None
+    workspace_url: str | None = None
     insecure: bool
     log_file: Path | None
 
@@ -114,6 +127,17 @@ class ManagerSettings:
         )
 
     @property
+    def workspaces(self) -> WorkspaceSettings | None:
+        """What workspaces are made of.
+
+        Raises:
+            ConfigError: no template is set.
+        """
+        return workspace_settings(
+            self.workspace_template, self.workspace_data, self.workspace_ttl, self.workspace_url
+        )
+
+    @property
     def local(self) -> bool:
         """Whether only this machine can reach us."""
         return self.listen in LOOPBACK
@@ -134,6 +158,7 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
     base = settings.base
     if base is not None:
         base.open()  # what cannot be read is said now
+    _ = settings.workspaces
     if settings.store is not None:
         _check_store(settings.store)
         if settings.fsync == "always":
@@ -144,6 +169,8 @@ def manager_settings(values: dict[str, Any]) -> ManagerSettings:
         raise ConfigError("--durability replicated needs an external store with replicas: see --store")
     if settings.presence_store is not None:
         _check_store(settings.presence_store, "--presence-store")
+    if settings.device_csv is not None and (not settings.device_csv.name or settings.device_csv.is_dir()):
+        raise ConfigError(f"--device-csv {settings.device_csv} is not a file's name")
     if not settings.db_path.name or settings.db_path.is_dir():
         raise ConfigError(f"--db-path {settings.db_path} is not a file's name")
     return settings
@@ -178,6 +205,9 @@ class StoreAccess:
     """Where artifacts lie."""
     source_limit: int = PER_SOURCE
     """Turns at one server of files, over the whole fleet."""
+    workspaces: WorkspaceSettings | None = None
+    device_csv: str | None = None
+    """The file that is kept like the inventory."""
 
     def environment(self) -> dict[str, str]:
         """For the child."""
@@ -191,7 +221,9 @@ class StoreAccess:
             "MUSTER_SERVER_PROGRAM": self.server or "",
             "MUSTER_PRESENCE_STORE_URL": self.presence_url or "",
             "MUSTER_SOURCE_LIMIT": str(self.source_limit),
+            "MUSTER_DEVICE_FILE": self.device_csv or "",
             **(self.base.environment() if self.base else {}),
+            **(self.workspaces.environment() if self.workspaces else {}),
         }
         return {key: value for key, value in values.items() if value}
 
@@ -210,6 +242,8 @@ class StoreAccess:
             presence_url=environ.get("MUSTER_PRESENCE_STORE_URL"),
             base=BaseSettings.from_environment(environ),
             source_limit=int(environ.get("MUSTER_SOURCE_LIMIT") or PER_SOURCE),
+            workspaces=WorkspaceSettings.from_environment(environ),
+            device_csv=environ.get("MUSTER_DEVICE_FILE"),
         )
 
     def artifacts(self) -> Base | None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-import signal
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from store.backoff import Backoff
 from store.clock import Clock
 from store.embedded import EmbeddedServer
 from store.errors import StoreError
-from store.process import tied_to_parent
+from store.process import on_end, tied_to_parent
 from store.snapshot import SnapshotKeeper
 
 log = logging.getLogger("manager")
@@ -98,8 +98,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Signals must be free for this process to take."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+        on_end(self._stop.set)
         while not self._stop.is_set():
             if self._embedded is not None:
                 self._tend_store(self._embedded)
@@ -152,16 +151,26 @@ class Supervisor:
             log.warning("no last snapshot: %s", error)
 
 
-def api_child(clock: Clock, environment: dict[str, str], listener: socket.socket) -> Child:
-    """Gunicorn on a socket that we hold: callers wait while it is restarted, and are not refused."""
+def api_child(
+    clock: Clock, environment: dict[str, str], listener: socket.socket, metrics: Path | None = None
+) -> Child:
+    """Gunicorn on a socket that we hold: callers wait while it is restarted, and are not refused.
+
+    Its workers keep their counts in the directory `metrics`, which is empty when it begins.
+    """
     conf = gunicorn_conf()
     argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(conf)]
     argv += ["--bind", f"fd://{listener.fileno()}", "manager_api.wsgi:app"]
 
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(metrics.resolve())} if metrics else {}
+
     def start() -> subprocess.Popen[bytes]:
+        if metrics is not None:
+            shutil.rmtree(metrics, ignore_errors=True)
+            metrics.mkdir(mode=0o700, parents=True)
         return subprocess.Popen(
             tied_to_parent(argv),
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, **shared},
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -172,7 +181,16 @@ def api_child(clock: Clock, environment: dict[str, str], listener: socket.socket
 
 def controller_child(clock: Clock, environment: dict[str, str]) -> Child:
     """The controller."""
-    argv = [sys.executable, "-P", "-m", "manager_api.controller"]
+    return _module_child("controller", "manager_api.controller", clock, environment)
+
+
+def device_file_child(clock: Clock, environment: dict[str, str]) -> Child:
+    """Who keeps the file of `--device-csv`."""
+    return _module_child("device file", "manager_api.device_file", clock, environment)
+
+
+def _module_child(name: str, module: str, clock: Clock, environment: dict[str, str]) -> Child:
+    argv = [sys.executable, "-P", "-m", module]
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -182,7 +200,7 @@ def controller_child(clock: Clock, environment: dict[str, str]) -> Child:
             start_new_session=True,
         )
 
-    return Child("controller", start, clock)
+    return Child(name, start, clock)
 
 
 def gunicorn_conf() -> Path:

@@ -12,16 +12,20 @@ from muster import (
     backup,
     brake,
     context,
+    devices,
     doctor,
     draining,
     events,
     explaining,
+    groups,
     living,
+    moving,
     nodes,
     output,
     releases,
     showing,
     starting,
+    workspaces,
 )
 from muster.cli import (
     NOT_FOUND,
@@ -30,7 +34,6 @@ from muster.cli import (
     speaks,
     url_option,
 )
-from muster.client import Client
 
 PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -63,7 +66,7 @@ def dev(data_dir: Path | None, agents: int, port: int) -> None:
 @speaks
 def templates(url: str | None, form: str) -> None:
     """List the templates."""
-    found = Client(context.manager_url(url)).get("/v1/templates")["data"]
+    found = context.connect(url).get("/v1/templates")["data"]
     if form == "json":
         output.as_json(found)
         return
@@ -119,11 +122,19 @@ COMMANDS = (
     artifacts.artifact,
     backup.backup,
     backup.restore,
+    moving.export,
+    moving.import_,
     nodes.nodes,
     nodes.node,
     draining.drain,
     brake.brake,
     explaining.explain,
+    devices.devices,
+    devices.device,
+    groups.groups,
+    groups.group,
+    workspaces.workspaces,
+    workspaces.workspace,
 )
 """Those that stand elsewhere; naming them keeps the import honest."""
 

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 import click
 
@@ -11,8 +10,6 @@ from muster import context, output
 from muster.cli import form_option, main, speaks, url_option
 from muster.client import Client, Refused
 from muster.deploying import Failed
-
-ARTIFACTS = "/v1/artifacts"
 
 
 @main.group()
@@ -39,7 +36,7 @@ def push(
 
     names = _names(files, name, directory)
     found = [uploading.look(file) for file in files]
-    client, done = Client(context.manager_url(url)), []
+    client, done = context.connect(url), []
     try:
         for local, each in zip(found, names, strict=True):
             answer = uploading.push(client, local, each)
@@ -86,7 +83,7 @@ def warn_pinned(answer: dict[str, Any], *, besides: str | None = None) -> None:
 @speaks
 def listing(prefix: str, url: str | None, form: str) -> None:
     """List the files there whose names begin with PREFIX."""
-    answer = _list(Client(context.manager_url(url)), prefix)
+    answer = _list(context.connect(url), prefix)
     if form == "json":
         output.as_json(answer["data"])
     else:
@@ -111,11 +108,11 @@ def _use(row: dict[str, Any]) -> str:
 @speaks
 def rm(names: tuple[str, ...], url: str | None, yes: bool) -> None:  # noqa: FBT001
     """Remove files there. Nodes that have them keep them; others will not get them any more."""
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     if not yes:
         _ask(client, names)
     for name in names:
-        removed = client.delete(f"{ARTIFACTS}/{quote(name)}")
+        removed = client.delete_artifact(name)
         print(f"{removed['name']} is removed")
 
 
@@ -150,4 +147,4 @@ def find(client: Client, name: str) -> dict[str, Any] | None:
 
 
 def _list(client: Client, prefix: str) -> Any:
-    return client.get(f"{ARTIFACTS}?{urlencode({'prefix': prefix})}")
+    return client.list_artifacts(prefix=prefix)

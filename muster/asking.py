@@ -1,6 +1,7 @@
 """Calls that a manager wants to be confirmed; words that people give on the command line."""
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -27,17 +28,23 @@ def meant(client: Client, deployment: str, what: str, body: dict[str, Any], *, y
         Failed: it was not confirmed; nothing was done. Refused, Unreachable: as the client's.
     """
     path = f"/v1/deployments/{quote(deployment, safe='')}/{what}"
+    return confirmed(lambda said: client.post(path, said), body, yes=yes)
+
+
+def confirmed(ask: Callable[[Any], Any], body: Mapping[str, Any], *, yes: bool) -> Any:
+    """Ask something with a body, which says `confirm` once that was given; raises as `meant` does."""
+    sure = {**body, "confirm": True}
     try:
-        return client.post(path, {**body, "confirm": True} if yes else body)
+        return ask(sure if yes else dict(body))
     except Refused as error:
         if yes or not error.body.get("confirm"):
             raise
-        touches = str(error).partition('; say "confirm"')[0]
+        touches = str(error).partition('; say "confirm"')[0].removeprefix("this ")
     if not _on_terminal():
         raise Failed(f"this {touches}: give --yes if that is meant; nothing was done")
     if not click.confirm(f"This {touches}. Is that meant?", err=True):
         raise Failed("nothing was done")
-    return client.post(path, {**body, "confirm": True})
+    return ask(sure)
 
 
 def _on_terminal() -> bool:

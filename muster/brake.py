@@ -21,7 +21,7 @@ def brake(ctx: click.Context, url: str | None, form: str) -> None:
     if ctx.invoked_subcommand is not None:
         ctx.obj = url
         return
-    state = Client(context.manager_url(url)).get("/v1/brake")
+    state: Json = dict(context.connect(url).get_brake())
     if form == "json":
         output.as_json(state)
     else:
@@ -34,7 +34,7 @@ def brake(ctx: click.Context, url: str | None, form: str) -> None:
 @speaks
 def release(outer: str | None, url: str | None) -> None:
     """Let what the vanished nodes ran be placed elsewhere."""
-    state = Client(context.manager_url(url or outer)).post("/v1/brake/release", {})
+    state = context.connect(url or outer).release_brake()
     print("the brake is being released" if state["asked"] else "the brake is not engaged")
 
 
@@ -54,7 +54,7 @@ def sentence(engaged: Json | None) -> str:
 def warn(client: Client) -> None:
     """Say it beside lists in which it shows; older managers have no brake."""
     try:
-        engaged = client.get("/v1/brake")["engaged"]
+        engaged = client.get_brake()["engaged"]
     except Refused:
         return
     if engaged:

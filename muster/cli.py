@@ -1,6 +1,7 @@
 """What all commands of `muster` share: the group, common options, errors as sentences and exit codes."""
 
 import functools
+import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable
@@ -37,6 +38,9 @@ def speaks(command: Callable[..., Any]) -> Callable[..., Any]:
         except deploying.TimedOut as error:
             output.note(f"muster: {error}")
             sys.exit(TIMED_OUT)
+        except UnicodeEncodeError as error:
+            output.note(f"muster: a text cannot be sent, or shown, as {error.encoding}: {error.reason}")
+            sys.exit(FAILED)
 
     return run
 
@@ -55,6 +59,33 @@ patience_option = click.option(
     type=float,
     help=f"Seconds to wait at most. [default: {WAIT:g}, begun anew while files still come]",
 )
+
+
+class Later(click.Group):
+    """A group with commands in modules that are loaded once one is wanted: `muster` starts at once."""
+
+    def __init__(self, *args: Any, modules: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._modules = modules
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        self._load()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them, if there is such a one."""
+        self._load()
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self) -> None:
+        for module in self._modules:
+            importlib.import_module(module)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
 
 
 def warn_unconfirmed(client: Client) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-DEFAULT_URL = "http://localhost:8080"
+from muster.client import NEVER, Client
+from muster.client.base import DEFAULT_URL
 
 
 def dev_directory() -> Path:
@@ -35,6 +36,18 @@ def manager_url(given: str | None) -> str:
         return given
     dev = running_dev()
     return str(dev["url"]) if dev else DEFAULT_URL
+
+
+def connect(given: str | None, *, replicated: bool = False) -> Client:
+    """A client of the manager to talk to: it starts at once, and leaves it to people to try again."""
+    return client(manager_url(given), replicated=replicated)
+
+
+def client(url: str, *, replicated: bool = False) -> Client:
+    """The same of a manager at a URL."""
+    from muster.client.plain import Wire
+
+    return Client(url, retries=NEVER, replicated=replicated, wire=Wire(url.rstrip("/")))
 
 
 def database(given: Path | None) -> Path:

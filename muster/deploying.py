@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from muster.client import Client, Refused
 from muster.output import task_names
@@ -61,10 +60,11 @@ def find(client: Client, given: str) -> str:
         Refused: 404 when there is none.
         Failed: there are several.
     """
-    looks = [{"name": given, "over": "false"}, {"id": given}, {"name": given}]
-    for look in looks if len(given) < WHOLE_ID else [{"id": given}, *looks]:
-        answer = client.get("/v1/deployments?" + urlencode({**look, "limit": 2}))
-        if "id" in look and answer["total"] > 1:
+    looks = [("name", False), ("id", None), ("name", None)]
+    for word, over in looks if len(given) < WHOLE_ID else [("id", None), *looks]:
+        name, beginning = (given, None) if word == "name" else (None, given)
+        answer = client.list_deployments(name=name, id=beginning, over=over, limit=2)
+        if beginning and answer["total"] > 1:
             raise Failed(f"{given} is the beginning of {answer['total']} deployments; give more of it")
         if answer["data"]:
             return str(answer["data"][0]["id"])
@@ -100,7 +100,8 @@ def check_limited(client: Client, deployment: str, task: str) -> None:
     deadline = time.monotonic() + LIMITED_WITHIN
     while time.monotonic() < deadline:
         time.sleep(LOOK_EVERY)
-        for row in client.get(f"/deployments/{deployment}")["tasks"]:
+        tasks: Any = client.get_deployment(deployment)["tasks"]
+        for row in tasks:
             error = row.get("limits", {}).get("error") if row["name"] == task else None
             if error:
                 raise Failed(f"{task} on {row['node']}: {error}; it holds from its next start")
@@ -122,7 +123,7 @@ def _watch(
     patience, ticker = Patience(seconds, WAIT), Ticker()
     try:
         while True:
-            row: dict[str, Any] = client.get(f"/deployments/{deployment}")
+            row: dict[str, Any] = dict(client.get_deployment(deployment))
             _say(row, said, ticker)
             patience.look(row["tasks"])
             if done(row):

@@ -1,5 +1,6 @@
 """`muster dev`: store, manager and agents on this machine, in the foreground, all ended together."""
 
+import _thread
 import fcntl
 import json
 import os
@@ -11,7 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-from muster.client import Client, Refused, Unreachable
+from muster import context
+from muster.client import Refused, Unreachable
 from muster.context import running_dev
 from muster.output import note
 
@@ -39,7 +41,8 @@ class Dev:
     def run(self) -> int:
         """Until Ctrl-C, SIGTERM, or a death among ours; the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: self._stopping.set())
+            # On a thread: a handler that sets what is just being waited for would wait for itself.
+            signal.signal(number, lambda *_: _thread.start_new_thread(self._stopping.set, ()))
         # Others may pass through, as tasks with a user of their own must; they cannot look around.
         self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         lock = (self._directory / "dev.lock").open("a")
@@ -91,13 +94,13 @@ class Dev:
 
     def _wait_ready(self) -> bool:
         deadline = time.monotonic() + READY_WITHIN
-        client = Client(self.url)
+        client = context.client(self.url)
         while not self._stopping.is_set():
             if self._somebody_died():
                 return False
             try:
-                client.get("/readyz")
-                online = {row["id"] for row in client.get("/v1/nodes")["data"] if row["status"] == 0}
+                client.get_readiness()
+                online = {row["id"] for row in client.list_nodes()["data"] if row["status"] == 0}
                 if online >= set(self._names):
                     break
             except (Unreachable, Refused):

@@ -3,28 +3,38 @@
 import sys
 from typing import Any
 
+import click
+
 from muster import context, output
 from muster.cli import FAILED, form_option, main, speaks, url_option
-from muster.client import Client
 
 Json = dict[str, Any]
+SEEN_WITHIN, MENDED_WITHIN = 120.0, 1800.0
+"""Seconds: an inventory is looked through, and perhaps written anew."""
 LONGEST = 400
 """Characters of one sentence that are printed: nodes have a say in some."""
 
 
 @main.command()
+@click.option("--mend-index", is_flag=True, help="First put the index of devices right; records stay.")
 @url_option
 @form_option
 @speaks
-def doctor(url: str | None, form: str) -> None:
+def doctor(url: str | None, form: str, *, mend_index: bool) -> None:
     """Look manager, store and fleet over; every problem is a sentence with its cure.
 
     The exit code is 0 when nothing is refused and nothing is wrong, else 1.
     """
-    report = Client(context.manager_url(url)).get("/v1/doctor")
+    client = context.connect(url)
+    mended = dict(client.mend_index(timeout=MENDED_WITHIN)) if mend_index else None
+    report: Json = dict(client.run_doctor(timeout=SEEN_WITHIN))
     if form == "json":
-        output.as_json(report)
+        output.as_json(report if mended is None else {**report, "mended": mended})
     else:
+        if mended is not None:
+            print(
+                f"index of devices: {mended['put']} lines put there, {mended['taken']} taken away", end="\n\n"
+            )
         for line in [*head(report), "", *sentences(report["findings"])]:
             print(line)
     if not report["ok"]:
@@ -60,7 +70,7 @@ def _store(store: Json) -> str:
     parts = [
         f"{store['flavour']} {store['version']}, {kind}, {store['role']}, up {_for(store['uptime'])}",
         f"{store['connections']} of {store['maxclients'] or '?'} connections",
-        f"{store['memory'] / 1024**2:.1f} MiB",
+        output.size(store["memory"]),
         sync,
         saved,
         f"replicas: {replicas}" if replicas else "",

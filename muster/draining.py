@@ -8,7 +8,7 @@ import click
 from muster import context, deploying, output
 from muster.cli import form_option, speaks, timeout_option, url_option
 from muster.client import Client
-from muster.nodes import LOOK_EVERY, Json, node, path, scheduling
+from muster.nodes import LOOK_EVERY, Json, named, node, scheduling
 
 
 @node.command()
@@ -26,17 +26,19 @@ def drain(name: str, url: str | None, form: str, **asked: Any) -> None:
 
     Replacements are up before anything is stopped.
     """
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     if asked["dry_run"]:
-        plan = client.post(f"{path(name)}/drain", {"dry_run": True})
+        plan: Any = client.drain_node(named(name), {"dry_run": True})
         if form == "json":
             output.as_json(plan)
         else:
             for line in drain_lines(plan):
                 print(line)
         return
-    body: Json = {"deadline": asked["deadline"]} if asked["deadline"] else {}
-    row = client.post(f"{path(name)}/drain", {**body, "confirm": True} if asked["yes"] else body)
+    body: Any = {"deadline": asked["deadline"]} if asked["deadline"] else {}
+    if asked["yes"]:
+        body["confirm"] = True
+    row: Any = client.drain_node(named(name), body)
     if asked["wait"]:
         row = wait_drained(client, name, asked["timeout"])
     if form == "json":
@@ -68,7 +70,7 @@ def wait_drained(client: Client, name: str, seconds: float) -> Json:
     """
     deadline, said = time.monotonic() + seconds, ""
     while True:
-        row: Json = client.get(path(name))
+        row: Json = dict(client.get_node(name))
         progress = row.get("drain") or {}
         text = scheduling(row) + (f": {progress['reason']}" if progress.get("reason") else "")
         if text != said:

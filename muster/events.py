@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -13,15 +11,12 @@ import click
 
 from muster import context, output
 from muster.cli import form_option, main, speaks, url_option
-from muster.client import Client, Refused, Unreachable
+from muster.client import Client, MusterError, Refused
+from muster.client.following import BEGINNING
 from muster.output import note
 
 MOST_ROWS = 1000
 """What the manager answers in one page."""
-FIRST_PAUSE, LAST_PAUSE = 0.2, 5.0
-PASSING = (500, 502, 503, 504)
-"""What a manager may answer while it or its store comes back."""
-BEGINNING = "0-0"
 
 
 @main.command()
@@ -45,7 +40,7 @@ def events(follow: bool, count: int, url: str | None, form: str, **asked: str | 
 
     With -o json: a list, or one object a line when following.
     """
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     given = {name: value for name, value in asked.items() if value is not None}
     if "deployment" in given:
         given["deployment"] = _whole(client, given["deployment"])
@@ -79,7 +74,11 @@ def _print(client: Client, asked: dict[str, str], count: int, *, follow: bool, f
         _show(row, form)
     if follow:
         last = max([row["id"] for row in [*newest, *rows]], key=_order, default=BEGINNING)
-        Follower(client, asked, last, form).run()
+        for row in client.follow_events(
+            deployment=asked.get("deployment"), node=asked.get("node"), kind=asked.get("kind"),
+            after=last, on_trouble=_say_away,
+        ):  # fmt: skip
+            _show(row, form)
 
 
 def _newest(client: Client, asked: dict[str, str], count: int) -> list[dict[str, Any]]:
@@ -96,57 +95,13 @@ def _newest(client: Client, asked: dict[str, str], count: int) -> list[dict[str,
     return rows[::-1]
 
 
+def _say_away(error: MusterError) -> None:
+    note(f"muster: {error}; going on when it is back")
+
+
 def _order(number: str) -> tuple[int, int]:
     ms, _, n = number.partition("-")
     return int(ms), int(n)
-
-
-class Follower:
-    """Prints what happens; goes on by the last id when the manager was away."""
-
-    def __init__(self, client: Client, asked: dict[str, str], last: str, form: str) -> None:
-        self._client = client
-        self._asked = {name: value for name, value in asked.items() if name != "since"}
-        self._last = last
-        self._form = form
-        self._away = False
-
-    def run(self) -> None:
-        """Until Ctrl-C. A manager that comes back is waited for, however long.
-
-        Raises:
-            Refused: the manager will not have it.
-        """
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                for row in self._heard():
-                    pause = FIRST_PAUSE
-                    _show(row, self._form)
-                trouble = "the manager ended its answer"
-            except Unreachable as error:
-                trouble = str(error)
-            except Refused as error:
-                if error.status not in PASSING:
-                    raise
-                trouble = str(error)
-            if not self._away:
-                note(f"muster: {trouble}; going on when it is back")
-                self._away = True
-            time.sleep(pause)
-            pause = min(pause * 2, LAST_PAUSE)
-
-    def _heard(self) -> Iterator[dict[str, Any]]:
-        asked = {**self._asked, "follow": "1", "after": self._last}
-        number = ""
-        for raw in self._client.lines(f"/v1/events?{urlencode(asked)}"):
-            self._away = False
-            name, _, value = raw.decode(errors="replace").rstrip("\n").partition(": ")
-            if name == "id":
-                number = value
-            elif name == "data" and raw.endswith(b"\n"):
-                yield json.loads(value)
-                self._last = number or self._last  # only now: it was printed
 
 
 def _show(row: dict[str, Any], form: str) -> None:

@@ -6,7 +6,6 @@ import click
 
 from muster import context, deploying, output
 from muster.cli import form_option, main, speaks, url_option
-from muster.client import Client
 from muster.doctor import clean
 
 Json = dict[str, Any]
@@ -23,8 +22,8 @@ def explain(deployment: str, url: str | None, form: str) -> None:
     """Explain where a deployment runs and why, what of it is missing, and what it waits for."""
     if not deployment:
         raise click.UsageError("ID is empty")
-    client = Client(context.manager_url(url))
-    said = client.get(f"/v1/deployments/{deploying.find(client, deployment)}/explain")
+    client = context.connect(url)
+    said: Json = dict(client.explain_deployment(deploying.find(client, deployment)))
     if form == "json":
         output.as_json(said)
         return

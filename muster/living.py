@@ -1,5 +1,7 @@
 """Commands on one deployment that lives: stop, restart, limit, logs."""
 
+from typing import Any
+
 import click
 
 from muster import context, deploying, output
@@ -14,7 +16,6 @@ from muster.cli import (
     wait_option,
     warn_unconfirmed,
 )
-from muster.client import Client
 from muster.unclaimed import claim
 
 
@@ -37,7 +38,7 @@ def stop(
     replicated: bool,  # noqa: FBT001
 ) -> None:
     """Stop a deployment, given its name or the beginning of its id."""
-    client = Client(context.manager_url(url), replicated=replicated)
+    client = context.connect(url, replicated=replicated)
     if unclaimed:
         claim(client, (_given(deployment),), "stop", wait=wait, timeout=timeout)
         warn_unconfirmed(client)
@@ -67,7 +68,7 @@ def restart(
     replicated: bool,  # noqa: FBT001
 ) -> None:
     """Start all tasks of a deployment anew, those that failed and stayed down, too."""
-    client = Client(context.manager_url(url), replicated=replicated)
+    client = context.connect(url, replicated=replicated)
     found = deploying.find(client, _given(deployment))
     meant(client, found, "restart", {}, yes=yes)
     warn_unconfirmed(client)
@@ -89,12 +90,12 @@ def limit(
 ) -> None:
     """Give a task that runs other limits, without restarting it; what is not named stays."""
     named = {"memory": memory, "cpus": cpus, "pids": pids}
-    asked = {key: _limit(value) for key, value in named.items() if value is not None}
+    asked: Any = {key: _limit(value) for key, value in named.items() if value is not None}
     if not asked:
         raise click.UsageError("say which limit: --memory, --cpus or --pids")
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     found = deploying.find(client, _given(deployment))
-    answer = client.post(f"/v1/deployments/{found}/limits", {"task": task, "limits": asked})
+    answer = client.limit_deployment(found, {"task": task, "limits": asked})
     output.note(f"{task}: " + (", ".join(f"{k} {v}" for k, v in answer["limits"].items()) or "no limits"))
     deploying.check_limited(client, found, task)
     print(found)
@@ -130,7 +131,7 @@ def logs(deployment: str, url: str | None, follow: bool, **asked: str | None) ->
     """Print what the tasks of a deployment wrote, given its name or the beginning of its id."""
     from muster.logs import show
 
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     given = {name: value for name, value in asked.items() if value is not None}
     show(
         client, deploying.find(client, _given(deployment)), {"follow": "true" if follow else "false", **given}

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import click
 
@@ -61,7 +61,7 @@ def ls(
 def _list(
     url: str | None, form: str, labels: tuple[str, ...], groups: tuple[str, ...], states: tuple[str, ...]
 ) -> None:
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     asked = urlencode({"label": labels, "group": groups, "status": states}, doseq=True)
     found = client.get("/v1/nodes" + (f"?{asked}" if asked else ""))["data"]
     if form == "json":
@@ -118,7 +118,7 @@ def _percent(row: Json, key: str) -> str | None:
 @speaks
 def show(name: str, url: str | None, form: str) -> None:
     """Show all that is known of a node."""
-    row = Client(context.manager_url(url)).get(path(name))
+    row: Any = context.connect(url).get_node(named(name))
     if form == "json":
         output.as_json(row)
         return
@@ -144,10 +144,24 @@ def facts(row: Json) -> list[tuple[str, str]]:
         ("removal", row.get("removal") or ""),
         ("labels", _labels(row)),
         ("groups", ", ".join(row["groups"])),
+        ("machine", _machine(row.get("facts") or {})),
         ("agent", f"{row['version']}; {', '.join(row.get('features', ()))}"),
         ("uid", row.get("uid", "")),
         ("allocations", str(len(row["allocations"]))),
     ]
+
+
+def _machine(known: Json) -> str:
+    """What is known of the machine, in a line."""
+    memory = known.get("memory")
+    found = [
+        known.get("model"),
+        f"serial number {known['sn']}" if known.get("sn") else None,
+        f"{known['cores']} cores" if known.get("cores") else None,
+        output.size(memory) if memory else None,
+        known.get("os"),
+    ]
+    return ", ".join(filter(None, found))
 
 
 def _since(said: Json) -> str:
@@ -161,9 +175,9 @@ def _since(said: Json) -> str:
 @speaks
 def cordon(names: tuple[str, ...], reason: str | None, url: str | None) -> None:
     """Let nodes take no new work; what runs there runs on."""
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     for name in names:
-        client.post(f"{path(name)}/cordon", {"reason": reason} if reason else {})
+        client.cordon_node(named(name), {"reason": reason} if reason else {})
         print(name)
 
 
@@ -173,9 +187,9 @@ def cordon(names: tuple[str, ...], reason: str | None, url: str | None) -> None:
 @speaks
 def uncordon(names: tuple[str, ...], url: str | None) -> None:
     """Let nodes take work again; a drain that is under way is cancelled."""
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     for name in names:
-        client.post(f"{path(name)}/uncordon", {})
+        client.uncordon_node(named(name))
         print(name)
 
 
@@ -192,7 +206,7 @@ def label(name: str, changes: tuple[str, ...], url: str | None) -> None:
         if not equals and not each.endswith("-"):
             raise click.UsageError(f"{each}: neither KEY=VALUE nor KEY-")
         given[key if equals else each[:-1]] = value if equals else None
-    row = Client(context.manager_url(url)).post(f"{path(name)}/labels", {"labels": given})
+    row: Any = context.connect(url).label_node(named(name), {"labels": given})
     print(_labels(row) or "no labels")
 
 
@@ -204,7 +218,7 @@ def label(name: str, changes: tuple[str, ...], url: str | None) -> None:
 def group(name: str, changes: tuple[str, ...], url: str | None) -> None:
     """Put a node into groups (`edge`), or take it out of them (`edge-`)."""
     given = {each.removesuffix("-"): not each.endswith("-") for each in changes}
-    row = Client(context.manager_url(url)).post(f"{path(name)}/groups", {"groups": given})
+    row = context.connect(url).group_node(named(name), {"groups": given})
     print(", ".join(row["groups"]) or "no groups")
 
 
@@ -220,8 +234,8 @@ def rm(name: str, force: bool, wait: bool, timeout: float, url: str | None) -> N
 
     Stop its agent first (`agent stop --tasks`).
     """
-    client = Client(context.manager_url(url))
-    client.delete(path(name) + ("?force=1" if force else ""))
+    client = context.connect(url)
+    client.delete_node(named(name), force=force or None)
     if wait:
         _wait_gone(client, name, timeout)
     print(name)
@@ -231,7 +245,7 @@ def _wait_gone(client: Client, name: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            row = client.get(path(name))
+            row = client.get_node(name)
         except Refused as error:
             if error.status == 404:
                 return
@@ -244,8 +258,12 @@ def _wait_gone(client: Client, name: str, seconds: float) -> None:
         time.sleep(LOOK_EVERY)
 
 
-def path(name: str) -> str:
-    """Where the API has a node."""
+def named(name: str) -> str:
+    """A node's id, as it was given.
+
+    Raises:
+        click.UsageError: it is empty.
+    """
     if not name:
         raise click.UsageError("NODE is empty")
-    return f"/v1/nodes/{quote(name, safe='')}"
+    return name

@@ -11,6 +11,9 @@ import click
 LAST_LEAST = 20
 """Characters of a table's last column; with less room for it lines are printed whole, and wrap."""
 GAP = 2
+_UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B"))
+LONG = 500
+"""Rows beyond which a table is set without rich, which takes a millisecond for each."""
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -24,6 +27,9 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.text import Text
 
     cells = [["-" if cell is None or cell == "" else str(cell) for cell in row] for row in rows]
+    if len(cells) > LONG:
+        _long([[*titles], *cells])
+        return
     view = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles[:-1]:
         view.add_column(title, no_wrap=True)
@@ -41,6 +47,16 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         print("\n".join(line.rstrip() for line in captured.get().splitlines()))
     else:
         console.print(view)
+
+
+def _long(rows: list[list[str]]) -> None:
+    """The same of many rows: plain and whole."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        print((" " * GAP).join(padded).rstrip())
 
 
 def as_json(value: Any) -> None:
@@ -62,6 +78,22 @@ def ago(then: float | None) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def unit(number: float) -> tuple[int, str]:
+    """The unit in which so many bytes are said: how many bytes it has, and its name."""
+    return next((each for each in _UNITS if number >= each[0]), _UNITS[-1])
+
+
+def size(number: float) -> str:
+    """So many bytes, such as `12.3 MiB`."""
+    its_unit = unit(number)
+    return f"{in_unit(its_unit, number)} {its_unit[1]}"
+
+
+def in_unit(of: tuple[int, str], number: float) -> str:
+    """So many bytes in a unit, without its name."""
+    return f"{number / of[0]:.{0 if of[0] == 1 else 1}f}"
 
 
 def task_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:

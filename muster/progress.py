@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from muster.output import note
+from muster.output import in_unit, note, size, unit
 
 SAY_EVERY = 10.0
 """Seconds between lines about bytes where a line cannot be written over."""
-_UNITS = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"), (1, "B"))
 
 
 def amount(fetch: Mapping[str, Any] | None) -> str:
@@ -20,17 +19,9 @@ def amount(fetch: Mapping[str, Any] | None) -> str:
     if not done and not total:
         return ""
     most = total or done or 0
-    known = f"{_in(_unit(most), done or 0)} of " if total else ""
-    text = f"{known}{_in(_unit(most), most)} {_unit(most)[1]}"
-    return f"{text}, {_in(_unit(rate), rate)} {_unit(rate)[1]}/s" if rate else text
-
-
-def _unit(number: float) -> tuple[int, str]:
-    return next((each for each in _UNITS if number >= each[0]), _UNITS[-1])
-
-
-def _in(unit: tuple[int, str], number: float) -> str:
-    return f"{number / unit[0]:.{0 if unit[0] == 1 else 1}f}"
+    known = f"{in_unit(unit(most), done or 0)} of " if total else ""
+    text = f"{known}{size(most)}"
+    return f"{text}, {size(rate)}/s" if rate else text
 
 
 def whole(tasks: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,6 @@ from muster.cli import (
     wait_option,
     warn_unconfirmed,
 )
-from muster.client import Client
 
 
 def _some(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -37,7 +36,7 @@ deployment_argument = click.argument("deployment", metavar="ID-or-NAME", callbac
 def scale(deployment: str, groups: tuple[str, ...], yes: bool, url: str | None, replicated: bool) -> None:  # noqa: FBT001
     """Have other numbers of instances; nothing that stays is restarted."""
     asked = counts(groups)
-    client = Client(context.manager_url(url), replicated=replicated)
+    client = context.connect(url, replicated=replicated)
     found = deploying.find(client, deployment)
     answer = meant(client, found, "scale", {"groups": asked}, yes=yes)
     output.note(", ".join(f"{name}: {count}" for name, count in answer["groups"].items()))
@@ -58,7 +57,7 @@ def scale(deployment: str, groups: tuple[str, ...], yes: bool, url: str | None, 
 def update(deployment: str, url: str | None, replicated: bool, **asked: Any) -> None:  # noqa: FBT001
     """Bring a deployment to another version or other parameters; what is not named stays."""
     given = {"version": asked["version"], "parameters": pairs(asked["params"], "NAME=VALUE")}
-    client = Client(context.manager_url(url), replicated=replicated)
+    client = context.connect(url, replicated=replicated)
     found = deploying.find(client, deployment)
     body = {key: value for key, value in given.items() if value}
     answer = meant(client, found, "update", body, yes=asked["yes"])
@@ -86,7 +85,7 @@ def rollback(
     replicated: bool,  # noqa: FBT001
 ) -> None:
     """Bring a deployment back to what it ran before; asked for twice, it goes back once."""
-    client = Client(context.manager_url(url), replicated=replicated)
+    client = context.connect(url, replicated=replicated)
     found = deploying.find(client, deployment)
     answer = meant(client, found, "rollback", {} if to is None else {"version": to}, yes=yes)
     warn_unconfirmed(client)
@@ -103,9 +102,9 @@ def rollback(
 @speaks
 def promote(deployment: str, url: str | None, wait: bool, timeout: float | None, replicated: bool) -> None:  # noqa: FBT001
     """Let the rest follow the canaries of an update."""
-    client = Client(context.manager_url(url), replicated=replicated)
+    client = context.connect(url, replicated=replicated)
     found = deploying.find(client, deployment)
-    change = client.post(f"/v1/deployments/{found}/promote", {})["promoted"]
+    change = client.promote_deployment(found)["promoted"]
     warn_unconfirmed(client)
     if wait:
         rolling.watch(client, found, change, timeout, promoted=True)
@@ -118,7 +117,7 @@ def promote(deployment: str, url: str | None, wait: bool, timeout: float | None,
 @speaks
 def pause(deployment: str, url: str | None) -> None:
     """Hold the updates of a deployment: what is updated stays, the rest waits."""
-    _hold(deployment, url, "pause")
+    _hold(deployment, url, paused=True)
 
 
 @main.command()
@@ -127,11 +126,14 @@ def pause(deployment: str, url: str | None) -> None:
 @speaks
 def resume(deployment: str, url: str | None) -> None:
     """Let the updates of a deployment go on."""
-    _hold(deployment, url, "resume")
+    _hold(deployment, url, paused=False)
 
 
-def _hold(deployment: str, url: str | None, what: str) -> None:
-    client = Client(context.manager_url(url))
+def _hold(deployment: str, url: str | None, *, paused: bool) -> None:
+    client = context.connect(url)
     found = deploying.find(client, deployment)
-    client.post(f"/v1/deployments/{found}/{what}", {})
+    if paused:
+        client.pause_deployment(found)
+    else:
+        client.resume_deployment(found)
     print(found)

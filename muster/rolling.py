@@ -57,7 +57,7 @@ def _watch(
 ) -> None:
     said: dict[str, str] = {}
     while True:
-        row = client.get(f"/deployments/{deployment}")
+        row: Any = client.get_deployment(deployment)
         rollout = row.get("rollout") or {}
         current = int(rollout.get("change", 0)) == change
         if int(row.get("change", 0)) != change:

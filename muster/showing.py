@@ -7,7 +7,6 @@ import click
 
 from muster import brake, context, output, progress, rolling
 from muster.cli import form_option, main, speaks, url_option
-from muster.client import Client
 
 TITLES = (
     "ID", "NAME", "TEMPLATE", "STATUS", "TASK", "NODE", "STATE", "HEALTH", "PID", "EXIT", "RESTARTS", "SINCE",
@@ -27,7 +26,7 @@ SHOWN = ("PENDING", "RUNNING", "DEGRADED", "FAILED", "STOPPING")
 @speaks
 def ps(everything: bool, url: str | None, form: str, **filters: str | None) -> None:  # noqa: FBT001
     """List deployments with their tasks."""
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     asked = {key: value for key, value in filters.items() if value is not None}
     if not everything:
         asked.setdefault("status", ",".join(SHOWN))
@@ -36,7 +35,7 @@ def ps(everything: bool, url: str | None, form: str, **filters: str | None) -> N
         output.as_json(found)
         return
     brake.warn(client)
-    lost = client.get("/v1/unclaimed")["total"]
+    lost = client.list_unclaimed()["total"]
     if lost:
         output.note(f"{lost} allocations run unclaimed: see `muster unclaimed`, then adopt or stop them")
     rows = [_row(row, task, name) for row in found for task, name in _tasks(row, asked.get("node"))]

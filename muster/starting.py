@@ -51,7 +51,7 @@ def deploy(what: str, url: str | None, form: str, replicated: bool, **given: Any
     if given["push"] and given["dry_run"]:
         raise click.UsageError("--push sends files: it does not go with --dry-run")
     params = pairs(given["params"], "NAME=VALUE")
-    client = Client(context.manager_url(url), replicated=replicated)
+    client = context.connect(url, replicated=replicated)
     template, version = _template(client, what, given["version"], push=given["push"])
     asked = {
         "template": template,
@@ -72,7 +72,7 @@ def deploy(what: str, url: str | None, form: str, replicated: bool, **given: Any
             _hint(what, str(error))
         raise
     if form == "json":
-        output.as_json(client.get(f"/deployments/{deployment}"))
+        output.as_json(client.get_deployment(deployment))
     else:
         print(deployment)
 
@@ -88,7 +88,7 @@ def _template(client: Client, what: str, version: int | None, *, push: bool) -> 
             from muster import pushing  # seldom asked for, and every start would wait for it
 
             pushing.push(client, path, body)
-        posted = client.post("/api/task/task_group", body)
+        posted = client.save_task_group(body)
         output.note(f"template {posted['name']}, version {posted['version']}")
         return posted["name"], posted["version"]
     if path.suffix in (".json", ".yaml", ".yml") or "/" in what:
@@ -136,7 +136,7 @@ def _update(
     Raises:
         Refused: it is of another template; that cannot be changed.
     """
-    if client.get(f"/deployments/{deployment}")["template"] != body["template"]:
+    if client.get_deployment(deployment)["template"] != body["template"]:
         raise refused
     output.note(f"deployment {deployment} is {body['name']}: updating it")
     if "ttl" in body:

@@ -25,7 +25,7 @@ def listed(client: Client) -> list[dict[str, Any]]:
 @speaks
 def unclaimed(url: str | None, form: str) -> None:
     """List what runs although the store does not know why; adopt it or stop it."""
-    found = listed(Client(context.manager_url(url)))
+    found = listed(context.connect(url))
     if form == "json":
         output.as_json(found)
         return
@@ -58,7 +58,7 @@ def adopt(
     """
     if bool(deployments) == everything:
         raise click.UsageError("name deployments, or say --all")
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     claim(client, deployments, "adopt", wait=wait, timeout=timeout)
 
 
@@ -69,13 +69,14 @@ def claim(client: Client, deployments: tuple[str, ...], verb: str, *, wait: bool
         Refused: 404 when there is none; what the manager refuses, after all else was done.
         TimedOut: nodes or controller took longer than `timeout` seconds.
     """
+    say = client.adopt_unclaimed if verb == "adopt" else client.stop_unclaimed
     ids = sorted({str(row["deployment"]) for row in listed(client)})
     chosen = [_find(ids, each) for each in deployments] if deployments else ids
     refused: Refused | None = None
     claimed: set[str] = set()
     for each in chosen:
         try:
-            claimed |= set(client.post(f"/v1/unclaimed/{each}/{verb}", {})["allocations"])
+            claimed |= set(say(each)["allocations"])
             print(each)
         except Refused as error:
             output.note(f"{each}: {error}")
@@ -116,7 +117,7 @@ def recover(cluster: str | None, yes: bool, url: str | None) -> None:  # noqa: F
     Nothing that runs is stopped: the nodes join again, and their work is unclaimed until adopted.
     Where there is a backup, restore that instead.
     """
-    client = Client(context.manager_url(url))
+    client = context.connect(url)
     body: dict[str, Any] = {"cluster": cluster} if cluster else {}
     plan = client.post("/v1/recover", {**body, "dry_run": not yes})
     if yes:

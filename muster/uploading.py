@@ -1,25 +1,18 @@
 """One local file on its way to the manager: hashed, then sent, and the same all the while."""
 
 import hashlib
-import http.client
-import json
 import os
 import random
-import select
-import ssl
 import stat
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
-from muster.client import STREAM_WITHIN, Client, Refused, Unreachable, refused
+from muster.client import Client, Refused
 from muster.deploying import Failed
 
 PIECE = 1 << 18
@@ -98,85 +91,31 @@ def send(client: Client, local: Local, name: str, show: Show) -> dict[str, Any]:
     Raises:
         Failed: it changed meanwhile. Refused, Unreachable: as the client's.
     """
-    body = _Body(local, show)
-    query = urlencode({"sha256": local.sha256})
-    request = urllib.request.Request(  # noqa: S310 - the URL is its user's own
-        f"{client.url}/v1/artifacts/{quote(name)}?{query}",
-        data=body,
-        method="PUT",
-        headers={"Content-Type": "application/octet-stream", "Content-Length": str(local.size)},
-    )
-    opener = urllib.request.build_opener(_handler(body, "http"), _handler(body, "https"))
     try:
-        with opener.open(request, timeout=STREAM_WITHIN) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except urllib.error.HTTPError as error:
-        if error.code == 422:  # it differs from what we hashed
+        return dict(client.put_artifact(name, _pieces(local, show), local.size, sha256=local.sha256))
+    except Refused as error:
+        if error.status == 422:  # it differs from what we hashed
             raise _changed(local) from None
-        raise refused(error) from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise Unreachable(f"the manager at {client.url} does not answer, or broke off: {reason}") from error
+        raise
 
 
-class _Body:
-    """What is sent, until the manager has had enough of it."""
-
-    def __init__(self, local: Local, show: Show) -> None:
-        self._local = local
-        self._show = show
-        self.answered: Callable[[], bool] = lambda: False
-
-    def __iter__(self) -> Iterator[bytes]:
-        local, done = self._local, 0
-        try:
-            file = local.path.open("rb")
-        except OSError as error:
-            raise Failed(f"{local.path}: {error.strerror}") from None
-        with file:
-            while done < local.size and not self.answered():
-                try:
-                    piece = file.read(min(PIECE, local.size - done))
-                except OSError as error:  # not the connection's, for which it would be taken
-                    raise Failed(f"{local.path}: {error.strerror}") from None
-                if not piece:
-                    raise _changed(local)
-                yield piece
-                done += len(piece)
-                self._show("sending", done)
-
-
-def _handler(body: _Body, scheme: str) -> urllib.request.BaseHandler:
-    """Opens URLs of a scheme over connections that hear an answer which comes before the body's end."""
-    plain: Any = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-
-    class Connection(plain):  # type: ignore[misc]
-        def connect(self) -> None:
-            super().connect()
-            self.broken = False
-            body.answered = self._answered
-
-        def _answered(self) -> bool:
-            if self.broken:
-                return True
-            # Under TLS there may be something to read that is no answer.
-            return not isinstance(self.sock, ssl.SSLSocket) and bool(select.select([self.sock], [], [], 0)[0])
-
-        def send(self, data: Any) -> None:
+def _pieces(local: Local, show: Show) -> Iterator[bytes]:
+    done = 0
+    try:
+        file = local.path.open("rb")
+    except OSError as error:
+        raise Failed(f"{local.path}: {error.strerror}") from None
+    with file:
+        while done < local.size:
             try:
-                super().send(data)
-            except (BrokenPipeError, ConnectionResetError):
-                self.broken = True  # perhaps it said why: the answer may be there to read
-
-    base: Any = urllib.request.HTTPSHandler if scheme == "https" else urllib.request.HTTPHandler
-
-    class Handler(base):  # type: ignore[misc]
-        def open_it(self, request: urllib.request.Request) -> Any:
-            return self.do_open(Connection, request)
-
-    setattr(Handler, f"{scheme}_open", Handler.open_it)
-    return Handler()
+                piece = file.read(min(PIECE, local.size - done))
+            except OSError as error:  # not the connection's, for which it would be taken
+                raise Failed(f"{local.path}: {error.strerror}") from None
+            if not piece:
+                raise _changed(local)
+            yield piece
+            done += len(piece)
+            show("sending", done)
 
 
 @contextmanager

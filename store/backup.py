@@ -14,7 +14,7 @@ from store.codec import Json, loads
 from store.errors import BadRecord, Busy, EpochChanged, StoreEmpty, StoreError, Unavailable, Unsupported
 from store.faults import fault
 from store.home import Files
-from store.keys import DEPLOYMENTS, NODES, TEMPLATES
+from store.keys import DEPLOYMENTS, DEVICES, GROUPS, NODES, TEMPLATES
 from store.kv.api import Meta
 from store.kv.connection import Client, translated
 from store.kv.dump import dump
@@ -25,7 +25,7 @@ from store.model.epoch import epoch_number
 from store.process import Lock
 from store.version import SCHEMA
 
-COUNTED = (TEMPLATES, DEPLOYMENTS, NODES)
+COUNTED = (TEMPLATES, DEPLOYMENTS, NODES, DEVICES, GROUPS)
 MOST_NAMES = 20
 DUMP = "dump.rdb"
 
@@ -183,7 +183,7 @@ def compare(file: Store, alive: Store | None) -> Json:
     """
     found: Json = {}
     for name in COUNTED:
-        old, new = file.values(name), alive.values(name) if alive else {}
+        old, new = _held(file, name), _held(alive, name) if alive else {}
         found[name] = {
             "made": _named(name, new, new.keys() - old.keys()),
             "changed": _named(name, new, {key for key in new.keys() & old.keys() if new[key] != old[key]}),
@@ -193,6 +193,15 @@ def compare(file: Store, alive: Store | None) -> Json:
             again = {key for key in old if _runs(old[key]) and not (key in new and _runs(new[key]))}
             found[name]["again"] = _named(name, old, again)
     return found
+
+
+def _held(store: Store, collection: str) -> dict[str, bytes]:
+    """The records of a collection; of devices, which are many, digests, which tell as well who is another."""
+    if collection != DEVICES:
+        return store.values(collection)
+    with translated():
+        found = store.client.hscan_iter(store.keys.collection(collection), count=1000)
+        return {key.decode(): hashlib.blake2b(raw, digest_size=8).digest() for key, raw in found}
 
 
 def _named(collection: str, records: dict[str, bytes], keys: set[str]) -> Json:

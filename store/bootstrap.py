@@ -1,17 +1,18 @@
 """The beginning of a store, and of each of its epochs."""
 
 import contextlib
+import functools
 import secrets
 from collections.abc import Sequence
 from typing import Literal
 
-from store.codec import dumps
-from store.errors import EpochChanged, StoreEmpty, StoreError
-from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, TEMPLATES
+from store.codec import dumps, read_record
+from store.errors import BadRecord, EpochChanged, StoreEmpty, StoreError
+from store.keys import ALLOCATIONS, DEPLOYMENTS, DEVICES, GROUPS, NODES, TEMPLATES
 from store.kv.api import Meta
 from store.kv.connection import translated
 from store.kv.lua import verdict
-from store.kv.server import Server
+from store.kv.server import Server, glob
 from store.kv.store import Store
 from store.model.epoch import epoch_number
 from store.version import VERSION, WRITES
@@ -20,7 +21,11 @@ LEAP = 1_000_000
 """Revisions that a new epoch skips: what was lost is unknown, and no revision may be used twice."""
 EPOCHS_KEPT = 20
 KEPT = (TEMPLATES, DEPLOYMENTS, ALLOCATIONS)
-"""Where these are empty and no node beats, nothing is lost: nodes of the lost cluster may have knocked."""
+"""Where these are empty and no node beats, nothing is lost: nodes of the lost cluster may have knocked.
+
+Devices and groups may be there: they are no cluster's, name none, and stay under whatever id the store has.
+"""
+RECORDS = (*KEPT, NODES, DEVICES, GROUPS)
 Kind = Literal["begun", "lost", "restored", "recovered"]
 """Why an epoch began: a new store; history was lost by accident; a backup was put in place on purpose;
 an empty store was given its cluster back."""
@@ -69,13 +74,15 @@ def begin(store: Store, known_cluster: str | None) -> Meta:
 def recover(store: Store, cluster: str, above: tuple[int, int] = (0, 0)) -> Meta:
     """Give an empty store the cluster that lived in it, in an epoch after all that is known here.
 
-    The same for a store that has lost its cluster id, epoch or revision, and only these.
+    The same for a store that has lost its cluster id, epoch or revision, and only these: its records and its
+    log are there, and the epoch begins after them, too.
 
     Raises:
         StoreError: it is not empty; nothing was changed.
     """
+    above = above_both(above, remembered(store))
     why = "an empty store was given its cluster back"
-    if is_bare(store) and _initialise(store, cluster, "recovered", why, above):
+    if not has_records(store) and _initialise(store, cluster, "recovered", why, above):
         return store.attach()
     what = "its cluster id, epoch or revision was deleted"
     fields = ["epoch", new_epoch(above[0] + 1), "cluster", cluster, *_described(store)]
@@ -87,6 +94,36 @@ def recover(store: Store, cluster: str, above: tuple[int, int] = (0, 0)) -> Meta
     return store.attach()
 
 
+def above_both(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """What is above both of two epoch numbers and revisions."""
+    return max(one[0], other[0]), max(one[1], other[1])
+
+
+def remembered(store: Store) -> tuple[int, int]:
+    """The highest epoch number and revision in what is left of a store: its epochs, its log, its records."""
+    client, keys = store.client, store.keys
+    with translated():
+        epochs = client.hgetall(keys.epochs)
+        found = [(0, _number(client.get(keys.compacted)))]
+        for key in client.scan_iter(match=f"{glob(keys.prefix)}*:rev", _type="HASH"):
+            highest = max((_number(rev) for _, rev in client.hscan_iter(key, count=1000)), default=0)
+            found += [(0, highest)]
+    for epoch, raw in epochs.items():
+        number = epoch_number(epoch.decode(errors="replace"))
+        with contextlib.suppress(BadRecord):
+            found.append((number, _number(read_record(raw, "epoch").get("rev"))))
+        found.append((number, 0))
+    return functools.reduce(above_both, found, (0, 0))
+
+
+def _number(value: object) -> int:
+    """A revision; 0 for what is none: somebody's hand may have been there."""
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        return 0
+
+
 def is_bare(store: Store) -> bool:
     """Whether nothing was ever kept in a store."""
     with translated():
@@ -95,6 +132,12 @@ def is_bare(store: Store) -> bool:
         nodes = store.client.hkeys(store.keys.collection(NODES))
         beats = [store.keys.node(node.decode()).beat for node in nodes]
         return not beats or not store.client.exists(*beats)
+
+
+def has_records(store: Store) -> bool:
+    """Whether records are there, or the log of some, to which a store belongs that has lost its head."""
+    with translated():
+        return bool(store.client.exists(store.keys.log, *(store.keys.collection(name) for name in RECORDS)))
 
 
 def rename(store: Store, cluster: str) -> None:
@@ -150,9 +193,12 @@ def _initialise(
     store: Store, cluster: str, kind: Kind, reason: str, above: tuple[int, int] | None = None
 ) -> bool:
     with translated():
-        leftovers = store.client.exists(store.keys.rev)
-    if leftovers and above is None:
-        raise StoreEmpty("the store has a revision but no cluster id: part of it was deleted")
+        signs = store.keys.rev, store.keys.epochs, store.keys.compacted
+        leftovers = above is None and (store.client.exists(*signs) or has_records(store))
+    if leftovers:
+        raise StoreEmpty(
+            "the store has a revision, a log or records but no cluster id: part of it was deleted"
+        )
     number, rev = (above[0] + 1, above[1] + LEAP) if above else (1, 0)
     fields = ["cluster", cluster, *_described(store)]
     keys = store.keys

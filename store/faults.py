@@ -22,6 +22,8 @@ POINTS = frozenset(
         "api.claim",
         "api.node",
         "api.brake",
+        "api.device",
+        "api.group",
         "controller.place",
         "controller.refuse",
         "controller.status",
@@ -47,6 +49,8 @@ POINTS = frozenset(
         "embedded.snapshot",
         "backup.check",
         "restore.swap",
+        "import.swap",
+        "import.merge",
     )
     for when in ("before", "after")
 )

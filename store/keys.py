@@ -1,6 +1,7 @@
 """Every key of the store is built here, and nowhere else."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 TEMPLATES = "templates"
@@ -23,6 +24,13 @@ DOWNLOADS = "downloads"
 
 CLAIMS = "claims"
 """What people said of unclaimed work: `<node>/<allocation>` is to be adopted, or stopped."""
+
+DEVICES = "devices"
+"""The inventory; a node is a device, whose record names it in `node`."""
+GROUPS = "groups"
+"""Groups of devices, with their rules: what is deployed to."""
+GROUP_NAMES = "groups:names"
+"""Group name -> its id: names are unique."""
 
 _NODE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _NODE_KEY = re.compile(r"n:\{([A-Za-z0-9._-]{1,128})\}:(.*)", re.DOTALL)
@@ -145,6 +153,10 @@ class Keys:
         """List in which one question is answered, once; expires."""
         return f"{self.prefix}answer:{question}"
 
+    def replay(self, name: str) -> str:
+        """What a call answered, or that it is being answered; expires."""
+        return f"{self.prefix}replay:{name}"
+
     @property
     def doubt(self) -> str:
         """Why the leader takes no absent heartbeat for a death just now; expires with the grace."""
@@ -163,6 +175,10 @@ class Keys:
         """Hash of one collection's mod revisions."""
         return f"{self.prefix}{name}:rev"
 
+    def index(self, name: str) -> str:
+        """Sorted set of one collection's index: lines of text, which lead to its records."""
+        return f"{self.prefix}{name}:index"
+
     def lease(self, name: str) -> str:
         """The holder of a lease, with its token."""
         return f"{self.prefix}{name}"
@@ -180,6 +196,11 @@ class Keys:
     def nodes(self) -> str:
         """What the keys of all nodes begin with."""
         return f"{self.prefix}n:{{"
+
+    def beats(self, node_ids: Iterable[str]) -> list[str]:
+        """The heartbeats' keys of many nodes, in their order."""
+        head = self.nodes
+        return [f"{head}{node_id}}}:hb" for node_id in node_ids]
 
     def node(self, node_id: str) -> NodeKeys:
         """The keys of a node."""

@@ -1,10 +1,12 @@
-"""Processes that must not outlive their parent, locks, files that appear whole."""
+"""Processes that must not outlive their parent, how they are ended, locks, files that appear whole."""
 
+import _thread
 import ctypes
 import fcntl
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -17,6 +19,16 @@ def tied_to_parent(argv: list[str]) -> list[str]:
     the process. A few milliseconds of Python, in exchange for no `preexec_fn`.
     """
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *argv]
+
+
+def on_end(stop: Callable[[], object]) -> None:
+    """Have SIGTERM and SIGINT call `stop`, on a thread of its own.
+
+    A handler runs in the middle of what the main thread does. If that is `Event.wait` it may hold the very
+    lock that `Event.set` takes, and a handler that sets it would wait for itself, for ever.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _thread.start_new_thread(stop, ()))
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 from pathlib import Path
 
+from store import former
 from store.clock import Clock
 from store.embedded import EmbeddedServer
 from store.errors import StoreError
@@ -24,8 +25,6 @@ log = logging.getLogger("store")
 
 EVERY = 2.0
 """Seconds between two snapshots at most; one is only made when a record changed."""
-BEFORE, KEPT = ".before-", 3
-"""Snapshots of former epochs: what follows the file's name, and how many there may be."""
 BUSY = 0.25
 """Seconds to wait while the server is busy with another child."""
 
@@ -137,26 +136,12 @@ class SnapshotKeeper:
         there = [digest(self._db_path)] if self._db_path.exists() else []
         known = [each for each in there if each in _published(files)]
         write_whole(files.published, json.dumps([*known, new]).encode())
-        self._keep_former()
+        epoch = self._store.meta().epoch
+        if self._store.epoch_record(epoch).get("kind") in ("lost", "recovered"):
+            former.keep(self._db_path, epoch, log)
         fault("embedded.snapshot.before")
         part.replace(self._db_path)
         fault("embedded.snapshot.after")
         sync_directory(self._db_path.parent)
         # From here on the former one is a backup like any other: putting it back means it.
         write_whole(files.published, json.dumps([new]).encode())
-
-    def _keep_former(self) -> None:
-        """The first snapshot of an epoch that began with a loss does not replace the last one before it."""
-        epoch = self._store.meta().epoch
-        if self._store.epoch_record(epoch).get("kind") not in ("lost", "recovered"):
-            return
-        kept = self._db_path.with_name(f"{self._db_path.name}{BEFORE}{epoch}")
-        if kept.exists() or not self._db_path.exists():
-            return
-        os.link(self._db_path, kept)
-        log.warning("the last snapshot before the loss is kept as %s", kept)
-        others = sorted(
-            self._db_path.parent.glob(f"{self._db_path.name}{BEFORE}*"), key=lambda path: path.stat().st_mtime
-        )
-        for old in others[:-KEPT]:
-            old.unlink(missing_ok=True)

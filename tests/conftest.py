@@ -108,7 +108,7 @@ def fake_client(monkeypatch):
     monkeypatch.setattr(Server, "flavour", lambda _: Flavour("fake", (7, 0)))
     glance = presence._glance
     monkeypatch.setattr(presence, "_glance", lambda client, keys, *, who: glance(client, keys, who=False))
-    monkeypatch.setattr("manager_api.http.admission.limit", lambda _: None)
+    monkeypatch.setattr("manager_api.http.nodes.admission.limit", lambda _: None)
     return fakeredis.FakeRedis(version=(7,))
 
 

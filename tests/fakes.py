@@ -7,20 +7,26 @@ import falcon.testing
 
 from manager_api.controller.loop import Controller
 from manager_api.http.app import create_app
+from manager_api.http.deployments import deployments
 from manager_api.http.services import Services
 from manager_api.settings import StoreAccess
 from store.clock import SystemClock
 from store.codec import dumps, loads
 from store.kv.node import RedisNodeLink
 from tests.builders import FEATURES
+from tests.conftest import eventually
 
 ACCESS = StoreAccess(url="redis://127.0.0.1:1/0", advertised_port=None, password_file=None, holder="test")
+
+USUAL, PATIENT = deployments.DECIDED_WITHIN, 20.0
+"""Seconds that a deploy waits for a leader who is there: on a busy machine that takes a while."""
 
 
 class Manager:
     """API (by Falcon's test client) over a store, with a controller thread if wanted."""
 
     def __init__(self, store, *, watcher=None):
+        _decided_within(USUAL, instead_of=PATIENT)  # a test that had its own may have put it back
         self.store = store
         self.services = Services(ACCESS, SystemClock(), store)
         self.http = falcon.testing.TestClient(create_app(self.services))
@@ -28,11 +34,25 @@ class Manager:
         self._thread = None
 
     def lead(self):
+        _decided_within(PATIENT, instead_of=USUAL)
         self._thread = threading.Thread(target=self.controller.run, daemon=True)
         self._thread.start()
         return self
 
+    def notice(self, node):
+        """If there is a leader, wait until it knows that a node is online: what is placed before is placed elsewhere."""
+        if self._thread is None:
+            return
+
+        def known():
+            mirror = self.controller.mirror
+            state = mirror.fleet.states.get(node) if mirror is not None else None
+            return state is not None and state.online
+
+        eventually(known)
+
     def end(self):
+        _decided_within(USUAL, instead_of=PATIENT)
         self.controller.stop()
         if self._thread:
             self._thread.join(10)
@@ -42,6 +62,12 @@ class Manager:
 
     def get(self, path):
         return self.http.simulate_get(path)
+
+
+def _decided_within(seconds, *, instead_of):
+    """A test that has its own keeps it."""
+    if instead_of == deployments.DECIDED_WITHIN:
+        deployments.DECIDED_WITHIN = seconds
 
 
 class Puppet:
@@ -60,6 +86,7 @@ class Puppet:
         joined = manager.post("/v1/nodes/join", self.join_body(ip))
         assert joined.status_code == 200, joined.text
         self.beat()
+        manager.notice(node)
 
     def join_body(self, ip="192.168.10.100", **more):
         return {

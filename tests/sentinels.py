@@ -119,7 +119,7 @@ class SentinelStore:
 
     def promoted(self, old):
         """Wait until every Sentinel names another server than the old primary; its number."""
-        return eventually(lambda: self._agreed(old), 40)[0]
+        return eventually(lambda: self._agreed(old), 90)[0]
 
     def fail_over(self):
         """Have a Sentinel promote a replica although the primary lives."""

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from benchmarks.fleet.crew import Fleet
 from benchmarks.fleet.enrol import enrol
 from benchmarks.fleet.setting import Setting, Who
-from manager_api.http.schemas import TemplateSchema
-from manager_api.http.templates import save
+from manager_api.http.templates.schemas import TemplateSchema
+from manager_api.http.templates.templates import save
 from store import bootstrap
 from store.codec import dumps, loads
 from store.embedded import EmbeddedServer

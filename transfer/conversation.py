@@ -6,6 +6,7 @@ wait for each or ask for a whole file at once; see `benchmarks/bench_artifacts.p
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from transfer import messages
@@ -42,6 +43,23 @@ class Refused(Exception):
 
 class Shorter(Exception):
     """A file ended before it should have."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far the reading of one file has come."""
+
+    handle: bytes
+    offset: int
+    """Up to where its bytes were taken."""
+    size: int | None
+    """None: it is read to its end."""
+    after: int
+    """What is asked for next."""
+    asked: deque[tuple[int, int, int]] = field(default_factory=deque)
+    """Questions in the order of their bytes: number, length, what was got in place of more."""
+    last: int | None = None
+    """The question for what the file is after its last bytes."""
 
 
 class Conversation:
@@ -133,46 +151,62 @@ class Conversation:
             Shorter: it ended before.
             Refused: the server cannot read it.
         """
-        asked: deque[tuple[int, int, int]] = deque()  # number, length, what was got in place of more
-        after = offset  # what is asked for next
-        last = None
+        course = _Course(handle, offset, size, after=offset)
         if begun is not None and size is not None:
-            number, last = begun
-            asked.append((number, size - offset, 0))
-            after = size
+            number, course.last = begun
+            course.asked.append((number, size - offset, 0))
+            course.after = size
         try:
-            while size is None or offset < size:
-                while (size is None or after < size) and after - offset < IN_FLIGHT:
-                    length = self._at_once if size is None else min(self._at_once, size - after)
-                    asked.append((self.ask_bytes(handle, after, length), length, 0))
-                    after += length
-                if last is None and after == size:
-                    last = self._ask_attributes(handle)  # on its way with the last bytes: no time is lost
-                number, length, less = asked.popleft()
-                try:
-                    data = self._answer(number, Type.DATA).body
-                except Refused as refused:
-                    if refused.code != Code.EOF:
-                        raise
-                    if size is None:
-                        break
-                    raise Shorter from None
-                got = len(data)
-                offset += got
-                if got < length:
-                    if got == 0:
-                        raise Garbled("an answer with no data in it")
-                    # The rest comes before what was asked for after it.
-                    asked.appendleft((self.ask_bytes(handle, offset, length - got), length - got, got))
-                    self.forget(last)  # what it was before says nothing of these
-                    last = None
-                if less:  # it was not the end of the file, but all that this server gives at once
-                    self._at_once = max(AT_LEAST, min(self._at_once, less))
+            while size is None or course.offset < size:
+                self._ask_ahead(course)
+                data = self._take(course)
+                if data is None:
+                    break
                 yield data
-            last = self._ask_attributes(handle) if last is None else last
+            last = course.last = self._ask_attributes(handle) if course.last is None else course.last
             yield messages.attributes_of(self._answer(last, Type.ATTRS).body)
         finally:
-            self.forget(*(number for number, *_ in asked), last)
+            self.forget(*(number for number, *_ in course.asked), course.last)
+
+    def _ask_ahead(self, course: _Course) -> None:
+        """Ask for as much as may be on its way, and with the last bytes for what the file is by then."""
+        size = course.size
+        while (size is None or course.after < size) and course.after - course.offset < IN_FLIGHT:
+            length = self._at_once if size is None else min(self._at_once, size - course.after)
+            course.asked.append((self.ask_bytes(course.handle, course.after, length), length, 0))
+            course.after += length
+        if course.last is None and course.after == size:
+            course.last = self._ask_attributes(course.handle)  # no time is lost
+
+    def _take(self, course: _Course) -> bytes | None:
+        """The next bytes; None: the file ends here, as it may.
+
+        Raises:
+            Shorter: it ended before it should have.
+            Refused: the server cannot read it.
+        """
+        number, length, less = course.asked.popleft()
+        try:
+            data = self._answer(number, Type.DATA).body
+        except Refused as refused:
+            if refused.code != Code.EOF:
+                raise
+            if course.size is None:
+                return None
+            raise Shorter from None
+        got = len(data)
+        course.offset += got
+        if got < length:
+            if got == 0:
+                raise Garbled("an answer with no data in it")
+            # The rest comes before what was asked for after it.
+            rest = self.ask_bytes(course.handle, course.offset, length - got)
+            course.asked.appendleft((rest, length - got, got))
+            self.forget(course.last)  # what it was before says nothing of these
+            course.last = None
+        if less:  # it was not the end of the file, but all that this server gives at once
+            self._at_once = max(AT_LEAST, min(self._at_once, less))
+        return data
 
     def ask_bytes(self, handle: bytes, offset: int, length: int) -> int:
         """Ask for bytes, with what is sent next."""

@@ -239,7 +239,8 @@ def within(seconds: float, transport: paramiko.Transport) -> Iterator[None]:
 def open_sftp(transport: paramiko.Transport, patience: Patience) -> paramiko.Channel:
     """A channel on which the server speaks SFTP."""
     with within(patience.connect, transport):
-        channel = transport.open_session(WINDOW, timeout=patience.connect)
+        # paramiko's own limit must not come first: its error does not say that it was one.
+        channel = transport.open_session(WINDOW, timeout=2 * patience.connect)
         channel.settimeout(patience.silence)
         channel.invoke_subsystem("sftp")
     return channel

@@ -63,18 +63,22 @@ def fork(order: dict[str, Any]) -> Born:
         OSError: no process, descriptor or memory for it.
     """
     fds: list[int] = []
+    # What is sent to the child before it has handlers of its own waits for them: ours would swallow it.
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ALL)
     try:
         fds += os.pipe2(os.O_CLOEXEC)
         fds += os.pipe2(os.O_CLOEXEC)
+        go_read, go_write, verdict_read, verdict_write = fds
         pid = os.fork()
+        if pid == 0:
+            os.close(go_write)
+            _be_the_child(order, go_read, verdict_write)
     except OSError:
         for fd in fds:
             os.close(fd)
         raise
-    go_read, go_write, verdict_read, verdict_write = fds
-    if pid == 0:
-        os.close(go_write)
-        _be_the_child(order, go_read, verdict_write)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
     os.close(go_read)
     os.close(verdict_write)
     return Born(pid, go_write, verdict_read)
@@ -130,15 +134,14 @@ def _be_as_mortal_as_any() -> None:
 
 def _reset_signals() -> None:
     """As a program expects them. By number: each touch of an enum costs a forked child a page."""
-    for number in _CHANGED:
+    for number in _RESET:
         _signal.signal(number, 0)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
-_CHANGED = tuple(int(number) for number in (
-    signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ,
-))  # fmt: skip
-"""Those that keeper, guard or Python itself have changed."""
+_ALL = frozenset(int(number) for number in signal.valid_signals())
+_RESET = tuple(sorted(_ALL - {int(signal.SIGKILL), int(signal.SIGSTOP)}))
+"""All: keeper, guard and Python change some, and a shell that started us in the background, others."""
 
 
 def _redirect(order: dict[str, Any]) -> None:

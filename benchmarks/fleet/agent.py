@@ -5,7 +5,7 @@ import time
 
 from agentd.core import obey
 from agentd.core.obey import Frozen, Orders
-from agentd.facts import FEATURES
+from agentd.facts.node import FEATURES
 from agentd.join import Rejoins
 from agentd.report import Outbox, entry
 from agentd.uplink import RETRY, offer

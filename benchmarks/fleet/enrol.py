@@ -7,7 +7,7 @@ import json
 import time
 from urllib.parse import urlsplit
 
-from manager_api.http.nodes import join
+from manager_api.http.nodes.nodes import join
 from store.kv.server import Server
 
 AT_ONCE = 500

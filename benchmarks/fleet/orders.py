@@ -2,8 +2,8 @@
 
 import time
 
-from manager_api.http.schemas import TemplateSchema
-from manager_api.http.templates import save
+from manager_api.http.templates.schemas import TemplateSchema
+from manager_api.http.templates.templates import save
 from store.codec import dumps
 from store.keys import DEPLOYMENTS
 

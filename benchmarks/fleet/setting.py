@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from hashlib import sha256
 
-from agentd.facts import FEATURES
+from agentd.facts.node import FEATURES
 from agentd.uplink import WAKE_WAIT_MS
 from store.version import VERSION
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from store.clock import SystemClock
 from store.kv.connection import connect
 from store.kv.presence import apart
 from store.kv.store import Store
+from store.process import on_end
 
 log = logging.getLogger("controller")
 
@@ -33,8 +33,7 @@ def main() -> int:
     controller = Controller(
         store, watcher, access.holder, clock, access.files, access.artifacts, access.source_limit
     )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: controller.stop())
+    on_end(controller.stop)
     controller.run()
     log.info("shutting down")
     return 0

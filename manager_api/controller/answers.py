@@ -13,6 +13,7 @@ from typing import Any
 
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
+from store import logs
 from store.clock import Clock
 from store.codec import dumps
 from store.errors import BadRecord, StoreError, Unavailable
@@ -121,12 +122,15 @@ class Answers:
             self._wake()  # the others in the next round
 
     def _answer(self, fleet: Fleet, question: Question, send: Client) -> None:
+        before = logs.request.set(question.request)
         try:
             answer(send, self._keys, question.id, self._said(fleet, question))
         except Unavailable:
             raise
         except StoreError as error:
             log.warning("question %s cannot be answered: %s", question.kind[:40], error)
+        finally:
+            logs.request.reset(before)
 
     def _said(self, fleet: Fleet, question: Question) -> Json:
         """The answer, or why there is none."""

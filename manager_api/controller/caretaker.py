@@ -1,26 +1,31 @@
 """What a leader does beside planning, so that nothing grows with time alone and nobody fills the store."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
+from manager_api.controller.enrolling import Enrolling
 from manager_api.controller.executor import Executor
 from manager_api.controller.mirror import MIRRORED, Mirror
 from manager_api.controller.police import Police
 from manager_api.controller.removal import Removal
 from manager_api.controller.sweep import MOST_ANSWERS, Sweep
 from manager_api.core.retention import Retention
+from manager_api.inventory import leftovers
 from store.clock import Clock
 from store.errors import EpochChanged, Fenced, StoreEmpty, StoreError, Unavailable
-from store.keys import DOWNLOADS, TEMPLATES
+from store.keys import DEVICES, DOWNLOADS, GROUP_NAMES, TEMPLATES
 from store.kv.store import Store
 from store.model.event import Event
 
 log = logging.getLogger("controller")
 
+T = TypeVar("T")
+
 GLANCE = 1.0
 """Seconds between looks at the server's memory."""
 TURNS = 20
-"""Every node's keys are measured once in so many rounds, if nothing is suspicious."""
+"""Every node's keys are measured once while chores are done so many times, if nothing is suspicious."""
 
 
 class Caretaker:
@@ -35,6 +40,7 @@ class Caretaker:
         renew: Callable[[], object],
         say: Callable[[Iterable[Event]], None] = lambda _: None,
     ) -> None:
+        self._store = store
         self._mirror = mirror
         self._executor = executor
         self._clock = clock
@@ -43,6 +49,7 @@ class Caretaker:
         self._sweep = Sweep(store, executor.token, lambda: mirror.fleet.nodes)
         self._police = Police(store, clock, executor.token, mirror.fleet.secrets, self._entries, renew)
         self._removal = Removal(store, mirror, executor)
+        self._enrolling = Enrolling(store, mirror, clock, executor.token)
         self._police.say = say
         self._next_glance = clock.now()
         self._passed_over = ""
@@ -56,35 +63,56 @@ class Caretaker:
         self._guarded(self._police.enforce)
 
     def glance(self) -> None:
-        """Often: if memory grows, find out whose fault it is, now; and remove nodes that are to go."""
+        """Often: if memory grows, find out whose fault it is; remove nodes that are to go; enrol old ones."""
         now = self._clock.now()
         if now >= self._next_glance:
             self._next_glance = now + GLANCE
             self._guarded(self._look_for_floods)
             self._guarded(self._removal.round)
+            self._guarded(self._enrolling.go_on)
 
-    def round(self) -> None:
-        """From time to time: retention, a part of all keys, a part of all nodes."""
-        self._guarded(self._retain)
-        self._guarded(self._police.enforce)
-        self._guarded(lambda: self._police.inspect_turn(sorted(self._mirror.fleet.nodes), TURNS))
-        self._guarded(self._sweep_some)
+    def chores(self) -> Iterator[None]:
+        """From time to time: retention, a part of all keys, a part of all nodes, what groups left behind.
 
-    def _retain(self) -> None:
-        fleet, now = self._mirror.fleet, self._clock.now()
-        retiring = self._retention.retire(fleet, self._clock.wall(), now)
+        A part at a time, so that in a large fleet nobody waits for all of it.
+        """
+        cares = (
+            self._police.enforce, self._retire, self._collect, self._collect_revisions,
+            self._mirror.fleet.prune, self._enrolling.look, self._measure_some,
+        )  # fmt: skip
+        for care in cares:
+            self._guarded(care)
+            yield
+        for _ in range(self._guarded(self._sweep.steps) or 0):
+            if self._guarded(self._step) is not False:
+                break
+            yield
+        for _ in range(leftovers.AT_ONCE // leftovers.BIT):
+            if not self._guarded(self._collect_leftovers):
+                break
+            yield
+
+    def _collect_leftovers(self) -> int:
+        taken = leftovers.collect_all(self._store, leftovers.BIT)
+        if taken:
+            log.info("%d devices were taken out of groups that are gone", taken)
+        return taken
+
+    def _retire(self) -> None:
+        fleet = self._mirror.fleet
+        retiring = self._retention.retire(fleet, self._clock.wall(), self._clock.now())
         self._mirror.dirty_deployments |= retiring
         fleet.retiring = retiring
-        self._executor.perform(self._retention.collect(fleet, now))
-        self._executor.perform(self._sweep.revisions((*MIRRORED, TEMPLATES, DOWNLOADS)))
-        fleet.prune()
 
-    def _sweep_some(self) -> None:
-        for _ in range(self._sweep.steps()):
-            if self._step():
-                self._sweep.users()
-                break
-            self._renew()
+    def _collect(self) -> None:
+        fleet, templates = self._mirror.fleet, self._store.revisions(TEMPLATES)
+        self._executor.perform(self._retention.collect(fleet, self._clock.now(), templates))
+
+    def _collect_revisions(self) -> None:
+        self._executor.perform(self._sweep.revisions((*MIRRORED, TEMPLATES, DOWNLOADS, DEVICES, GROUP_NAMES)))
+
+    def _measure_some(self) -> None:
+        self._police.inspect_turn(sorted(self._mirror.fleet.nodes), TURNS)
 
     def _look_for_floods(self) -> None:
         if not self._police.alarmed():
@@ -102,15 +130,18 @@ class Caretaker:
         taken, ended = self._sweep.step(self._police.barred)
         for node in self._police.answers(taken, MOST_ANSWERS):
             log.warning("node %s: its answers are removed", node)
+        if ended:
+            self._sweep.users()
         return ended
 
-    def _guarded(self, care: Callable[[], None]) -> None:
+    def _guarded(self, care: Callable[[], T]) -> T | None:
         """A server that does not let us do this is no reason not to lead."""
         try:
-            care()
+            return care()
         except (Unavailable, Fenced, EpochChanged, StoreEmpty):
             raise
         except StoreError as error:
             if str(error) != self._passed_over:
                 self._passed_over = str(error)
                 log.warning("the store is not looked after as it should be: %s", error)
+        return None

@@ -84,6 +84,7 @@ class Heartbeats:
                 state.absent_at = fleet.seen
             beat = self._beat(node, raw) if raw is not None and node in left else None
             if beat is not None:
+                turned = turned or bool(state.beat.get("frozen")) > bool(beat.get("frozen"))
                 state.beat = beat
                 if not self._lookout.doubts_order:
                     fleet.turns.hear(node, beat)
@@ -92,7 +93,7 @@ class Heartbeats:
                 presence.unknown(node, ttl)
             elif presence.observe(node, raw, ttl, left.get(node)):
                 self._say(node, named=named)
-            turned = self._turn(node, state) or turned
+            turned = self._turn(node, state, unseen=raw is None and not state.beat) or turned
             if beat is not None and self._has_reported(node, state, beat):
                 moved.append(node)
         self.read_actual(nodes if report else moved)
@@ -112,9 +113,11 @@ class Heartbeats:
             log.info("node %s is %s", node, what)
         self._tell(what, node, f"its heartbeat is {TURNED[what]}")
 
-    def _turn(self, node: str, state: NodeState) -> bool:
-        """Whether a node came or went, as far as is known now."""
+    def _turn(self, node: str, state: NodeState, *, unseen: bool) -> bool:
+        """Whether a node came or went, as far as is known. Who is `unseen` but has its grace did neither."""
         now = self._presence.online(node), self._presence.settled(node)
+        if unseen and now[0]:
+            now = False, False
         if now == (state.online, state.settled):
             return False
         if now[0] != state.online:

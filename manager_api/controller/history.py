@@ -14,7 +14,7 @@ from store.clock import Clock
 from store.errors import EpochChanged, HistoryLost
 from store.faults import fault
 from store.home import Files
-from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, VERSIONS
+from store.keys import ALLOCATIONS, DEPLOYMENTS, GROUPS, NODES, STATUS, VERSIONS
 from store.kv.api import Meta
 from store.kv.sentinel import has_sentinels
 from store.kv.server import Server
@@ -200,6 +200,7 @@ def lost_records(before: Fleet | None, after: Fleet) -> list[str]:
         (DEPLOYMENTS, before.deployments, after.deployments),
         (VERSIONS, before.versions, after.versions),
         (NODES, before.nodes, after.nodes),
+        (GROUPS, before.device_groups, after.device_groups),
         (STATUS, before.status, after.status),
         (ALLOCATIONS, before.allocations, after.allocations),
     )

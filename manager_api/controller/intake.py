@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from manager_api.controller.agenda import Agenda
 from manager_api.core.fleet import Fleet, Stored
+from manager_api.core.membership import Group
 from store.clock import Clock
 from store.codec import read_record
 from store.errors import BadRecord
@@ -16,6 +17,7 @@ from store.keys import (
     CONTROLS,
     CONTROLS_STATUS,
     DEPLOYMENTS,
+    GROUPS,
     NAMES,
     NODES,
     NODES_STATUS,
@@ -55,7 +57,7 @@ class Intake:
             DEPLOYMENTS: fleet.deployments, STATUS: fleet.status, VERSIONS: fleet.versions,
             ALLOCATIONS: fleet.allocations, NODES: fleet.nodes, CLAIMS: fleet.claims,
             NODES_STATUS: fleet.nodes_status, CONTROLS: fleet.controls,
-            CONTROLS_STATUS: fleet.controls_status, NAMES: fleet.names,
+            CONTROLS_STATUS: fleet.controls_status, NAMES: fleet.names, GROUPS: fleet.device_groups,
         }  # fmt: skip
         """What is known, by the collection's name."""
 
@@ -185,6 +187,13 @@ class Intake:
                 self._agenda.reported(node)
         self._agenda.room()
 
+    def _put_group(self, group: str, stored: Stored | None) -> None:
+        """Another name or rule may give work to nodes, or take it."""
+        moves = self._fleet.targets.put(group, Group.of(stored.data) if stored is not None else None)
+        _set(self._fleet.device_groups, group, stored)
+        if moves:
+            self._agenda.another_fleet()
+
     def _put_name(self, name: str, stored: Stored | None) -> None:
         _set(self._fleet.names, name, stored)
 
@@ -195,6 +204,7 @@ class Intake:
         DEPLOYMENTS: _put_deployment, STATUS: _put_status, VERSIONS: _put_version,
         ALLOCATIONS: _put_allocation, NODES: _put_node, CLAIMS: _put_claim, NODES_STATUS: _put_node_status,
         CONTROLS: _put_control, CONTROLS_STATUS: _put_controls_status, NAMES: _put_name,
+        GROUPS: _put_group,
     }  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """The controller's loop: campaign, read everything, then plan and write until fenced or cut off."""
 
 import contextlib
-import gc
 import logging
 import random
 import threading
@@ -12,6 +11,7 @@ from manager_api.base import Base
 from manager_api.controller.answers import Answers
 from manager_api.controller.caretaker import Caretaker
 from manager_api.controller.executor import Executor
+from manager_api.controller.garbage import Garbage
 from manager_api.controller.hearing import Hearing
 from manager_api.controller.herald import Herald
 from manager_api.controller.history import History
@@ -48,11 +48,11 @@ LOOKED_AT_ONCE = 1000
 PLAN_FOR = 0.1
 """Seconds of planning after which we look who else wants something."""
 STEPS_FOR = 0.02
-"""Seconds of checking memory against the store after which the next tick goes on with it."""
+"""Seconds of chores after which we look who else wants something, and wait as long."""
 NOTED_EVERY = 5.0
 """Seconds between notes of how far history has gone."""
 HOUSEKEEPING = 15.0
-"""Seconds between compaction, a look at who the server is, and a check of memory against the store."""
+"""Seconds between looks at who the server is, and at least as many between two beginnings of chores."""
 LOG_KEPT = 10_000
 """Revisions that stay in the change log for watchers."""
 STANDBY = 0.2
@@ -87,6 +87,7 @@ class Controller:
         self._answers: Answers
         self._hearing = Hearing(clock)
         self._presence = Presence(clock)
+        self._garbage = Garbage(clock)
         self._tenders = tenders(store, clock)
         self._artifacts, self._source_limit = artifacts, source_limit
         self.mirror: Mirror | None = None
@@ -135,7 +136,7 @@ class Controller:
             del self._caretaker  # whose references go round: with it the fleet of last time would stay
         before, mirror = self.mirror, self._reflect()
         began = self._clock.now()
-        with _many_objects():
+        with self._garbage.coming_in():
             rev = mirror.load()
             if self._history.settle(mirror, before.fleet if before is not None else None, token):
                 self._tell_epoch()
@@ -188,16 +189,20 @@ class Controller:
         planner = Planner(mirror, executor, self._clock, self._election.campaign)
         now = self._clock.now()
         next_look, next_note, next_housekeeping = now + TICK, now + NOTED_EVERY, now
-        verifying: Iterator[None] | None = None
+        chores, next_chore = None, now
         while not self._stop.is_set():
             self._election.campaign()
             planner.work(PLAN_FOR)
             self._herald.flush()
-            due = -inf if planner.busy else min(next_look, mirror.agenda.next())
+            if chores and self._clock.now() >= next_chore:  # before the mail: what is read is planned next
+                chores, next_chore = self._some_of(chores), self._clock.now() + STEPS_FOR
+            due = min(next_look, mirror.agenda.next(), next_chore if chores else inf)
+            due = -inf if planner.busy else due
             mail = inbox.take(max(0.0, due - self._clock.now()))
             mirror.awaken(self._clock.now())
             self._read(mirror, mail)
             turnstile.round()
+            self._election.campaign()  # answers have no fence: who was stopped meanwhile knows too little
             self._answers.give(mirror.fleet, self._store.client)
             now = self._clock.now()
             if now >= next_look:
@@ -207,15 +212,14 @@ class Controller:
                 self._caretaker.glance()
                 self._history.check(mirror)
                 planner.routine()
-                verifying = self._some_of(verifying)
+                self._garbage.tick()
             if now >= next_note:
                 next_note = now + NOTED_EVERY
                 self._history.remember()
             if now >= next_housekeeping:
                 next_housekeeping = now + HOUSEKEEPING
-                self._housekeeping(mirror)
-                turnstile.check()
-                verifying = verifying or mirror.verifying()
+                self._look_at_servers(mirror)
+                chores = chores or self._chores(mirror, turnstile)
 
     def _some_of(self, steps: Iterator[None] | None) -> Iterator[None] | None:
         """Go on with what takes long, for a little; None when it is done."""
@@ -233,9 +237,16 @@ class Controller:
         if hinted:
             mirror.look(hinted)
 
-    def _housekeeping(self, mirror: Mirror) -> None:
+    def _chores(self, mirror: Mirror, turnstile: Turnstile) -> Iterator[None]:
+        """What has to be done from time to time; between any two parts others may have their turn."""
         self._store.compact(self._store.seen - LOG_KEPT)
-        self._caretaker.round()
+        yield
+        yield from self._caretaker.chores()
+        turnstile.check()
+        yield
+        yield from mirror.verifying()
+
+    def _look_at_servers(self, mirror: Mirror) -> None:
         if Server(self._store.client).run_id() != self._run_id:
             self._server_changed(mirror)
         self._spread_users(mirror)
@@ -261,19 +272,3 @@ class Controller:
             self._users.spread(secrets, self._election.campaign)
         except Unsupported as error:
             log.warning("%s: every node can read every key", error)
-
-
-@contextlib.contextmanager
-def _many_objects() -> Iterator[None]:
-    """A fleet comes into memory to stay there: looking through it for garbage would only take time.
-
-    A quarter of the time in which it is read, and, while we lead, pauses of half a second and more.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()

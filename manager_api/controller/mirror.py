@@ -17,6 +17,7 @@ from store.keys import (
     CONTROLS,
     CONTROLS_STATUS,
     DEPLOYMENTS,
+    GROUPS,
     NAMES,
     NODES,
     NODES_STATUS,
@@ -31,10 +32,13 @@ from store.recipes.presence import Presence
 log = logging.getLogger("controller")
 
 MIRRORED = (
-    VERSIONS, NODES, NODES_STATUS, CONTROLS, CONTROLS_STATUS, STATUS, DEPLOYMENTS, ALLOCATIONS, CLAIMS, NAMES,
+    VERSIONS, GROUPS, NODES, NODES_STATUS, CONTROLS, CONTROLS_STATUS, STATUS, DEPLOYMENTS, ALLOCATIONS,
+    CLAIMS, NAMES,
 )  # fmt: skip
 """In the order in which they are taken in: what a record refers to comes before it."""
 MOST_AT_ONCE = 500
+REVISIONS_AT_ONCE = 5000
+"""Checked against memory in one part."""
 RECORDS_AT_ONCE = 20_000
 """Records taken in between two renewals of the lease."""
 
@@ -158,25 +162,28 @@ class Mirror:
     def verifying(self) -> Iterator[None]:
         """The same, a part at a time: a large fleet takes longer than anybody should wait for a plan."""
         for name in MIRRORED:
-            yield
-            self._verify(name)
+            yield from self._verifying(name)
         for nodes in batches(list(self.fleet.nodes), MOST_AT_ONCE):
             yield
             self._beats.check_desired([node for node in nodes if node in self.fleet.nodes])
         self.agenda.prune()
 
-    def _verify(self, name: str) -> None:
+    def _verifying(self, name: str) -> Iterator[None]:
         intake, known = self._intake, self._intake.collections[name]
-        revisions = self._store.revisions(name)
-        moved = [
-            Event(rev, name, field, "put")
-            for field, rev in revisions.items()
-            if (stored := known.get(field)) is None or stored.rev != rev
-            if not intake.is_unreadable(name, field, rev)
-        ]
-        unread = {field for which, field in self.fleet.unreadable if which == name}
-        moved += [Event(0, name, field, "del") for field in known.keys() - revisions.keys()]
-        moved += [Event(0, name, field, "del") for field in unread - revisions.keys() - known.keys()]
+        before, seen = set(known), set[str]()
+        for part in self._store.scan_revisions(name, REVISIONS_AT_ONCE):
+            seen |= part.keys()
+            self._read_anew(name, [
+                Event(rev, name, field, "put") for field, rev in part.items()
+                if (stored := known.get(field)) is None or stored.rev != rev
+                if not intake.is_unreadable(name, field, rev)
+            ])  # fmt: skip
+            yield
+        before &= known.keys()  # what came since need not have been seen
+        unread = {field for which, field in self.fleet.unreadable if which == name} - known.keys()
+        self._read_anew(name, [Event(0, name, field, "del") for field in (before | unread) - seen])
+
+    def _read_anew(self, name: str, moved: Sequence[Event]) -> None:
         if moved:
             log.info("%d records of %s had moved unheard, or just now", len(moved), name)
             self.apply(moved, believe=True)

@@ -18,6 +18,9 @@ SHARE = 20
 MOST_ANSWERS = 1000, 128 * 1024 * 1024
 """Streams of answers that one node may have at a time, and bytes of all of them."""
 
+MOST_REVISIONS = 200
+"""Revisions without a record that one round removes of a collection."""
+
 Taken = dict[str, tuple[int, int]]
 
 
@@ -79,5 +82,5 @@ class Sweep:
         return [
             Collect(f"{collection}/{field}", ((collection, field, rev),), "its record was deleted by hand")
             for collection in collections
-            for field, rev in self._usage.unrecorded(collection)[:200]
+            for field, rev in self._usage.unrecorded(collection, MOST_REVISIONS)
         ]

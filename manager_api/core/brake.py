@@ -64,6 +64,7 @@ def resume(fleet: Fleet) -> None:
         return
     fleet.brake.released = int(said.data.get("released", 0))
     fleet.brake.forgiven = {str(node) for node in said.data.get("forgiven", ())}
+    fleet.brake.left = {str(node) for node in said.data.get("moved", ())}
     found = said.data.get("engaged")
     if found:
         fleet.brake.since = float(found["since"])
@@ -75,7 +76,13 @@ def _asked(fleet: Fleet) -> int:
 
 
 def _look(fleet: Fleet, brake: Brake, now: Moment) -> None:
-    absent = {node for node in fleet.nodes if not fleet.states[node].online and _holds_work(fleet, node)}
+    away = {node for node in fleet.nodes if not fleet.states[node].online}
+    holding = {node for node in away if _holds_work(fleet, node)}
+    # Those that vanish together are not all missed at the same time: of the first, work may have moved.
+    brake.moved = {
+        node for node in (away & brake.left) - holding if brake.since is not None or _within(fleet, node, now)
+    }
+    brake.left = absent = holding | brake.moved
     brake.forgiven &= absent
     if _asked(fleet) > brake.released:
         brake.released, brake.since, brake.forgiven = _asked(fleet), None, set(absent)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from manager_api.core.fleet import Reserved
+from manager_api.core.holdings import Reserved
 from manager_api.core.layout import Part
 from store.model.beat import MOST
 

@@ -218,7 +218,7 @@ def _not_now(fleet: Fleet, deployment: str, now: Moment, refused: tuple[str, Ref
     """No room: refused, or it waits for some; nothing is said while a node may yet turn up."""
     stored, status = fleet.deployments[deployment], fleet.status.get(deployment)
     name, why = refused
-    if any(not fleet.states[each].settled for each in why.nodes):
+    if any(_may_turn_up(fleet, each) for each in why.nodes):
         return []
     reason = f"group {name!r}: {why.reason}"
     nodes = [{"node": node, "reason": text} for node, text in sorted(why.nodes.items())]
@@ -236,6 +236,13 @@ def _not_now(fleet: Fleet, deployment: str, now: Moment, refused: tuple[str, Ref
         return [*alarm]
     rev = status.rev if status is not None else 0
     return [SetStatus(deployment, rev, record, record["reason"]), *alarm]
+
+
+def _may_turn_up(fleet: Fleet, node: str) -> bool:
+    """Whether a node that takes nothing may do so soon: it has its grace, or has yet to hear of the epoch."""
+    state = fleet.states[node]
+    is_behind = bool(state.beat.get("frozen")) and state.beat.get("epoch") != fleet.epoch
+    return not state.settled or (fleet.catching_up and is_behind)
 
 
 def restarted(data: Json) -> Json:

@@ -65,7 +65,7 @@ def _named(nodes: list[str]) -> Json:
 
 def judge(report: Json) -> list[Finding]:
     """The findings about store and fleet; what the report lacks is not judged."""
-    parts = (_trouble, _history, _log, _leader, _brake, _nodes, _versions)
+    parts = (_trouble, _history, _log, _leader, _brake, _nodes, _versions, _devices, _device_file)
     return [finding for part in parts for finding in part(report)]
 
 
@@ -202,6 +202,56 @@ def _versions(report: Json) -> Iterator[Finding]:
             yield Finding(
                 "versions", Severity.WRONG, text, "upgrade the agents: they are not served any more"
             )
+
+
+def _devices(report: Json) -> Iterator[Finding]:
+    found = report.get("devices")
+    if found is None:
+        return
+    lacking, extra, unreadable = (found[name] for name in ("lacking", "extra", "unreadable"))
+    said = []
+    if lacking["count"]:
+        said.append(f"{_lines(lacking)} not there, by which devices would be found")
+    if extra["count"]:
+        said.append(f"{_lines(extra)} of no device")
+    if said:
+        text = f"the index of devices does not say what their records do: {'; '.join(said)}"
+        cure = "muster doctor --mend-index puts it right, beside whatever runs; records stay as they are"
+        yield Finding("devices", Severity.WRONG, text, cure)
+    if unreadable["count"]:
+        text = f"{unreadable['count']} of {found['records']} cannot be read, {unreadable['example']} for one"
+        cure = "somebody wrote them by hand: look with redis-cli HGET, put them right, or HDEL them"
+        yield Finding("devices", Severity.WARN, text, cure)
+    if not said and not unreadable["count"]:
+        yield Finding("devices", Severity.OK, f"{found['records']}, and the index leads to each")
+
+
+def _lines(found: Json) -> str:
+    count = found["count"]
+    return f"{count} line{'' if count == 1 else 's'} ({found['example']}{', …' if count > 1 else ''})"
+
+
+def _device_file(report: Json) -> Iterator[Finding]:
+    found = report.get("device_file")
+    if found is None:
+        return
+    if found["kept"]:
+        yield Finding("device-csv", Severity.OK, f"{found['file']} is kept")
+        return
+    written = found["written"]
+    last = f"last {_long(report['time'] - written)} ago" if written is not None else "nor ever was"
+    text = f"{found['file']} is not kept like the inventory, {last}"
+    cure = "the manager's log says more; once it can be written, all goes on by itself"
+    if found["why"]:
+        text, cure = f"{text}: {found['why']}", f"put that right; {cure}"
+    yield Finding("device-csv", Severity.WRONG, text, cure)
+
+
+def _long(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} seconds"
 
 
 def _release(version: str) -> tuple[int, int] | None:

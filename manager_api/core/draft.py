@@ -6,9 +6,10 @@ from math import inf
 from typing import Any
 
 from manager_api.core.actions import Wake
+from manager_api.core.eligible import expelled
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
-from manager_api.core.placement import Chosen, Placer, Refused, Taken, eligible
+from manager_api.core.placement import Chosen, Placer, Refused, Taken
 from manager_api.core.portions import MOST_AT_ONCE
 from manager_api.core.quiet import as_heard
 from manager_api.core.records import Missing, allocation, make_room, next_number
@@ -130,7 +131,7 @@ class Draft:
             or any(record.data.get(key) for key in ("cordoned", "drain", "removing"))
         ):
             return False
-        return eligible(self.fleet, data["node"], group) is not None
+        return expelled(self.fleet, data["node"], group)
 
     @property
     def promoted(self) -> bool:

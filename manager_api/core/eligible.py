@@ -1,6 +1,7 @@
 """Which nodes a group is meant for at all, whether or not they are there and have room."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from manager_api.core.fleet import Fleet, Json
@@ -16,6 +17,21 @@ def eligible(fleet: Fleet, node: str, group: GroupSpec) -> str | None:
         or unmeant(fleet, node, group.policy.placement)
         or unable(record, frozenset[str]().union(*(task.features for task in group.tasks)))
     )
+
+
+def expelled(fleet: Fleet, node: str, group: GroupSpec) -> bool:
+    """Whether what a node has of a group is not meant for it any more.
+
+    A group of devices that there is not says nothing: absence is no order. Nor does a node's record that
+    names no device: a manager of a release without devices has written it, and left out what it did not
+    know. The leader finds that device, and with it the groups that the node is in.
+    """
+    placement, record = group.policy.placement, fleet.nodes[node].data
+    unknown = "device" not in record or fleet.targets.named(placement.group or "") is None
+    if placement.group is not None and unknown:
+        placement = replace(placement, group=None)
+    features = frozenset[str]().union(*(task.features for task in group.tasks))
+    return (unmeant(fleet, node, placement) or unable(record, features)) is not None
 
 
 def closed(record: Json) -> str | None:
@@ -37,8 +53,8 @@ def unmeant(fleet: Fleet, node: str, placement: Placement) -> str | None:
     pin, group = placement.node, placement.group
     if pin is not None and (why := not_pinned(fleet, node, pin)) is not None:
         return why
-    if group is not None and group not in (record.get("groups") or ()):
-        return f"is not in group {group}"
+    if group is not None and (why := fleet.targets.why_not(group, node, record)) is not None:
+        return why
     if not placement.labels:
         return None
     labels = labels_of(record)

@@ -6,7 +6,7 @@ Read only: whatever is looked at here, the fleet stays as it is.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from manager_api.core import whereabouts
+from manager_api.core import regrouping, whereabouts
 from manager_api.core.effort import NOT_LOOKED_AT, Effort
 from manager_api.core.fleet import Fleet, Json
 from manager_api.core.moment import Moment
@@ -57,6 +57,7 @@ def explain(fleet: Fleet, deployment: str, now: Moment) -> Json:
     found["release"] = release.as_record()
     found["groups"] = _Groups(fleet, deployment, now, release, wanted).all()
     if record["wanted"] == "running" and not fleet.is_over(deployment):
+        found["waits"] += regrouping.missing(fleet, groups(fleet, record["template"], release))
         found["waits"] += _unmet(fleet, deployment, release, found["groups"])
     return found
 

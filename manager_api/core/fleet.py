@@ -4,10 +4,12 @@ Whoever owns a `Fleet` keeps it true (see `manager_api.controller.mirror`); plan
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from manager_api.core.holdings import Holdings
+from manager_api.core.membership import Groups
 from manager_api.core.memory import Brake, Memory
 from manager_api.core.turns import Turns
 from store.keys import ALLOCATIONS, DEPLOYMENTS, STATUS
@@ -51,22 +53,6 @@ class NodeState:
     """Allocations that are up (`store.model.status.is_up`): generation, since when (steady seconds)."""
 
 
-@dataclass(slots=True)
-class Reserved:
-    """What the allocations on a node reserve: bytes, processors."""
-
-    memory: int = 0
-    cpus: float = 0.0
-    unsized: int = 0
-    """How many of them reserve no memory: they will use some all the same."""
-
-    def add(self, memory: int, cpus: float, *, times: int = 1) -> None:
-        """Count an allocation; with `times=-1`, no longer."""
-        self.memory += times * memory
-        self.cpus += times * cpus
-        self.unsized += 0 if memory else times
-
-
 class Fleet:
     """All records, indexed."""
 
@@ -90,8 +76,8 @@ class Fleet:
         self.claims: dict[str, Stored] = {}
         self.controls, self.controls_status = dict[str, Stored](), dict[str, Stored]()
         self.nodes_status: dict[str, Stored] = {}
-        self.names: dict[str, Stored] = {}
-        """Names of deployments, each with the one that has it, or had it last."""
+        self.names, self.device_groups, self.targets = dict[str, Stored](), dict[str, Stored](), Groups()
+        """Names of deployments, with the one that has each, or had it last; groups of devices; these read."""
         self.unreadable: set[tuple[str, str]] = set()
         """Records (collection, field) that are there and cannot be read: not to be taken for absent."""
         self.states: dict[str, NodeState] = defaultdict(NodeState)
@@ -99,9 +85,8 @@ class Fleet:
         self.on_node: dict[str, set[str]] = defaultdict(set)
         self.claims_of: dict[str, set[str]] = defaultdict(set)
         self.claims_on: dict[str, set[str]] = defaultdict(set)
-        self.reserved: dict[str, Reserved] = defaultdict(Reserved)
-        self.ports: dict[str, dict[int, tuple[str, ...]]] = {}
-        """Ports that are taken, by node: number to the allocations that have it, stopped ones included."""
+        self._taken = Holdings()
+        self.reserved, self.ports = self._taken.reserved, self._taken.ports
         self.due: dict[str, float] = {}
         """When (steady seconds) deployments are to be planned again, whatever happens until then."""
         self.ordered: dict[str, tuple[int, float]] = {}
@@ -118,8 +103,6 @@ class Fleet:
         self.brake, self.turns = Brake(), Turns()
         self.retiring: set[str] = set()
         """Ended deployments whose time is over; see `manager_api.core.retention`."""
-        self._counted: dict[str, tuple[str, int, float]] = {}
-        self._held: dict[str, tuple[str, frozenset[int]]] = {}
         self._groups: dict[str, tuple[GroupSpec, ...]] = {}
 
     def groups(self, version_field: str) -> tuple[GroupSpec, ...]:
@@ -212,50 +195,14 @@ class Fleet:
 
     def reserves(self, alloc_id: str) -> tuple[int, float] | None:
         """Memory and cpus that an allocation keeps from others on its node; None: it has ended."""
-        counted = self._counted.get(alloc_id)
-        return counted[1:] if counted is not None else None
+        return self._taken.by(alloc_id)
 
     def _count(self, alloc_id: str) -> None:
-        node, memory, cpus = self._counted.pop(alloc_id, ("", 0, 0.0))
-        if node:
-            self.reserved[node].add(memory, cpus, times=-1)
         stored = self.allocations.get(alloc_id)
         over = stored is None or self.is_over(stored.data["deployment"])
-        self._hold(alloc_id, None if over else stored)
-        if over or stored is None or stored.data["wanted"] != "running":
-            return
-        data = stored.data
-        counted = self._counted[alloc_id] = data["node"], int(data["memory"]), float(data["cpus"])
-        self.reserved[counted[0]].add(counted[1], counted[2])
-
-    def _hold(self, alloc_id: str, stored: Stored | None) -> None:
-        """Ports stay taken until all of their allocation is known to have ended, however it is wanted."""
-        node, numbers = self._held.pop(alloc_id, ("", frozenset[int]()))
-        for number in numbers:
-            left = tuple(each for each in self.ports[node][number] if each != alloc_id)
-            if left:
-                self.ports[node][number] = left
-            else:
-                del self.ports[node][number]
-        if numbers and not self.ports[node]:
-            del self.ports[node]
-        held = numbers_of(stored.data) if stored is not None else frozenset[int]()
-        if stored is not None and held:
-            self._held[alloc_id] = stored.data["node"], held
-            there = self.ports.setdefault(stored.data["node"], {})
-            for number in held:
-                there[number] = (*there.get(number, ()), alloc_id)
+        self._taken.count(alloc_id, None if over or stored is None else stored.data)
 
     def is_over(self, deployment: str) -> bool:
         """Whether a deployment has ended."""
         status = self.status.get(deployment)
         return status is not None and status.data.get("status") in DEPLOYMENT_ENDED
-
-
-def numbers_of(allocation: Mapping[str, Any]) -> frozenset[int]:
-    """The ports that an allocation takes of its node: named ones, and those its containers publish."""
-    ports, published = allocation.get("ports"), allocation.get("published")
-    if not ports and not published:
-        return frozenset()
-    named = [number for given in dict(ports or {}).values() for number in dict(given).values()]
-    return frozenset(int(number) for number in (*named, *(published or ())))

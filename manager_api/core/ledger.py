@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from manager_api.core.capacity import Host, Need
 from manager_api.core.eligible import labels_of
-from manager_api.core.fleet import Fleet, Json, Reserved
+from manager_api.core.fleet import Fleet, Json
+from manager_api.core.holdings import Reserved
 from manager_api.core.requests import Refused
 
 GroupKey = tuple[str, str]

@@ -1,6 +1,6 @@
 """What a leader remembers between plans: found again by looking, so that losing it costs only time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,27 +44,23 @@ class Memory:
 
     def prune(
         self,
-        deployments: Iterable[str],
-        allocations: Iterable[str],
-        versions: Iterable[str],
-        nodes: Iterable[str],
+        deployments: Container[str],
+        allocations: Container[str],
+        versions: Container[str],
+        nodes: Container[str],
     ) -> None:
-        """Forget what is about records that are gone."""
-        names, alloc_ids, fields, known = set(deployments), set(allocations), set(versions), set(nodes)
-        by_name: tuple[dict[str, Any], ...] = (self.slots, self.calm, self.trouble)
-        for of_deployments in by_name:
-            for deployment in of_deployments.keys() - names:
-                del of_deployments[deployment]
-        for memory in (self.summaries, self.gone, self.fetched):
-            for alloc_id in memory.keys() - alloc_ids:
-                del memory[alloc_id]
-        self.held &= known
-        for node in (self.drains.keys() | self.stuck.keys()) - known:
-            self.drains.pop(node, None)
-            self.stuck.pop(node, None)
-        for node in self.places.keys() - known:
-            del self.places[node]
-        for key in [key for key in self.bodies if key[0] not in fields]:
+        """Forget what is about records that are gone; those that there are, are asked one by one."""
+        known: tuple[tuple[Container[str], tuple[dict[str, Any], ...]], ...] = (
+            (deployments, (self.slots, self.calm, self.trouble)),
+            (allocations, (self.summaries, self.gone, self.fetched)),
+            (nodes, (self.drains, self.stuck, self.places)),
+        )
+        for names, memories in known:
+            for memory in memories:
+                for name in [name for name in memory if name not in names]:
+                    del memory[name]
+        self.held = {node for node in self.held if node in nodes}
+        for key in [key for key in self.bodies if key[0] not in versions]:
             self.bodies.pop(key)
             self.filled.pop(key, None)
 
@@ -79,6 +75,10 @@ class Brake:
     released: int = 0
     forgiven: set[str] = field(default_factory=set)
     """Nodes that were away when somebody released it: they count no more until they are back."""
+    left: set[str] = field(default_factory=set)
+    """Nodes that were away with work when it was judged last, or had been before that."""
+    moved: set[str] = field(default_factory=set)
+    """Those of them whose work has moved since."""
     looked: float | None = None
     turned: bool = True
     """Whether nodes came or went since it was judged last; set by whoever owns the fleet."""
@@ -101,4 +101,6 @@ class Brake:
             engaged = {"since": self.since, "lost": len(self.lost), "of": self.of}
             engaged["nodes"] = list(self.lost[:NAMED])
         record: Json = {"v": 1, "engaged": engaged, "released": self.released}
+        if self.since is not None and self.moved:
+            record["moved"] = sorted(self.moved)
         return record | ({"forgiven": sorted(self.forgiven)} if self.forgiven else {})

@@ -14,7 +14,8 @@ from manager_api.core import ports, preemption
 from manager_api.core.candidates import Candidates, Spread
 from manager_api.core.capacity import Need, gigabytes
 from manager_api.core.eligible import eligible, matching
-from manager_api.core.fleet import Fleet, numbers_of
+from manager_api.core.fleet import Fleet
+from manager_api.core.holdings import numbers_of
 from manager_api.core.judge import Judge, Want
 from manager_api.core.ledger import Ledger, Taken, by_value, value_of
 from manager_api.core.requests import Chosen, Refused, Request, without_needless
@@ -267,7 +268,7 @@ class Placer:
         known, at = pool.refused, len(self._ledger.log)
         if known is not None and known[:2] == (at, request.avoid):
             return known[2]
-        found = _refused(dict(sorted(candidates.refusals.items())))
+        found = Refused.by(dict(sorted(candidates.refusals.items())))
         pool.refused = at, request.avoid, found
         alike = self._alike(request, pool)
         if alike is not None:
@@ -291,9 +292,3 @@ class Placer:
         if special or counts or self._ledger.log:  # what it took may yet be given back
             return None
         return pool.want.kind, pool.want.need, wanted.fixed, wanted.free
-
-
-def _refused(refusals: Mapping[str, str]) -> Refused:
-    if len(refusals) == 1:
-        return Refused("; ".join(f"node {node} {why}" for node, why in refusals.items()), refusals)
-    return Refused("no node can take it" if refusals else "there is no node yet: start an agent", refusals)

@@ -71,6 +71,13 @@ class Refused:
     reason: str
     nodes: Mapping[str, str]
 
+    @classmethod
+    def by(cls, refusals: Mapping[str, str]) -> "Refused":
+        """The refusal that is made of each node's own."""
+        if len(refusals) == 1:
+            return cls("; ".join(f"node {node} {why}" for node, why in refusals.items()), refusals)
+        return cls("no node can take it" if refusals else "there is no node yet: start an agent", refusals)
+
 
 def without_needless(fleet: Fleet, request: Request) -> Request:
     """Closed nodes need not be avoided: so requests that leave them are alike, and all is looked at once."""

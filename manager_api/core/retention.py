@@ -1,7 +1,8 @@
 """What is kept for a while only: ended deployments, their names, old versions of templates."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
 
 from manager_api.core.actions import Action, Collect
 from manager_api.core.fleet import Fleet, Stored
@@ -20,6 +21,8 @@ MOST_VERSIONS = 20
 SUPERSEDED_FOR = 600.0
 """Seconds that nothing must have named an older version, or had a name: a deploy may just be on its way."""
 COLLECTED_AT_ONCE = 200
+FORGET = "forget"
+"""Of a deployment's record: it may go at once if that is when it ended; one that lived on meanwhile stays."""
 
 
 class Retention:
@@ -47,15 +50,20 @@ class Retention:
         due = [
             name
             for place, name in enumerate(staying)
-            if place < surplus or min(wall - ended[name], now - self._ended[name]) > KEPT
+            if place < surplus
+            or min(wall - ended[name], now - self._ended[name]) > KEPT
+            or fleet.deployments[name].data.get(FORGET) == ended[name]
         ]
         return going | set(due[:RETIRED_AT_ONCE])
 
-    def collect(self, fleet: Fleet, now: float) -> list[Action]:
-        """What nothing uses any more, in parts: versions of templates, names whose deployment is gone."""
-        self._superseded = _since(_superseded(fleet), self._superseded, now)
+    def collect(self, fleet: Fleet, now: float, templates: Container[str] | None = None) -> list[Action]:
+        """What nothing uses any more, in parts: versions of templates, names whose deployment is gone.
+
+        `templates` are the names of those that there are: of others, all versions go. None: it is not known.
+        """
+        self._superseded = _since(_superseded(fleet, templates), self._superseded, now)
         self._nameless = _since(_nameless(fleet), self._nameless, now)
-        why = f"nothing uses them, and each template has {MOST_VERSIONS} newer ones"
+        why = f"nothing uses them, and their template is gone or has {MOST_VERSIONS} newer ones"
         return [
             *_collect(VERSIONS, fleet.versions, _due(self._superseded, now), "versions of templates", why),
             *_collect(NAMES, fleet.names, _due(self._nameless, now), "names", "their deployments are gone"),
@@ -95,11 +103,16 @@ def _ended(fleet: Fleet) -> Iterator[tuple[str, float]]:
         status = fleet.status.get(name)
         if status is None or status.data.get("status") not in DEPLOYMENT_ENDED:
             continue
-        since = status.data.get("ended") or stored.data.get("created")
-        yield name, float(since) if isinstance(since, int | float) else 0.0
+        yield name, ended_at(stored.data, status.data)
 
 
-def _superseded(fleet: Fleet) -> set[str]:
+def ended_at(record: Mapping[str, Any], status: Mapping[str, Any]) -> float:
+    """When a deployment that is over ended, in seconds of wall time."""
+    since = status.get("ended") or record.get("created")
+    return float(since) if isinstance(since, int | float) else 0.0
+
+
+def _superseded(fleet: Fleet, templates: Container[str] | None) -> set[str]:
     versions: defaultdict[str, list[int]] = defaultdict(list)
     for field in fleet.versions:
         number, _, name = field.partition(":")
@@ -108,8 +121,9 @@ def _superseded(fleet: Fleet) -> set[str]:
     old = {
         f"{number}:{name}"
         for name, numbers in versions.items()
-        if len(numbers) > MOST_VERSIONS
-        for number in sorted(numbers)[:-MOST_VERSIONS]
+        for number in (
+            numbers if templates is not None and name not in templates else sorted(numbers)[:-MOST_VERSIONS]
+        )
     }
     for records in (fleet.deployments, fleet.allocations) if old else ():
         old -= {f"{each.data.get('version')}:{each.data.get('template')}" for each in records.values()}

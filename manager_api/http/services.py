@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from manager_api.http.decisions import Decisions
+from manager_api.http.waiting.decisions import Decisions
+from manager_api.http.waiting.ear import Ear
+from manager_api.http.waiting.sharing import Room, Sharing
 from manager_api.settings import StoreAccess
 from store.clock import Clock
 from store.errors import EpochChanged, HistoryLost
@@ -22,7 +24,11 @@ class Services:
         self.access = access
         self.clock = clock
         self._store = store
-        self._decisions: Decisions | None = None
+        self.slot = 0
+        """Which of the worker processes this is: a number that no other living one has."""
+        self.room = Room()
+        self.sharing = Sharing()
+        self._ear = self._new_ear(store) if store is not None else None
         self.stopping: Callable[[], bool] = lambda: False
         """Whether this process shall end, and with it what would go on for long."""
 
@@ -31,7 +37,8 @@ class Services:
         client = connect(self.access.url, name="api", password=self.access.password(), recheck=True)
         presence = apart(self.access.presence_url, name="api-presence", clock=self.clock)
         self._store = Store(client, presence=presence)
-        self._decisions = None
+        self._ear = self._new_ear(self._store)
+        self.room, self.sharing = Room(), Sharing()
 
     @property
     def store(self) -> Store:
@@ -46,12 +53,21 @@ class Services:
         """The per-node keys."""
         return Projection(self.store)
 
+    def _new_ear(self, store: Store) -> Ear:
+        return Ear(store, lambda: self.stopping())  # noqa: PLW0108 - what it is by then
+
+    @property
+    def ear(self) -> Ear:
+        """Hears what changes."""
+        if self._ear is None:
+            self.after_fork()
+        assert self._ear is not None
+        return self._ear
+
     @property
     def decisions(self) -> Decisions:
         """Wakes those who wait for the controller."""
-        if self._decisions is None:
-            self._decisions = Decisions(self.store)
-        return self._decisions
+        return Decisions(self.ear)
 
     def call(self, action: Callable[[Store], T]) -> T:
         """Run one request's work on the store; once more when a new epoch has begun meanwhile.

@@ -38,6 +38,18 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a collection's index, put there or taken away with the changes of its transaction.
+
+    Lines are sorted by their bytes. Who changes a record under a compare knows which lines it had.
+    """
+
+    collection: str
+    text: str
+    there: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One change in the log. It says that a field moved, not what it is now."""
 

@@ -43,9 +43,16 @@ def asked() -> Replicated | None:
 def replicated(replicas: int | None = None) -> Iterator[Replicated]:
     """Have every write in this block wait for so many replicas; None: for all that could take over."""
     durable = Replicated(replicas)
+    with more(durable):
+        yield durable
+
+
+@contextmanager
+def more(durable: Replicated) -> Iterator[None]:
+    """Have the writes in this block count among those of an earlier one."""
     before = _ASKED.set(durable)
     try:
-        yield durable
+        yield
     finally:
         _ASKED.reset(before)
 

@@ -74,6 +74,8 @@ class Events:
 
     def before(self, end: Id | None, most: int = 1000) -> list[Entry]:
         """Those before an id, the newest first."""
+        if end == BEGINNING:
+            return []  # a server takes no end below all ids
         top = "+" if end is None else f"({as_text(end)}"
         with translated():
             found = self.client.xrevrange(self.keys.events, top, "-", count=most)

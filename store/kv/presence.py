@@ -14,6 +14,7 @@ from store.errors import Claimed, EpochChanged, StoreError, Unavailable
 from store.keys import Keys
 from store.kv.connection import Client, connect, translated
 from store.kv.server import glob, user_of
+from store.kv.trip import Command, transaction
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ def look(store: Seen, node_ids: Sequence[str], *, who: bool = False) -> Sight:
     Raises:
         Unavailable: the main store does not answer. An absent presence store only makes blind.
     """
-    keys = [store.keys.node(node).beat for node in node_ids]
+    keys = store.keys.beats(node_ids)
     if not keys and not who:
         return Sight([], {}, {})
     with translated():
@@ -125,16 +126,17 @@ def look(store: Seen, node_ids: Sequence[str], *, who: bool = False) -> Sight:
 
 def _glance(client: Client, keys: Sequence[str], *, who: bool) -> tuple[list[bytes | None], float, str]:
     """Heartbeats, the server's clock and its run id at one moment: a step shows beside what it expired."""
-    pipe = client.pipeline(transaction=True)
-    if keys:
-        pipe.mget(keys)
-    pipe.time()
-    if who:
-        pipe.info("server")
-    answers = pipe.execute()
+    asked: list[Command] = [("MGET", *keys)] if keys else []
+    asked += [("TIME",), ("INFO", "server")] if who else [("TIME",)]
+    answers = transaction(client, asked)
     raws, ((seconds, micros), *about) = (answers[0], answers[1:]) if keys else ([], answers)
     raws = [raw if raw is None or len(raw) <= MOST_BEAT else b"too long" for raw in raws]
-    return raws, seconds + micros / 1e6, str(about[0]["run_id"]) if about else ""
+    return raws, int(seconds) + int(micros) / 1e6, _run_id(about[0]) if about else ""
+
+
+def _run_id(info: bytes) -> str:
+    lines = (line.partition(b":") for line in info.splitlines())
+    return next((value.decode() for name, _, value in lines if name == b"run_id"), "")
 
 
 def remaining(store: Seen, node_ids: Sequence[str]) -> list[float | None]:

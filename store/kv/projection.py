@@ -158,6 +158,13 @@ class Projection:
         found = [_desired(dict(zip(MARKS, marks, strict=True))) for marks in answers]
         return [(each.rev, each.epoch, each.uid) for each in found]
 
+    def facts(self, node_id: str) -> dict[str, bytes]:
+        """What a node says of its hardware, software and nics; nothing if it says nothing, or in no hash."""
+        names = ["hardware", "software", "nic"]
+        [answer] = self._pipelined([node_id], lambda pipe, key: pipe.hmget(key.facts, names), strict=False)
+        said = answer if isinstance(answer, list) else []
+        return {name: raw for name, raw in zip(names, said, strict=False) if raw is not None}
+
     def beats(self, node_ids: Sequence[str]) -> list[bytes | None]:
         """The heartbeats of some nodes, None where there is none (any more)."""
         return self.look(node_ids).raws

@@ -1,8 +1,8 @@
 """Questions that only the leader can answer, from memory: the API's side, the leader's, the words of both.
 
 A question is one entry of a stream, JSON in `q`: `id`, `kind`, `body`, `within` (seconds for which its
-asker waits). The answer is the one element of a list of its own, which expires. Neither is a record:
-what is lost is asked again.
+asker waits), and `request`, the id of the API's request. The answer is the one element of a list of its
+own, which expires. Neither is a record: what is lost is asked again.
 """
 
 import re
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from store import logs
 from store.codec import Json, dumps, loads
 from store.errors import BadRecord
 from store.keys import Keys
@@ -38,6 +39,8 @@ class Question:
     body: Mapping[str, Any]
     left: float
     """Seconds for which its asker still waited when it was heard."""
+    request: str = ""
+    """The id of the request that it is asked for."""
 
 
 class Questions:
@@ -57,7 +60,8 @@ class Questions:
         """
         deadline = monotonic() + within
         question = uuid.uuid4().hex
-        raw = dumps({"id": question, "kind": kind, "body": body, "within": within})
+        asked = {"id": question, "kind": kind, "body": body, "within": within}
+        raw = dumps(asked | ({"request": request} if (request := logs.request.get()) else {}))
         if len(raw) > MOST_BODY:
             raise ValueError(f"the question has {len(raw)} bytes, at most {MOST_BODY}")
         key = self._keys.questions
@@ -137,4 +141,5 @@ def _question(fields: Mapping[bytes, bytes], age: float) -> Question | None:
     if not isinstance(body, dict) or isinstance(within, bool) or not isinstance(within, int | float):
         return None
     left = min(within, MOST_WITHIN) - age
-    return Question(name, kind, body, left) if left > 0 else None
+    request = said["request"] if logs.is_request(said.get("request")) else ""
+    return Question(name, kind, body, left, request) if left > 0 else None

@@ -1,139 +1,33 @@
 """Collections with etcd's promises: revisions, compare and swap, atomic snapshots, epochs."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from store.codec import loads
-from store.errors import Conflict, HistoryLost, StoreEmpty, TooLarge
-from store.keys import Keys
-from store.kv.api import MOST_BYTES, MOST_FIELDS, MOST_LOGGED, Change, Compare, Meta, Record, Snapshot
-from store.kv.connection import Client, translated
+from store.errors import Conflict, TooLarge
+from store.kv.api import MOST_BYTES, MOST_FIELDS, MOST_LOGGED, Change, Compare, Line
+from store.kv.connection import translated
 from store.kv.durability import WAIT_MS
-from store.kv.lua import Scripts, check_history, fell_back, lost_history, verdict
-from store.kv.presence import Apart
+from store.kv.lua import check_history, verdict
 from store.kv.sentinel import could_take_over
-from store.schema import FIELDS, Range
+from store.kv.view import View
 
-META = ("cluster", "epoch", "flavour", "lost", "replid")
+Words = list[str | bytes | int]
+"""Arguments of a script."""
 
 
-class Store:
-    """One process's view of the store. Threads may share it.
+class Store(View):
+    """One process's view of the store, and its writes, each under a new revision. Threads may share it."""
 
-    It knows the epoch it was attached in and the highest revision it has seen; every read and
-    every write is refused, with nothing done, once the store has another history.
-    """
+    def txn(
+        self,
+        compares: Sequence[Compare],
+        changes: Sequence[Change],
+        *,
+        lines: Sequence[Line] = (),
+        token: int | None = None,
+    ) -> int:
+        """All changes under one new revision, and `lines` of indices with them, if every compare holds.
 
-    def __init__(self, client: Client, keys: Keys | None = None, presence: Apart | None = None) -> None:
-        self.client = client
-        self.presence = presence
-        """Where heartbeats are, beside `client`."""
-        self.keys = keys or Keys()
-        self.scripts = Scripts(client)
-        self._epoch = ""
-        self._seen = 0
-        self._judging = False
-
-    @property
-    def epoch(self) -> str:
-        """The epoch this view is attached to; empty before `attach`."""
-        return self._epoch
-
-    @property
-    def seen(self) -> int:
-        """The highest revision seen in this epoch."""
-        return self._seen
-
-    def meta(self) -> Meta:
-        """What the store says of itself, whatever epoch this view is in.
-
-        Raises:
-            StoreEmpty: no manager has ever begun here, or all is gone.
-            Unavailable: it does not answer.
-        """
-        with translated():
-            pipe = self.client.pipeline(transaction=True)
-            pipe.hmget(self.keys.meta, [*META, *FIELDS])
-            pipe.get(self.keys.rev)
-            values, rev = pipe.execute()
-        known = {name: (value or b"").decode() for name, value in zip(META, values, strict=False)}
-        if not known["cluster"] or not known["epoch"] or rev is None:
-            raise StoreEmpty("the store holds no Muster data")
-        return Meta(rev=int(rev), schema=Range.of(*values[len(META) :]), **known)
-
-    def attach(self) -> Meta:
-        """Take the store's present epoch and revision as the ones to rely on.
-
-        Raises:
-            HistoryLost: same epoch, lower revision; attaching must not paper over that.
-            WrongRelease: it may hold records that this release does not read.
-        """
-        meta = self.meta()
-        meta.schema.check()
-        if meta.lost:
-            raise lost_history(meta.epoch, meta.lost)
-        if meta.epoch == self._epoch and meta.rev < self._seen:
-            raise self._fell_back(meta.rev, meta.epoch, self._seen)
-        self.enter(meta)
-        return meta
-
-    def enter(self, meta: Meta) -> None:
-        """Take what the store holds for what it is, also when it lost history: for who judges that."""
-        self._epoch, self._seen = meta.epoch, meta.rev
-        self._judging = bool(meta.lost)
-
-    def get(self, collection: str, field: str) -> Record | None:
-        """One record, or None."""
-        return self.get_many([(collection, field)])[0]
-
-    def get_many(self, wanted: Sequence[tuple[str, str]]) -> list[Record | None]:
-        """Records as they are at one revision, None for those that are not there."""
-
-        def ask(pipe: Any) -> None:
-            for collection, field in wanted:
-                pipe.hget(self.keys.collection(collection), field)
-                pipe.hget(self.keys.revisions(collection), field)
-
-        _, answers = self._read(ask)
-        pairs = zip(answers[::2], answers[1::2], strict=True)
-        return [None if value is None else Record(value, int(rev or 0)) for value, rev in pairs]
-
-    def snapshot(self, collections: Iterable[str]) -> Snapshot:
-        """Whole collections at one revision."""
-        names = list(collections)
-
-        def ask(pipe: Any) -> None:
-            for name in names:
-                pipe.hgetall(self.keys.collection(name))
-                pipe.hgetall(self.keys.revisions(name))
-
-        rev, answers = self._read(ask)
-        pairs = zip(answers[::2], answers[1::2], strict=True)
-        found = {
-            name: {f.decode(): Record(value, int(revs.get(f, 0))) for f, value in values.items()}
-            for name, (values, revs) in zip(names, pairs, strict=True)
-        }
-        return Snapshot(self._epoch, rev, found)
-
-    def values(self, collection: str) -> dict[str, bytes]:
-        """A collection without its revisions: half the cost, for lists."""
-        _, answers = self._read(lambda pipe: pipe.hgetall(self.keys.collection(collection)))
-        return {field.decode(): value for field, value in answers[0].items()}
-
-    def values_of(self, collection: str, fields: Sequence[str]) -> list[bytes | None]:
-        """Some fields of a collection without their revisions, None for those that are not there."""
-        if not fields:
-            return []
-        _, answers = self._read(lambda pipe: pipe.hmget(self.keys.collection(collection), list(fields)))
-        return list(answers[0])
-
-    def revisions(self, collection: str) -> dict[str, int]:
-        """The mod revisions of a collection."""
-        _, answers = self._read(lambda pipe: pipe.hgetall(self.keys.revisions(collection)))
-        return {field.decode(): int(rev) for field, rev in answers[0].items()}
-
-    def txn(self, compares: Sequence[Compare], changes: Sequence[Change], *, token: int | None = None) -> int:
-        """All changes under one new revision, if every compare holds; else nothing.
+        Else nothing is written.
 
         Returns:
             The new revision.
@@ -146,23 +40,13 @@ class Store:
             WrongRelease: a later release writes here now; nothing was written.
             Unavailable: unanswered; it may or may not have happened.
         """
-        names = list(dict.fromkeys([*(c.collection for c in compares), *(c.collection for c in changes)]))
-        self._check_bounds(compares, changes)
-        keys = [self.keys.meta, self.keys.rev, self.keys.log]
-        keys += [self.keys.lease("leader"), self.keys.fence("leader")]
-        for name in names:
-            keys += [self.keys.collection(name), self.keys.revisions(name)]
-        keys.append(self.keys.compacted)
-        number = {name: position for position, name in enumerate(names, 1)}
-        args: list[str | bytes | int] = [self._epoch, self._seen, "" if token is None else token]
-        args += [len(compares), len(changes)]
-        for compare in compares:
-            args += [number[compare.collection], compare.field, compare.rev]
-        for change in changes:
-            op = "del" if change.value is None else "put"
-            args += [number[change.collection], change.collection, op, change.field, change.value or b""]
-        args.append(MOST_LOGGED)
-        answer = self.scripts.run("txn", keys, args)
+        _check_bounds(compares, changes, lines)
+        number = _numbered([*(each.collection for each in compares), *(each.collection for each in changes)])
+        keys = self._named(number)
+        place = _numbered((each.collection for each in lines), after=len(keys))
+        keys += [*(self.keys.index(name) for name in place), self.keys.compacted]
+        args: Words = [self._epoch, self._seen, "" if token is None else token]
+        answer = self.scripts.run("txn", keys, args + _said(compares, changes, number) + _drawn(lines, place))
         verdict(answer, self._epoch)
         if answer[0] == b"conflict":
             failed = next(
@@ -171,16 +55,18 @@ class Store:
             raise Conflict(failed.collection, failed.field, failed.rev, int(answer[5]))
         return self.saw(answer[2])
 
+    def _named(self, collections: Iterable[str]) -> list[str]:
+        """The keys that a transaction over some collections needs, as `txn.lua` has them."""
+        keys = [self.keys.meta, self.keys.rev, self.keys.log]
+        keys += [self.keys.lease("leader"), self.keys.fence("leader")]
+        for name in collections:
+            keys += [self.keys.collection(name), self.keys.revisions(name)]
+        return keys
+
     def put(self, collection: str, field: str, value: bytes, *, rev: int | None = None) -> int:
         """Write one record; with `rev`, only over that mod revision (0: only if absent)."""
         compares = [] if rev is None else [Compare(collection, field, rev)]
         return self.txn(compares, [Change(collection, field, value)])
-
-    def epoch_record(self, epoch: str | None = None) -> dict[str, Any]:
-        """Why and since when an epoch is: `kind`, `reason`, `began`, `rev`, `lost`; {} if unknown."""
-        with translated():
-            raw = self.client.hget(self.keys.epochs, epoch or self._epoch)
-        return loads(raw, "epoch") if raw else {}
 
     def judged(self, replid: str, *, token: int) -> None:
         """The leader found the history of this server whole."""
@@ -203,7 +89,7 @@ class Store:
         Raises:
             StoreEmpty, EpochChanged, HistoryLost, Unavailable: it is not even here.
         """
-        wanted = replicas or could_take_over(self.client)
+        wanted, epoch, seen = replicas or could_take_over(self.client), self._epoch, self._seen
         with translated():  # WAIT looks at where the connection's last command found the server
             pipe = self.client.pipeline(transaction=False)
             pipe.hmget(self.keys.meta, ["epoch", "lost"])
@@ -211,38 +97,39 @@ class Store:
             pipe.execute_command("WAIT", wanted, WAIT_MS)
             found, rev, confirmed = pipe.execute()
         check_history(found, self._epoch)
-        if int(rev or 0) < self._seen:
-            raise self._fell_back(int(rev or 0), self._epoch, self._seen)
+        if int(rev or 0) < seen and epoch == self._epoch:
+            raise self._fell_back(int(rev or 0), epoch, seen)
         return int(confirmed) >= wanted
 
-    def saw(self, rev: int) -> int:
-        """Note a revision that an answer carried, and hand it back."""
-        self._seen = max(self._seen, rev)
-        return rev
 
-    def _read(self, ask: Any) -> tuple[int, list[Any]]:
-        epoch, seen = self._epoch, self._seen  # as they were when we asked: answers may overtake
-        with translated():
-            pipe = self.client.pipeline(transaction=True)
-            pipe.hmget(self.keys.meta, ["epoch", "lost", *FIELDS])
-            pipe.get(self.keys.rev)
-            ask(pipe)
-            (found, lost, *schema), raw_rev, *answers = pipe.execute()
-        check_history((found, None if self._judging else lost), epoch)
-        Range.of(*schema).check()
-        rev = int(raw_rev or 0)
-        if rev < seen and epoch == self._epoch:
-            raise self._fell_back(rev, epoch, seen)
-        return self.saw(rev), answers
+def _numbered(names: Iterable[str], after: int = 0) -> dict[str, int]:
+    """Each name once, with its number, as `txn.lua` calls it."""
+    return {name: number for number, name in enumerate(dict.fromkeys(names), after + 1)}
 
-    def _fell_back(self, rev: int, epoch: str, seen: int) -> HistoryLost:
-        return fell_back(self.scripts, self.keys.meta, epoch, rev, seen)
 
-    @staticmethod
-    def _check_bounds(compares: Sequence[Compare], changes: Sequence[Change]) -> None:
-        fields = len(compares) + len(changes)
-        if fields > MOST_FIELDS:
-            raise TooLarge(f"{fields} fields in one transaction, at most {MOST_FIELDS}")
-        size = sum(len(change.value or b"") for change in changes)
-        if size > MOST_BYTES:
-            raise TooLarge(f"{size} bytes in one transaction, at most {MOST_BYTES}")
+def _said(compares: Sequence[Compare], changes: Sequence[Change], number: Mapping[str, int]) -> Words:
+    """What `txn.lua` is told of compares and changes."""
+    words: Words = [len(compares), len(changes)]
+    for compare in compares:
+        words += [number[compare.collection], compare.field, compare.rev]
+    for change in changes:
+        op = "del" if change.value is None else "put"
+        words += [number[change.collection], change.collection, op, change.field, change.value or b""]
+    return words
+
+
+def _drawn(lines: Sequence[Line], place: Mapping[str, int]) -> Words:
+    """What `txn.lua` is told of the log's bound and of lines."""
+    words: Words = [MOST_LOGGED, len(lines)]
+    for line in lines:
+        words += [place[line.collection], "put" if line.there else "del", line.text]
+    return words
+
+
+def _check_bounds(compares: Sequence[Compare], changes: Sequence[Change], lines: Sequence[Line]) -> None:
+    fields = len(compares) + len(changes) + len(lines)
+    if fields > MOST_FIELDS:
+        raise TooLarge(f"{fields} fields in one transaction, at most {MOST_FIELDS}")
+    size = sum(len(change.value or b"") for change in changes)
+    if size > MOST_BYTES:
+        raise TooLarge(f"{size} bytes in one transaction, at most {MOST_BYTES}")

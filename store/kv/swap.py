@@ -1,8 +1,9 @@
 """Puts a restored state in the place of the living one: staged key by key, then swapped in one step."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Self
 
 from store.batches import batches
@@ -45,6 +46,7 @@ class Swap:
         self._token = secrets.token_hex(8)
         self._staging = f"{keys.restoring}:{self._token}:"
         self._staged: set[str] = set()
+        self._renewed = monotonic()
 
     def __enter__(self) -> Self:
         with translated():
@@ -74,8 +76,11 @@ class Swap:
     def _copy(self, source: Client, wanted: Sequence[bytes]) -> None:
         ask = source.pipeline(transaction=False)
         for key in wanted:
-            ask.dump(key)
-        pairs = [(key, raw) for key, raw in zip(wanted, ask.execute(), strict=True) if raw is not None]
+            ask.dump(key).pttl(key)
+        said = ask.execute()
+        found = zip(wanted, said[::2], said[1::2], strict=True)
+        # What expires is no state (answers kept for a while, doubts): restored, it would stay for ever.
+        pairs = [(key, raw) for key, raw, left in found if raw is not None and left == -1]
         put = self._client.pipeline(transaction=False)
         for key, raw in pairs:
             name = key.decode().removeprefix(self._keys.prefix)
@@ -83,6 +88,68 @@ class Swap:
             self._staged.add(name)
         put.pexpire(self._keys.restoring, TURN_MS)
         put.execute()
+
+    def fill(self, pairs: Iterable[tuple[str, str, bytes | None]], rev: int) -> None:
+        """Stage records (collection, field, value), at `rev`; later ones win, None takes one away."""
+        with translated():
+            for batch in batches(pairs, BATCH):
+                put = self._client.pipeline(transaction=True)  # what is there has its time, whatever happens
+                for name, field, value in batch:
+                    records, revisions = self._staging + name, f"{self._staging}{name}:rev"
+                    if value is None:
+                        put.hdel(records, field)
+                        put.hdel(revisions, field)
+                    else:
+                        put.hset(records, field, value)
+                        put.hset(revisions, field, str(rev).encode())
+                for name in {name for name, _, _ in batch}:
+                    put.pexpire(self._staging + name, STAGED_MS)
+                    put.pexpire(f"{self._staging}{name}:rev", STAGED_MS)
+                put.pexpire(self._keys.restoring, TURN_MS)
+                put.execute()
+        self._settle()
+
+    def index(self, collection: str, lines: Callable[[bytes], Iterable[str]]) -> None:
+        """Stage the index of a staged collection: the lines of each of its records."""
+        with translated():
+            for batch in batches(self.staged(collection), BATCH):
+                found = {line: 0 for _, value in batch for line in lines(value)}
+                put, index = self._client.pipeline(transaction=True), f"{self._staging}{collection}:index"
+                put.zadd(index, found)
+                put.pexpire(index, STAGED_MS)
+                put.pexpire(self._keys.restoring, TURN_MS)
+                put.execute()
+        self._settle()
+
+    def staged(self, collection: str) -> Iterator[tuple[str, bytes]]:
+        """The staged records of a collection, in no order; some perhaps twice."""
+        with translated():
+            for field, value in self._client.hscan_iter(self._staging + collection, count=500):
+                yield field.decode(), value
+
+    def staged_one(self, collection: str, field: str) -> bytes | None:
+        """One staged record."""
+        with translated():
+            found: bytes | None = self._client.hget(self._staging + collection, field)
+            return found
+
+    def renew(self) -> None:
+        """Say, in time, that this goes on: the turn, and what is staged, would run out."""
+        if (now := monotonic()) < self._renewed + TURN_MS / 4000:
+            return
+        self._renewed = now
+        with translated():
+            put = self._client.pipeline(transaction=False)
+            for name in self._staged:
+                put.pexpire(self._staging + name, STAGED_MS)
+            put.pexpire(self._keys.restoring, TURN_MS)
+            put.execute()
+
+    def _settle(self) -> None:
+        """What is staged, as it is there by now: a collection that has become empty is not."""
+        with translated():
+            found = self._client.scan_iter(f"{glob(self._staging)}*", count=1000)
+            self._staged = {key.decode().removeprefix(self._staging) for key in found}
 
     def _is_state(self, key: str, *, epochs: bool) -> bool:
         """Whether a key of a snapshot is restored; `swap.lua` says the same of the living ones."""

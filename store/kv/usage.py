@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from store.batches import batches
 from store.kv.connection import translated
 from store.kv.lua import verdict
 from store.kv.server import glob, user_of
@@ -11,6 +12,8 @@ from store.kv.store import Store
 
 EXPIRES_MS = 60_000
 """What should expire by itself and does not, is given so long."""
+SCANNED = 1000
+"""Revisions that are in memory at once."""
 KINDS = {"actual": b"hash", "facts": b"hash", "hb": b"string"}
 """What a node writes that has one key for the node, and of which type."""
 
@@ -122,16 +125,22 @@ class Usage:
         """End connections, by their ids."""
         self._ask(("CLIENT", "KILL", "ID", each) for each in connections)
 
-    def unrecorded(self, collection: str) -> list[tuple[str, int]]:
-        """Fields that have a mod revision and no record, with that revision."""
+    def unrecorded(self, collection: str, most: int) -> list[tuple[str, int]]:
+        """Fields that have a mod revision and no record, with that revision; about `most` of them."""
         names = self._store.keys
         records, revisions = names.collection(collection), names.revisions(collection)
         have, numbered = self._ask([("HLEN", records), ("HLEN", revisions)])
         if numbered <= have:
             return []
-        known = set(self._ask([("HKEYS", records)])[0])
-        [pairs] = self._ask([("HGETALL", revisions)])
-        return [(field.decode(), int(rev)) for field, rev in pairs.items() if field not in known]
+        found: dict[str, int] = {}  # a scan may give one twice
+        with translated():
+            for batch in batches(self._store.client.hscan_iter(revisions, count=SCANNED), SCANNED):
+                there = self._ask(("HEXISTS", records, field) for field, _ in batch)
+                pairs = zip(batch, there, strict=True)
+                found |= {field.decode(): int(rev) for (field, rev), is_there in pairs if not is_there}
+                if len(found) >= most:
+                    break
+        return list(found.items())[:most]
 
     def _key(self, node: str, kind: str) -> str:
         keys = self._store.keys.node(node)

@@ -15,13 +15,18 @@ class Watch:
         self._keys = keys
         self._epoch = epoch
         self._rev = after
-        self._heard = after
+        self._heard = self._known = after
         self._cursor = f"{after}-{2**63 - 1}"
 
     @property
     def rev(self) -> int:
         """The last revision whose events were all handed out, as far as is known."""
         return self._rev
+
+    @property
+    def known(self) -> int:
+        """The store's own revision at the last poll; not all of its events need have been handed out."""
+        return self._known
 
     def poll(self, wait_ms: int, most: int = 1024) -> list[Event]:
         """The next events; an empty list when none came within `wait_ms` (0: do not wait).
@@ -47,6 +52,7 @@ class Watch:
         if int(rev or 0) < self._heard:
             scripts = Scripts(self._client)
             raise fell_back(scripts, self._keys.meta, self._epoch, int(rev or 0), self._heard)
+        self._known = max(self._known, int(rev or 0))
         entries = answer[0][1] if answer else []
         events = [_event(entry_id, fields) for entry_id, fields in entries]
         if entries:

@@ -1,7 +1,7 @@
 """What nodes say of themselves, checked: a node that talks nonsense must harm nobody but itself."""
 
 from collections.abc import Mapping
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any
 
 from store.errors import BadRecord
@@ -23,6 +23,15 @@ MOST = 2**52
 """Numbers above it are nonsense, and would not survive Lua's doubles."""
 
 
+_numbers = itemgetter(*_NUMBERS)
+_NUMBER = frozenset((int, float))
+
+
+def _wrong(found: Mapping[str, Any]) -> str:
+    """The first of the known numbers that is none."""
+    return next(name for name in _NUMBERS if type(found[name]) not in _NUMBER or not 0 <= found[name] <= MOST)
+
+
 def heartbeat(raw: Mapping[str, Any]) -> Json:
     """A heartbeat whose known numbers are numbers, with defaults for those it lacks.
 
@@ -30,10 +39,9 @@ def heartbeat(raw: Mapping[str, Any]) -> Json:
         BadRecord: a known field has another type than it should.
     """
     found = {**_NUMBERS, "frozen": None, **raw}
-    for name in _NUMBERS:  # inline: a list of 1,000 nodes reads 9,000 numbers
-        value = found[name]
-        if (type(value) is not int and type(value) is not float) or not 0 <= value <= MOST:
-            raise BadRecord(f"heartbeat: {name} is not a number from 0 to 2^52")
+    values = _numbers(found)  # all at once: a list of 1,000 nodes reads 9,000 numbers
+    if not (_NUMBER.issuperset(map(type, values)) and min(values) >= 0 and max(values) <= MOST):
+        raise BadRecord(f"heartbeat: {_wrong(found)} is not a number from 0 to 2^52")
     for name in ("uid", "instance"):
         if not isinstance(found.get(name), str):
             raise BadRecord(f"heartbeat: {name} is not a text")

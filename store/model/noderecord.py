@@ -55,6 +55,8 @@ def labels(text: str) -> dict[str, str]:
 
 def effective(record: Mapping[str, Any]) -> dict[str, str]:
     """A node's labels: what its agent says, overlaid by what people say; null takes one away."""
+    if "labels" not in record and "own_labels" not in record:
+        return {}
     both = {**record.get("own_labels", {}), **record.get("labels", {})}
     return {key: given for key, given in both.items() if given is not None}
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from manager_api.http import schemas
+from manager_api.http.templates import schemas
 from store.model import parameters, spec
 from tests.builders import a_task, a_template
 from tests.fakes import Manager

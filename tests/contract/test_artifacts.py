@@ -11,7 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from manager_api.http import artifacts, templates, uploads
+from manager_api.http.files import artifacts
+from manager_api.http.frame import uploads
+from manager_api.http.templates import templates
 from manager_api.settings import Base, StoreAccess
 from muster import uploading
 from muster.client import Client
@@ -87,7 +89,7 @@ def shelf(monkeypatch):
 
 @pytest.fixture
 def cli(fake_store, monkeypatch, shelf):
-    monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 0.0)
+    monkeypatch.setattr("manager_api.http.deployments.deployments.DECIDED_WITHIN", 0.0)
     found = Cli(fake_store)
     yield found
     found.server.shutdown()

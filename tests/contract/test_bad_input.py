@@ -2,12 +2,18 @@
 
 import copy
 import json
+import re
+import socket
 import string
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from marshmallow import fields
 
+from manager_api.http.frame import uploads
+from manager_api.http.frame.fields import Name, Text
+from manager_api.http.inventory.device_schema import Plain
 from tests.builders import a_task, a_template
 from tests.fakes import Manager
 
@@ -21,7 +27,7 @@ POSTS = (
 
 @pytest.fixture
 def manager(fake_store, monkeypatch):
-    monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 0.0)
+    monkeypatch.setattr("manager_api.http.deployments.deployments.DECIDED_WITHIN", 0.0)
     monkeypatch.setattr("store.kv.servers.grant", lambda *_: None)
     return Manager(fake_store)
 
@@ -307,7 +313,7 @@ def test_paths_of_any_text_are_answered_and_change_nothing(manager, text, path):
         ({"template": "etl", "ttl": 5}, "ttl: not a duration"),
         ({"template": "etl", "ttl": "10ms"}, "ttl: shorter than 1s"),
         ({"template": "etl", "ttl": "99999d"}, "ttl: longer than ten years"),
-        ({"template": "etl", "wait": 1}, "wait: not true or false"),
+        ({"template": "etl", "wait": 1}, "wait: neither true nor false"),
         ({"template": "etl", "scale": {}}, "scale: not an object of groups and numbers"),
         ({"template": "etl", "scale": {"group-0": -1}}, "scale.group-0: not a whole number from 0"),
         ({"template": "etl", "scale": {"web": 1}}, "groups.web: there is no such group; there are group-0"),
@@ -326,8 +332,8 @@ def test_deployments_that_are_none(manager, body, says):
         ("scale", {"groups": {"web": 1.5}}, "groups.web: not a whole number"),
         ("scale", {"groups": {str(n): 1 for n in range(201)}}, "groups: 201 groups, at most 200"),
         ("scale", {"web": 5}, "web: Unknown field"),
-        ("scale", {"groups": {"web": 1}, "confirm": "yes"}, "confirm: not true or false"),
-        ("stop", {"confirm": 1}, "confirm: not true or false"),
+        ("scale", {"groups": {"web": 1}, "confirm": "yes"}, "confirm: neither true nor false"),
+        ("stop", {"confirm": 1}, "confirm: neither true nor false"),
         ("restart", {"force": True}, "force: Unknown field"),
         ("update", {"version": 0}, "version: not a whole number"),
         ("update", {"template": "x"}, "template: Unknown field"),
@@ -347,9 +353,9 @@ def test_changes_that_are_none(manager, call, body, says):
 @pytest.mark.parametrize(
     ("question", "says"),
     [
-        ("dry_run=yes", "dry_run: not 1 or 0"),
+        ("dry_run=maybe", "dry_run: 'maybe' is neither true nor false"),
         ("dryrun=1", "dryrun: unknown; there is dry_run"),
-        ("dry_run=1&dry_run=0", "dry_run: not 1 or 0"),
+        ("dry_run=1&dry_run=0", "dry_run: given more than once"),
     ],
 )
 def test_dry_runs_that_are_none(manager, question, says):
@@ -362,7 +368,7 @@ def test_dry_runs_that_are_none(manager, question, says):
 
 
 def test_parameters_beyond_what_one_record_holds_are_refused(manager):
-    from manager_api.http import templates
+    from manager_api.http.templates import templates
 
     body = {**a_template(), "parameters": {f"p{n}": {} for n in range(20)}}
     templates.save(manager.store, body)
@@ -371,3 +377,58 @@ def test_parameters_beyond_what_one_record_holds_are_refused(manager):
     answer = manager.post("/v1/deployments", huge)
     assert answer.status_code == 400, answer.text
     assert manager.store.meta().rev == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "/v1/devices", {"ids": [0] * 200_000}),
+        ("PUT", "/v1/memberships", {"device_id": "1234567890", "group_ids": [0] * 200_000}),
+        ("POST", "/v1/devices", {"nic": [{}] * 200_000}),
+        ("POST", "/v1/devices", {"hardware": {"disks": [{}] * 200_000}}),
+        (
+            "POST",
+            "/v1/nodes/join",
+            {"id": "n", "uid": "u", "hostname": "h", "version": "1", "features": [0] * 200_000},
+        ),
+        ("POST", "/v1/templates", {"task_groups": [{"tasks": [{"name": "t", "artifacts": [{}] * 200_000}]}]}),
+        (
+            "POST",
+            "/v1/templates",
+            {"task_groups": [{"tasks": [{"name": "t", "config": {"args": [0] * 200_000}}]}]},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_list_that_is_too_long_is_not_looked_through(manager, monkeypatch, method, path, body):
+    looked = []
+    for kind in (Name, Plain, Text, fields.Nested):
+        monkeypatch.setattr(kind, "_read" if kind is not fields.Nested else "_load", _counted(kind, looked))
+    answer = manager.http.simulate_request(method, path, json=body)
+    assert answer.status_code == 400, answer.text
+    assert re.search("200000 (in all|artifacts), at most ", answer.text), answer.text
+    assert len(looked) < 1000
+
+
+def _counted(kind, looked):
+    name = "_load" if kind is fields.Nested else "_read"
+    real = getattr(kind, name)
+
+    def call(self, value, *args, **kwargs):
+        looked.append(kind)
+        return real(self, value, *args, **kwargs)
+
+    return call
+
+
+def test_a_body_that_never_comes_is_not_waited_for(manager, monkeypatch):
+    here, there = socket.socketpair()
+    monkeypatch.setattr(uploads, "SILENT_AT_MOST", 0.05)
+    with here, there, here.makefile("rb") as stream:
+        answer = manager.http.simulate_post(
+            "/v1/devices",
+            headers={"Content-Length": "100"},
+            extras={"gunicorn.socket": here, "wsgi.input": stream},
+        )
+        assert (answer.status_code, "broke off" in answer.text) == (400, True), answer.text
+        assert here.gettimeout() is None, "who reads slowly is waited for"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from manager_api.http import schemas
+from manager_api.http.templates import schemas
 from tests.builders import a_task, a_template
 from tests.fakes import Manager
 
@@ -287,7 +287,7 @@ def with_image(text="app:${param.tag}", **config):
 def test_a_value_that_makes_nonsense_of_a_template_is_refused(manager, body, value, sentence):
     from marshmallow import ValidationError
 
-    from manager_api.http.bodies import sentence as told
+    from manager_api.http.frame.bodies import sentence as told
 
     template = stored(manager, body)
     with pytest.raises(ValidationError) as refusal:

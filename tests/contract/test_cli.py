@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 import muster.__main__ as program
-from manager_api.http import templates
 from manager_api.http.app import create_app
+from manager_api.http.templates import templates
 from store.codec import dumps, loads
 from store.keys import DEPLOYMENTS, STATUS, TEMPLATES
 from tests.builders import a_task, a_template
@@ -62,7 +62,7 @@ class Cli:
 
 @pytest.fixture
 def cli(fake_store, monkeypatch):
-    monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 0.0)
+    monkeypatch.setattr("manager_api.http.deployments.deployments.DECIDED_WITHIN", 0.0)
     monkeypatch.setattr("muster.deploying.LOOK_EVERY", 0.001)
     monkeypatch.setattr("muster.rolling.LOOK_EVERY", 0.001)
     found = Cli(fake_store)
@@ -156,7 +156,7 @@ def test_a_dry_run_shows_the_plan_and_fails_when_it_would_be_refused(cli, monkey
         "allocations": [{"group": "web", "index": 0, "node": "n1", "why": "the least loaded"}],
         "nodes": [],
     }
-    monkeypatch.setattr("manager_api.http.questions.ask", lambda *_, **__: plan)
+    monkeypatch.setattr("manager_api.http.frame.questions.ask", lambda *_, **__: plan)
     result = cli("deploy", "shop", "--dry-run")
     assert result.stdout.splitlines()[0] == "would place"
     assert result.stdout.splitlines()[2].split() == ["web", "0", "n1", "the", "least", "loaded"]

@@ -5,6 +5,8 @@ import uuid
 
 import pytest
 
+from store import bootstrap
+from store.kv.store import Store
 from tests.conftest import eventually
 from tests.fakes import Manager, Puppet
 
@@ -160,8 +162,9 @@ def test_409_has_a_reason_for_every_node_and_keeps_nothing(manager, node):
 
 def test_an_offline_node_takes_no_new_work(manager, node):
     eventually(lambda: manager.controller.mirror.fleet.states["web-1"].online)
-    node.beat(ttl_ms=500, ttl=0.5)
+    node.beat(ttl=0.5)
     eventually(lambda: manager.controller.mirror.fleet.states["web-1"].beat.get("ttl") == 0.5)
+    node.link.leave()
     eventually(lambda: not manager.controller.mirror.fleet.states["web-1"].online)
     manager.post("/api/task/task_group", TEMPLATE)
     answer = manager.post("/api/task/task_group/deploy", NAME)
@@ -178,7 +181,7 @@ def test_without_a_controller_a_deployment_is_undecided_and_decided_later(manage
     assert manager.get(f"/deployments/{deployment}").json["reason"] == "no controller has decided yet"
     node.link.leave()
     second = Manager(manager.store).lead()
-    eventually(lambda: number(manager, deployment)["state"] == "FAILED")
+    eventually(lambda: number(manager, deployment)["state"] == "FAILED", 60)
     found = manager.get(f"/deployments/{deployment}").json
     assert found["nodes"][0]["node"] == "web-1"
     second.end()
@@ -344,12 +347,12 @@ def test_a_log_entry_that_cannot_be_read_makes_the_leader_list_again(manager, no
     manager.post("/api/task/task_group", TEMPLATE)
     answer = manager.post("/api/task/task_group/deploy", NAME)
     assert answer.status_code == 200, answer.text
-    assert manager.get(f"/deployments/{answer.json['id']}").json["tasks"]
+    eventually(lambda: manager.get(f"/deployments/{answer.json['id']}").json["tasks"])
 
 
 def test_a_deployment_that_was_stored_is_answered_though_the_store_goes_away(manager, node, monkeypatch):
     """An error would make the client ask again, and it would run twice."""
-    from manager_api.http import deployments
+    from manager_api.http.deployments import deployments
     from store.errors import Unavailable
 
     manager.post("/api/task/task_group", TEMPLATE)
@@ -368,6 +371,35 @@ def test_a_deployment_that_was_stored_is_answered_though_the_store_goes_away(man
     assert answer.status_code == 200, answer.text
     monkeypatch.undo()
     eventually(lambda: manager.get(f"/deployments/{answer.json['id']}").json["tasks"])
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_epoch_that_begins_before_the_decision_makes_nothing_twice(manager, node, monkeypatch, lost):
+    """The call was begun anew, and a second deployment was stored; what went with the last epoch has to be."""
+    from manager_api.http.deployments import deployments
+
+    manager.post("/api/task/task_group", TEMPLATE)
+    store, stored, real = manager.store, [], deployments.Store.txn
+
+    def txn(self, compares, changes, **more):
+        rev = real(self, compares, changes, **more)
+        (field,) = (each.field for each in changes if each.collection == "deployments")
+        stored.append(field)
+        if len(stored) == 1:
+            if lost:
+                store.client.hdel(store.keys.collection("deployments"), field)
+                store.client.hdel(store.keys.revisions("deployments"), field)
+            bootstrap.mint(Store(store.client, store.keys))
+        return rev
+
+    manager.end()  # who leads would be quicker than the epoch
+    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 0.3)
+    monkeypatch.setattr(deployments.Store, "txn", txn)
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    monkeypatch.undo()
+    assert answer.status_code == 200, answer.text
+    assert list(store.values("deployments")) == [answer.json["id"]] == stored[-1:]
+    assert len(stored) == (2 if lost else 1)
 
 
 def test_what_was_queried_can_be_posted_back(manager):

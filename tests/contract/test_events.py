@@ -7,8 +7,9 @@ import pytest
 
 from manager_api.chronicle import FILE
 from manager_api.controller.herald import Herald
-from manager_api.http import event_hub, events, node_changes
 from manager_api.http.app import create_app
+from manager_api.http.events import event_hub, events
+from manager_api.http.nodes import node_calls
 from manager_api.recorder import Recorder
 from store.clock import SystemClock
 from store.kv.events import Events
@@ -162,7 +163,7 @@ def test_a_dry_run_of_a_drain_is_not_told(store, monkeypatch):
     manager = Manager(store)
     Puppet(manager)
     plan = {"node": "web-1", "allocations": [{"why": "x" * 100_000}], "left_out": 0, "groups": []}
-    monkeypatch.setattr(node_changes, "ask", lambda *_: plan)
+    monkeypatch.setattr(node_calls, "ask", lambda *_: plan)
     assert manager.post("/v1/nodes/web-1/drain", {"dry_run": True}).json == plan
     assert reasons(manager) == ["POST /v1/nodes/join"]
     assert manager.post("/v1/nodes/web-1/drain", {}).status_code == 200
@@ -178,12 +179,13 @@ def test_a_brake_that_is_not_engaged_is_not_told_of_as_released(fake_store):
 
 def test_who_called_is_told(fake_store):
     manager = Manager(fake_store)
-    headers = {"X-Forwarded-For": "203.0.113.9"}
+    headers = {"X-Forwarded-For": "203.0.113.9", "X-Request-Id": "job-7"}
     manager.http.simulate_post(
         "/api/task/task_group", json=TEMPLATE, remote_addr="198.51.100.7", headers=headers
     )
     [event] = asked(manager)["data"]
     assert event["data"]["remote"] == "198.51.100.7", "a header can say anything"
+    assert event["data"]["request"] == "job-7", "which the log names, too"
 
 
 def test_a_call_succeeds_although_nobody_can_be_told(fake_store, monkeypatch):
@@ -286,3 +288,7 @@ def test_a_history_that_cannot_be_read_leaves_the_stream(fake_store, tmp_path):
     (tmp_path / FILE).write_bytes(b"nonsense")
     assert reasons(manager) == ["one"]
     assert Events(fake_store.client, fake_store.keys).last() is not None
+
+
+def test_before_the_first_of_all_ids_there_is_nothing(manager):
+    assert asked(manager, "?cursor=0-0") == {"data": [], "next": None}

@@ -5,7 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from manager_api.http import templates
+from manager_api.http.deployments import instance_view
+from manager_api.http.deployments.deployment_answers import DeploymentSchema
+from manager_api.http.nodes import node_rows
+from manager_api.http.templates import templates
 from store.codec import dumps, loads
 from store.keys import DEPLOYMENTS, NAMES, STATUS
 from store.model.quantity import duration
@@ -37,7 +40,7 @@ class Leader:
 
 @pytest.fixture
 def manager(fake_store, monkeypatch):
-    monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 0.0)
+    monkeypatch.setattr("manager_api.http.deployments.deployments.DECIDED_WITHIN", 0.0)
     found = Manager(fake_store)
     save(found, a_template(a_task()))
     return found
@@ -182,7 +185,7 @@ def test_what_has_ended_lives_again_under_its_name_only_while_that_is_free(manag
 
 
 def test_an_undecided_one_that_was_answered_under_its_name_is_not_withdrawn(manager):
-    from manager_api.http import deployments
+    from manager_api.http.deployments import deployments
 
     first = create(manager, name="web")["id"]
     rev = manager.store.get(DEPLOYMENTS, first).rev
@@ -194,9 +197,9 @@ def test_an_undecided_one_that_was_answered_under_its_name_is_not_withdrawn(mana
 def test_who_joins_an_undecided_one_waits_for_its_decision(fake_store, monkeypatch):
     manager = Manager(fake_store)
     save(manager, a_template(a_task()))
-    monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 0.0)
+    monkeypatch.setattr("manager_api.http.deployments.deployments.DECIDED_WITHIN", 0.0)
     first = create(manager, name="web")["id"]
-    monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 20.0)
+    monkeypatch.setattr("manager_api.http.deployments.deployments.DECIDED_WITHIN", 20.0)
     leader = Leader(fake_store, {"status": "RUNNING"})
     assert create(manager, name="web") == {"id": first, "status": "RUNNING", "created": False, "name": "web"}
     leader.end()
@@ -245,7 +248,7 @@ def leader(monkeypatch):
         asked.append((kind, body))
         return {"would": "place", "allocations": [], "nodes": []}
 
-    monkeypatch.setattr("manager_api.http.questions.ask", ask)
+    monkeypatch.setattr("manager_api.http.frame.questions.ask", ask)
     return asked
 
 
@@ -327,7 +330,7 @@ def test_filters(manager):
 
 
 def test_only_the_rows_of_a_page_are_built(manager, monkeypatch):
-    from manager_api.http import instance_view
+    from manager_api.http.deployments import instance_view
 
     for _ in range(5):
         create(manager)
@@ -338,7 +341,7 @@ def test_only_the_rows_of_a_page_are_built(manager, monkeypatch):
 
 
 def test_more_rows_than_a_page_may_have_come_whole_without_a_limit(manager, monkeypatch):
-    monkeypatch.setattr("manager_api.http.listing.MOST_ROWS", 2)
+    monkeypatch.setattr("manager_api.http.deployments.listing.MOST_ROWS", 2)
     made = [create(manager)["id"] for _ in range(5)]
     assert sorted(ids(manager)) == sorted(made)
 
@@ -346,14 +349,17 @@ def test_more_rows_than_a_page_may_have_come_whole_without_a_limit(manager, monk
 @pytest.mark.parametrize(
     ("question", "says"),
     [
-        ("color=red", "color: unknown; there are status, template, name, node, id, over, limit, cursor"),
+        (
+            "color=red",
+            "color: unknown; there are after, wait, limit, cursor, fields, sort, status, ",
+        ),
         ("limit=0", "limit: not a whole number from 1 to 1000"),
         ("limit=1001", "limit: not a whole number"),
         ("limit=" + "9" * 5000, "limit: not a whole number"),
         ("limit=%D9%A3", "limit: not a whole number"),
         ("limit=", "limit: not a whole number"),
         ("status=DEAD", "status: not one or several of PENDING, RUNNING"),
-        ("over=maybe", "over: not true or false"),
+        ("over=maybe", "over: 'maybe' is neither true nor false"),
         ("cursor=x", "cursor: not a cursor that was given"),
         ("cursor=%C3%A4", "cursor: not a cursor"),
         ("cursor=WzEsMl0=", "cursor: not a cursor"),
@@ -416,7 +422,7 @@ def test_scaling_what_runs_on_every_node_or_is_not_there_is_refused(manager):
 
 
 def test_more_allocations_than_a_deployment_may_have(manager, shop, monkeypatch):
-    monkeypatch.setattr("manager_api.http.composing.MOST_ALLOCATIONS", 20)
+    monkeypatch.setattr("manager_api.http.deployments.composing.MOST_ALLOCATIONS", 20)
     answer = act(manager, shop, "scale", {"groups": {"web": 19}}, expect=400)
     assert answer["detail"] == "groups: 21 allocations in all, at most 20"
     act(manager, shop, "scale", {"groups": {"db": 0}})
@@ -702,6 +708,7 @@ def test_the_view_says_how_an_update_stands(manager, shop):
         "missing": missing,
     }
     assert wanted.items() <= view.items()
+    assert DeploymentSchema().validate(view) == {}, "it has the shape that is documented"
     say(manager, shop, release={"change": 1, "version": 2, "parameters": {}})
     assert "release" not in manager.get(f"/deployments/{shop}").json, "what is run is what is wanted"
 
@@ -734,3 +741,14 @@ def test_with_the_real_leader_a_refusal_frees_the_name_and_the_next_one_runs(sto
     eventually(lambda: ids(manager, "?status=RUNNING&name=web&node=web-1") == [found])
     assert create(manager, name="web") == {"id": found, "status": "RUNNING", "created": False, "name": "web"}
     manager.end()
+
+
+def test_whatever_rows_have_may_be_asked_for(manager):
+    """What the description lacked was refused, though the rows had it."""
+    there = {
+        "/v1/deployments": (*instance_view._OF_RECORD, *instance_view._OF_STATUS),
+        "/v1/nodes": node_rows._MORE,
+    }
+    for path, names in there.items():
+        answer = manager.http.simulate_get(path, params={"fields": ",".join(names)})
+        assert answer.status_code == 200, answer.text

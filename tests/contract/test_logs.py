@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from manager_api.http import log_stream, logs
 from manager_api.http.app import create_app
+from manager_api.http.logs import log_stream, logs
 from store.kv.asks import Chunk
 from tests.fakes import Manager, Puppet
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from manager_api.http import node_changes
+from manager_api.http.nodes import node_calls
 from store.codec import dumps, loads
 from store.keys import CONTROLS, CONTROLS_STATUS, NODES, NODES_STATUS
 from tests.fakes import Manager, Puppet
@@ -15,7 +15,7 @@ PLAN = {"node": "web-1", "allocations": [], "left_out": 0, "groups": []}
 @pytest.fixture
 def manager(store, monkeypatch):
     found = Manager(store)
-    monkeypatch.setattr(node_changes, "ask", lambda *_: PLAN)
+    monkeypatch.setattr(node_calls, "ask", lambda *_: PLAN)
     return found
 
 
@@ -140,7 +140,7 @@ def test_progress_and_a_bar_stand_beside_each_other(manager, node):
 def test_a_drain_of_most_of_a_group_is_to_be_confirmed(manager, node, monkeypatch):
     def of(here, of):
         groups = [{"deployment": "dep", "group": "web", "here": here, "of": of}]
-        monkeypatch.setattr(node_changes, "ask", lambda *_: {**PLAN, "groups": groups})
+        monkeypatch.setattr(node_calls, "ask", lambda *_: {**PLAN, "groups": groups})
         return manager.post("/v1/nodes/web-1/drain", {})
 
     refused = of(4, 5)
@@ -276,7 +276,8 @@ def test_joining_again_keeps_what_people_said(manager, node):
     node.link.leave()
     assert manager.post("/v1/nodes/join", node.join_body(uid="another machine")).status_code == 200
     after = record(manager)
-    assert (after["labels"], after["groups"]) == ({"zone": "a"}, ["edge"])
+    assert (after["labels"], row(manager)["groups"]) == ({"zone": "a"}, ["edge"])
+    assert (after["device"], after["member_of"]) == (before["device"], before["member_of"])
     assert not {"drain", "cordoned"} & after.keys(), "another machine takes work"
 
 
@@ -357,3 +358,22 @@ def test_doctor_says_that_the_brake_is_engaged(manager):
     assert "muster brake release" in finding["cure"]
     manager.store.put(CONTROLS_STATUS, "brake", dumps({"v": 1, "engaged": None, "released": 1}))
     assert not [each for each in manager.get("/v1/doctor").json["findings"] if each["name"] == "brake"]
+
+
+def test_nodes_come_in_pages_of_the_keys_and_in_the_order_asked_for(manager):
+    for number in (1, 2, 3):
+        Puppet(manager, f"web-{number}", f"192.168.10.{number}")
+    first = manager.get("/v1/nodes?sort=-hostname&limit=2&fields=id,ip").json
+    assert first["data"] == [{"id": f"web-{n}", "ip": f"192.168.10.{n}"} for n in (3, 2)]
+    assert first["total"] == 3
+    rest = manager.get(f"/v1/nodes?sort=-hostname&limit=2&fields=id,ip&cursor={first['next']}").json
+    assert ([row["id"] for row in rest["data"]], rest["next"]) == (["web-1"], None)
+
+
+@pytest.mark.parametrize(
+    "words", ["sort=running", "limit=0", "colour=red", "status=asleep", "limit=1&limit=2"]
+)
+def test_a_word_that_a_list_does_not_know_is_refused_by_its_name(manager, words):
+    answer = manager.get(f"/v1/nodes?{words}")
+    assert answer.status_code == 400
+    assert answer.json["detail"].startswith(words.partition("=")[0])

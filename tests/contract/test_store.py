@@ -1,5 +1,6 @@
 """etcd's promises, by one suite over fakeredis, Redis and Valkey."""
 
+import contextlib
 import threading
 
 import pytest
@@ -13,9 +14,12 @@ from store.errors import (
     Fenced,
     HistoryLost,
     StoreEmpty,
+    StoreError,
     TooLarge,
 )
-from store.kv.api import Change, Compare
+from store.kv import store as store_module
+from store.kv import view as view_module
+from store.kv.api import Change, Compare, Line
 from store.kv.lease import Lease
 from store.kv.node import RedisNodeLink
 from store.kv.projection import Projection
@@ -340,3 +344,51 @@ def test_the_last_epochs_are_remembered_and_no_more(any_store):
     assert len(epochs) == bootstrap.EPOCHS_KEPT
     assert meta.epoch in epochs
     assert not any(name.startswith(("1-", "2-", "3-")) for name in epochs)
+
+
+def test_an_index_moves_with_its_transaction_and_is_read_in_order(any_store):
+    rev = any_store.txn([], [Change("c", "1", b"{}")], lines=[Line("c", "name:b:1"), Line("c", "name:a:1")])
+    assert any_store.lines("c", "name:", "name;", 10) == ["name:a:1", "name:b:1"]
+    with pytest.raises(Conflict):
+        any_store.txn([Compare("c", "1", 0)], [Change("c", "1", b"x")], lines=[Line("c", "name:c:1")])
+    swap = [Line("c", "name:a:1", there=False), Line("c", "name:z:1"), Line("d", "k:1")]
+    any_store.txn([Compare("c", "1", rev)], [Change("c", "1", b"x")], lines=swap)
+    assert any_store.lines("c", "name:", "name;", 1) == ["name:b:1"]
+    assert any_store.lines("c", "name:b:1", "name;", 9) == ["name:z:1"]
+    assert any_store.count_lines("c", [("name:", "name;"), ("sn:", "sn;")]) == [2, 0]
+    assert any_store.lines("d", "k", "l", 9) == ["k:1"]
+
+
+def test_a_read_that_the_server_refuses_leaves_the_connection_fit_for_the_next(any_store):
+    """Whatever is wrong with one command is said, and what comes after it is not taken for its answer."""
+    any_store.put("c", "f", b"{}")
+    any_store.client.set(any_store.keys.collection("odd"), "no hash")
+    for _ in range(3):
+        with pytest.raises(StoreError, match="WRONGTYPE"):
+            any_store.values("odd")
+        assert any_store.values("c") == {"f": b"{}"}
+        assert any_store.get("c", "f").value == b"{}"
+
+
+@pytest.mark.parametrize("ask", ["attach", "confirm"])
+def test_what_another_thread_has_seen_meanwhile_is_no_lost_history(store, monkeypatch, ask):
+    """Two first requests of a worker at once: the one's write was taken for a revision that the other lacks."""
+    there = store_module.translated
+
+    @contextlib.contextmanager
+    def overtaken():
+        with there():
+            yield
+        store.saw(store.seen + 1)
+
+    store.put("c", "x", b"1")
+    for module in (store_module, view_module):
+        monkeypatch.setattr(module, "translated", overtaken)
+    store.attach() if ask == "attach" else store.confirm(1)
+    monkeypatch.undo()
+    assert store.meta().lost == ""
+    store._seen -= 1
+    store.put("c", "x", b"2")
+    store.saw(store.seen + 1)
+    with pytest.raises(HistoryLost):
+        store.attach() if ask == "attach" else store.confirm(1)

@@ -38,36 +38,36 @@ def runs_as(cluster, deployment, who):
     return found["status"] == "RUNNING" and pids == [who[0]] and pid_and_start(found["tasks"][0]) == who
 
 
-def test_yesterday_s_backup_under_a_running_fleet(running, tmp_path):
+def test_yesterday_s_backup_under_a_running_fleet(alone, tmp_path):
     """What runs goes on with the same pids, in the backup or not; writes and orders work afterwards."""
-    old = running.deploy(running.post("old", SLEEP))
-    before = pid_and_start(running.wait(old, "RUNNING")["tasks"][0])
+    old = alone.deploy(alone.post("old", SLEEP))
+    before = pid_and_start(alone.wait(old, "RUNNING")["tasks"][0])
     file = tmp_path / "yesterday"
-    said = good(running.muster("backup", str(file)))
+    said = good(alone.muster("backup", str(file)))
     assert "1 templates, 1 deployments, 1 nodes" in said
     assert "loaded by" in said
     assert oct(file.stat().st_mode)[-3:] == "600"
     assert list(tmp_path.glob("*.part")) == []
-    young = running.deploy(running.post("young", SLEEP))
-    other = pid_and_start(running.wait(young, "RUNNING")["tasks"][0])
+    young = alone.deploy(alone.post("young", SLEEP))
+    other = pid_and_start(alone.wait(young, "RUNNING")["tasks"][0])
 
-    dry = running.muster("restore", str(file))
+    dry = alone.muster("restore", str(file))
     assert "1 templates would be lost, made since: young" in good(dry)
     assert f"1 deployments would be lost, made since: {young} (young)" in dry.stdout
     assert "nothing was changed" in dry.stderr
-    assert running.deployment(young)["status"] == "RUNNING"
+    assert alone.deployment(young)["status"] == "RUNNING"
 
-    assert "restored: epoch 2-" in good(running.muster("restore", str(file), "--yes"))
-    eventually(lambda: running.online("web-1") and running.nodes()["web-1"]["frozen"] is None, 40)
-    eventually(lambda: runs_as(running, old, before))
-    assert running.call(f"/deployments/{young}")[0] == 404
+    assert "restored: epoch 2-" in good(alone.muster("restore", str(file), "--yes"))
+    eventually(lambda: alone.online("web-1") and alone.nodes()["web-1"]["frozen"] is None, 40)
+    eventually(lambda: runs_as(alone, old, before))
+    assert alone.call(f"/deployments/{young}")[0] == 404
     assert psutil.Process(other[0]).create_time() == other[1], "unclaimed, and not stopped"
-    third = running.deploy(running.post("third", SLEEP))
-    running.wait(third, "RUNNING")
-    running.stop(old)
-    running.wait(old, "STOPPED")
+    third = alone.deploy(alone.post("third", SLEEP))
+    alone.wait(third, "RUNNING")
+    alone.stop(old)
+    alone.wait(old, "STOPPED")
     assert psutil.Process(other[0]).create_time() == other[1]
-    assert running.client().keys("muster:restoring*") == []
+    assert alone.client().keys("muster:restoring*") == []
 
 
 def test_a_backup_is_a_db_path_too(running, tmp_path):
@@ -250,18 +250,18 @@ def test_the_file_of_another_cluster_and_of_another_kind_of_server(cluster, tmp_
     assert names(cluster) == {"kept"}
 
 
-def test_a_flushed_store_comes_back(running, tmp_path):
-    old = running.deploy(running.post("old", SLEEP))
-    before = pid_and_start(running.wait(old, "RUNNING")["tasks"][0])
+def test_a_flushed_store_comes_back(alone, tmp_path):
+    old = alone.deploy(alone.post("old", SLEEP))
+    before = pid_and_start(alone.wait(old, "RUNNING")["tasks"][0])
     file = str(tmp_path / "backup")
-    good(running.muster("backup", file))
-    running.client().flushall()
-    said = running.muster("restore", file)
+    good(alone.muster("backup", file))
+    alone.client().flushall()
+    said = alone.muster("restore", file)
     assert "the store: empty" in good(said)
     assert "1 deployments would come back" in said.stdout
-    good(running.muster("restore", file, "--yes"))
-    eventually(lambda: running.online("web-1") and running.nodes()["web-1"]["frozen"] is None, 40)
-    eventually(lambda: runs_as(running, old, before))
+    good(alone.muster("restore", file, "--yes"))
+    eventually(lambda: alone.online("web-1") and alone.nodes()["web-1"]["frozen"] is None, 40)
+    eventually(lambda: runs_as(alone, old, before))
 
 
 @pytest.fixture

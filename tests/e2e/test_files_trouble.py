@@ -191,7 +191,7 @@ def test_each_trouble_has_its_sentence_and_what_can_be_mended_goes_on_by_itself(
             says(cluster, missing, f"no such file sftp://{server.user.name}@127.0.0.1:{server.port}")
             says(cluster, denied, "permission denied")
             for each in (full, missing, denied):
-                assert "tried again in" in reason(cluster, each)
+                says(cluster, each, "tried again in")
                 assert row(cluster, each)["state"] == "fetching"
             for each, words in (
                 (directory, ["is a directory"]),
@@ -208,7 +208,7 @@ def test_each_trouble_has_its_sentence_and_what_can_be_mended_goes_on_by_itself(
             assert contents(cluster, missing) == {"missing": small}
             assert contents(cluster, denied) == {"denied": large}
             assert watcher.wrong == []
-            assert len(watcher.seen) == 4
+            eventually(lambda: len(watcher.seen) == 4)
         assert not list(cluster.home.rglob("outside"))
     finally:
         cluster.end()
@@ -292,7 +292,7 @@ NODES = 10 if SOAK else 3
 def test_nodes_are_served_two_at_a_time(cluster, server):
     server.file("shared", os.urandom(MIB))
     names = [f"n{number}" for number in range(NODES)]
-    with Cutter(server.port, rate=4 * MIB) as proxy:
+    with Cutter(server.port, rate=MIB // 2) as proxy:  # slow enough that two are under way at once
         start(cluster, server, "--source-limit", "2", port=proxy.port)
         for name in names:
             cluster.start_agent(name, wait=False)

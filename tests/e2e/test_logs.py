@@ -42,8 +42,12 @@ class Follower:
             argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cluster.home
         )
         self.lines, self.said = [], []
-        for pipe, into in ((self.process.stdout, self.lines), (self.process.stderr, self.said)):
-            threading.Thread(target=self._read, args=(pipe, into), daemon=True).start()
+        self._readers = [
+            threading.Thread(target=self._read, args=each, daemon=True)
+            for each in ((self.process.stdout, self.lines), (self.process.stderr, self.said))
+        ]
+        for each in self._readers:
+            each.start()
 
     @staticmethod
     def _read(pipe, into):
@@ -53,7 +57,14 @@ class Follower:
     def end(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        return self.over(30)
+
+    def over(self, seconds):
+        """Its exit code, once all that it has said is read."""
+        code = self.process.wait(seconds)
+        for each in self._readers:
+            each.join(30)
+        return code
 
 
 @pytest.fixture
@@ -183,7 +194,7 @@ def test_following_ends_with_the_task_and_goes_on_over_its_restarts(running, fol
     for runs in (1, 2, 3):
         eventually(lambda runs=runs: follower.lines == ["run"] * runs)
         (running.home / "agent-web-1" / "alloc" / f"{deployment}.0" / "a" / "go").touch()
-    assert follower.process.wait(30) == 0
+    assert follower.over(30) == 0
     assert follower.lines == ["run"] * 3
     assert logs(running, deployment)[1] == "run\n" * 3, "ended, and still there"
 
@@ -196,7 +207,7 @@ def test_following_ends_when_its_deployment_is_stopped(running, follow):
     follower = follow(deployment, "--stream", "stdout")
     eventually(lambda: follower.lines == ["hi"])
     running.stop(deployment)
-    assert follower.process.wait(30) == 0
+    assert follower.over(30) == 0
     assert follower.lines == ["hi", "bye"]
     running.wait(deployment, "STOPPED")
     assert logs(running, deployment, "?follow=true&stream=stdout")[1] == "hi\nbye\n", "nothing to wait for"
@@ -236,11 +247,11 @@ def test_each_line_once_over_rotations_agent_kills_and_manager_restarts(running,
     running.agents["web-1"].wait(30)
     running.start_agent()
     here = len(follower.lines)
-    eventually(lambda: len(follower.lines) > here, 40)
+    eventually(lambda: len(follower.lines) > here or len(follower.lines) == count, 40)
     running.manager.terminate()
     assert running.manager.wait(40) == 0
     running.start_manager()
-    assert follower.process.wait(90) == 0, follower.said
+    assert follower.over(90) == 0, follower.said
     assert [int(line.split()[0]) for line in follower.lines] == list(range(count))
     directory = running.home / "agent-web-1" / "logs" / f"{deployment}.0"
     assert len(list(directory.glob("a.out.0*-*"))) >= 10

@@ -131,7 +131,7 @@ def test_an_emptied_store_is_recovered_and_its_work_adopted(running, restarted):
     done = running.muster("adopt", "--all")
     assert done.returncode == 0, done.stderr
     assert who(running, one) == pid
-    assert thawed(running)
+    eventually(lambda: thawed(running), 40)
     running.stop(two)
     running.wait(two, "STOPPED")
     up(running)  # its template was made again, too

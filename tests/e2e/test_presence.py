@@ -44,14 +44,14 @@ def beat_key(node):
 
 
 def test_nodes_beat_apart_and_live_on_without(cluster, apart, tmp_path):
+    cluster.interval = "2"  # nobody may be offline for a moment, however busy the machine is
     cluster.start_manager("--presence-store", url_of(apart))
     for process in [cluster.manager, *psutil.Process(cluster.manager.pid).children(recursive=True)]:
         words = Path(f"/proc/{process.pid}/cmdline").read_text()
         assert apart._password() not in words
     cluster.start_agent("web-1")
     beats, main = apart.client("test"), cluster.client()
-    assert beats.exists(beat_key("web-1"))
-    assert not main.exists(beat_key("web-1"))
+    eventually(lambda: beats.exists(beat_key("web-1")) and not main.exists(beat_key("web-1")))
     assert {row["name"] for row in beats.client_list() if row["user"] == "node:web-1"} == {
         "muster-web-1-presence"
     }
@@ -62,7 +62,7 @@ def test_nodes_beat_apart_and_live_on_without(cluster, apart, tmp_path):
         argv = [*PYTHON, "agentd", *cluster.agent_flags("old-1")]
         cluster.started.append(subprocess.Popen(argv, env=env, stdout=out, stderr=out, cwd=cluster.home))
     eventually(lambda: cluster.online("old-1"), 40)
-    assert main.exists(beat_key("old-1"))
+    eventually(lambda: main.exists(beat_key("old-1")))
     # Without it, those who beat there come to the store; nobody is lost on the way, and work goes on.
     os.kill(apart.pid, signal.SIGKILL)
     deployment = cluster.deploy(cluster.post("x", a_task()))
@@ -73,7 +73,7 @@ def test_nodes_beat_apart_and_live_on_without(cluster, apart, tmp_path):
     eventually(lambda: apart.poll() is not None)
     apart.start()
     eventually(lambda: beats.exists(beat_key("web-1")) and not main.exists(beat_key("web-1")), 60)
-    assert cluster.online("web-1")
+    eventually(lambda: cluster.online("web-1"))
     assert "is offline" not in cluster.log("manager.log")
 
 
@@ -104,12 +104,12 @@ def test_a_flood_of_connections_shuts_nobody_out_for_long(cluster):
         assert flood.refused.wait(20)
         cluster.kill("controller")
         cluster.kill("worker")
-        eventually(lambda: "dropped, and shut out" in cluster.log("manager.log"))
+        eventually(lambda: "dropped, and shut out" in cluster.log("manager.log"), 60)
         began = time.time()
         deployment = eventually(lambda: cluster.ready() and cluster.online("web-2") and deploy(cluster), 60)
         cluster.wait(deployment, "RUNNING", seconds=60)
-        row = cluster.nodes()["web-2"]
-        assert row["status"] == 0
+        # Who looks, and its heartbeat, may meet the crowd, too.
+        row = eventually(lambda: cluster.online("web-2") and cluster.nodes().get("web-2"), 40)
         assert row["last_seen"] >= began - 60
     finally:
         flood.end()

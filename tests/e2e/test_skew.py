@@ -177,6 +177,71 @@ def test_a_manager_of_the_last_release_takes_over_newer_data_and_agents(cluster)
     assert (pid_and_start(found), found["limits"]["memory"]) == (who, 96 << 20)
 
 
+def test_groups_of_devices_outlive_a_manager_that_does_not_know_them(cluster):
+    """Its joins leave out what it does not know of a node. Nothing that is placed on groups stops for it."""
+    cluster.manage(old=False)
+    cluster.attend(old=False)
+    device = cluster.call("/v1/devices")[1]["data"][0]["id"]
+    for group, more in (("member", {}), ("ruled", {"rule": {"facts": {"cores": ">=1", "os": "*"}}})):
+        made = cluster.call("/v1/groups", {"name": group, **more})[1]["data"]
+        if not more:
+            assert cluster.call("/v1/memberships", {"device_id": device, "group_id": made})[0] == 200
+    running = []
+    for group in ("member", "ruled"):
+        placed = cluster.post(group, a_task(), count="all", placement={"group": group})
+        found = cluster.deploy(placed)
+        running.append((found, pid_and_start(row(cluster.wait(found, "RUNNING")))))
+
+    cluster.manage(old=True)
+    (cluster.home / "agent-web-1" / "join.json").unlink()
+    cluster.attend(old=False)
+    client = cluster.client()
+    eventually(lambda: "device" not in json.loads(client.hget("muster:nodes", "web-1")))
+
+    cluster.manage(old=False)
+    eventually(lambda: cluster.nodes()["web-1"].get("groups") == ["member", "ruled"])
+    assert [each["id"] for each in cluster.call("/v1/devices")[1]["data"]] == [device]
+    basics(cluster, "after")
+    for deployment, who in running:
+        assert pid_and_start(row(cluster.wait(deployment, "RUNNING"))) == who
+
+
+def test_a_snapshot_of_the_last_release_is_restored_under_devices_and_groups(cluster):
+    """It knows of none: nodes are devices again, and what runs goes on."""
+    cluster.manage(old=True)
+    cluster.attend(old=True)
+    stays, who = cluster.launch("stays", a_task())
+    cluster.leave(cluster.manager)
+    snapshot = cluster.home / "of-0.1.0.rdb"
+    shutil.copy(cluster.db, snapshot)
+
+    cluster.manage(old=False)
+    cluster.attend(old=False)
+    device = eventually(lambda: cluster.call("/v1/devices")[1]["data"])[0]["id"]
+    group = cluster.call("/v1/groups", {"name": "edge"})[1]["data"]
+    assert cluster.call("/v1/memberships", {"device_id": device, "group_id": group})[0] == 200
+    placed = cluster.deploy(cluster.post("placed", a_task(), count="all", placement={"group": "edge"}))
+    cluster.wait(placed, "RUNNING")
+    dry = cluster.muster("restore", str(snapshot))
+    assert "1 devices would be lost, made since" in dry.stdout, dry.stderr
+    done = cluster.muster("restore", str(snapshot), "--yes")
+    assert done.returncode == 0, done.stderr
+
+    def back():
+        return [each["name"] for each in cluster.call("/v1/devices")[1].get("data", [])] == ["web-1"]
+
+    eventually(back, 40)
+    client = cluster.client()
+    (found,) = client.hkeys("muster:devices")
+    assert (
+        sorted(line.rpartition(b":")[2] for line in client.zrange("muster:devices:index", 0, -1))
+        == [found] * 5
+    )
+    assert (client.exists("muster:groups"), found != device.encode()) == (0, True)
+    eventually(lambda: cluster.nodes()["web-1"]["version"] == VERSION, 60)
+    assert pid_and_start(row(cluster.wait(stays, "RUNNING"))) == who
+
+
 @pytest.mark.parametrize("first", ["old", "new"])
 def test_brains_and_keepers_of_two_releases_meet_in_every_pair(cluster, first):
     """A task started under one brain lives and ends, with its exit code, under the other's."""

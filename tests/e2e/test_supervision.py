@@ -152,7 +152,7 @@ def test_without_control_groups_limits_are_sampled_and_the_status_says_so(cluste
     children = "python3 -c 'import os, time\nfor _ in range(3):\n  if os.fork() == 0: x = bytearray(30 << 20)\ntime.sleep(600)'"
     limits = {"memory": "64M", "cpus": "1"}
     task = a_task(
-        script=f"sleep 0.5; exec {children}", resources={"limits": limits}, restart={"condition": "no"}
+        script=f"sleep 5; exec {children}", resources={"limits": limits}, restart={"condition": "no"}
     )
     deployment = cluster.deploy(cluster.post("x", task))
     seen = row(cluster.wait(deployment, "RUNNING"))["limits"]
@@ -215,20 +215,20 @@ def test_a_restart_of_what_runs_replaces_it_after_its_grace(running):
         before = after
 
 
-def test_a_restart_followed_by_a_stop_ends_all_of_it_and_runs_its_hooks(running):
+def test_a_restart_followed_by_a_stop_ends_all_of_it_and_runs_its_hooks(alone):
     """The older generation is still ending when the order to stop comes: nothing is over before it is."""
-    ledger = running.home / "hooks"
-    script = "trap 'sleep 1.5; exit 0' TERM; while :; do sleep 0.05; done"
+    ledger = alone.home / "hooks"
+    script = "trap 'sleep 4; exit 0' TERM; while :; do sleep 0.05; done"
     hooks = {"post_stop": shell(f"echo begin >> {ledger}; sleep 0.5; echo end >> {ledger}")}
-    deployment = running.deploy(running.post("x", a_task(script=script, hooks=hooks)))
-    pid = row(running.wait(deployment, "RUNNING"))["pid"]
-    assert running.call(f"/v1/deployments/{deployment}/restart", {})[0] == 200
-    eventually(lambda: "older generation" in task_of(running, deployment)["reason"])
-    running.stop(deployment)
-    running.wait(deployment, "STOPPED")
+    deployment = alone.deploy(alone.post("x", a_task(script=script, hooks=hooks)))
+    pid = row(alone.wait(deployment, "RUNNING"))["pid"]
+    assert alone.call(f"/v1/deployments/{deployment}/restart", {})[0] == 200
+    eventually(lambda: "older generation" in task_of(alone, deployment)["reason"])
+    alone.stop(deployment)
+    alone.wait(deployment, "STOPPED")
     assert not psutil.pid_exists(pid)
     assert ledger.read_text().split() == ["begin", "end"]
-    eventually(lambda: running.nodes()["web-1"]["running"] == 0)
+    eventually(lambda: alone.nodes()["web-1"]["running"] == 0)
 
 
 def test_restart_and_stop_at_once_end_as_a_stop(running):

@@ -12,7 +12,7 @@ from store.codec import dumps
 from store.embedded import EmbeddedServer
 from store.errors import Busy, Denied, EpochChanged, StoreError, Unavailable, Unsupported
 from store.home import Files
-from store.keys import DEPLOYMENTS, NODES, TEMPLATES, Keys
+from store.keys import DEPLOYMENTS, DEVICES, GROUPS, NODES, TEMPLATES, Keys
 from store.kv.api import Change
 from store.kv.connection import connect, database
 from store.kv.dump import dump
@@ -167,6 +167,8 @@ def yesterday(site):
     site.client.hset(node.desired, "@epoch", "old")
     site.client.hset(node.actual, "x", "old")
     site.client.hset(keys.fence("other"), "x", "y")
+    put(store, DEVICES, **{"1": {"name": "desk"}})
+    site.client.set(keys.replay("call"), "answered", px=600_000)
     path = site.take()
     put(store, TEMPLATES, old={"v": 2}, young={"v": 1})
     put(
@@ -176,6 +178,8 @@ def yesterday(site):
         d2={"wanted": "running", "template": "t"},
     )
     put(store, NODES, **{"web-2": {"secret_sha256": "bb"}})
+    put(store, DEVICES, **{"1": {"name": "drawer"}, "2": {"name": "shelf"}})
+    put(store, GROUPS, **{"7": {"name": "edge"}})
     site.client.delete(keys.node("web-1").desired)
     site.client.hset(gone.desired, "@epoch", "young")
     site.client.hset(node.actual, "x", "young")
@@ -195,6 +199,9 @@ def test_what_a_restore_would_undo_is_told_and_nothing_changed(site):
     assert found[DEPLOYMENTS]["made"] == {"count": 1, "names": ["d2 (t)"]}
     assert found[DEPLOYMENTS]["again"] == {"count": 1, "names": ["d1 (old)"]}
     assert found[NODES]["made"] == {"count": 1, "names": ["web-2"]}
+    assert found[DEVICES]["made"] == {"count": 1, "names": ["2"]}
+    assert found[DEVICES]["changed"] == {"count": 1, "names": ["1"]}
+    assert found[GROUPS]["made"] == {"count": 1, "names": ["7"]}
     assert site.everything() == everything, "looking changes nothing"
 
 
@@ -213,6 +220,7 @@ def test_a_restore_brings_back_the_state_and_leaves_what_is_the_nodes_own(site):
     assert site.client.get(node.beat) == b"alive"
     assert site.client.get(keys.fence("leader")) == b"77"
     assert site.client.get("theirs") == b"untouched"
+    assert not site.client.exists(keys.replay("call")), "what expires would be there for ever"
     assert not site.client.hexists(keys.meta, "lost")
     about = store.epoch_record()
     assert about.pop("began") > 1_700_000_000

@@ -10,7 +10,7 @@ import pytest
 from agentd.identity import Identity
 from agentd.join import Joiner
 from agentd.uplink import Uplink
-from manager_api.http.admission import RETRY_AFTER
+from manager_api.http.nodes.admission import RETRY_AFTER
 from manager_api.warden import Warden
 from store import bootstrap
 from store.clock import SystemClock
@@ -62,7 +62,7 @@ def store(admin):
 class Remembering(Joiner):
     """A joiner that was told already."""
 
-    def _join(self):
+    def _join(self, _facts):
         raise Unavailable("no manager here")
 
 
@@ -82,6 +82,11 @@ def names(client, node):
     return sorted(row["name"] for row in client.client_list() if row["user"] == user_of(node))
 
 
+def waiting(client):
+    """The names of the connections whose last command was to wait for news."""
+    return {row["name"] for row in client.client_list() if row["cmd"] == "xread"}
+
+
 def test_an_agent_has_two_connections_and_a_third_only_while_its_logs_are_read(
     server, admin, store, tmp_path
 ):
@@ -89,8 +94,7 @@ def test_an_agent_has_two_connections_and_a_third_only_while_its_logs_are_read(
     uplink.start()
     two = ["muster-web-1", "muster-web-1-wake"]
     eventually(lambda: uplink.trouble is None and names(admin, "web-1") == two)
-    blocked = {row["name"] for row in admin.client_list() if row["cmd"] == "xread"}
-    eventually(lambda: blocked == {"muster-web-1-wake"})
+    eventually(lambda: waiting(admin) == {"muster-web-1-wake"})
     uplink.publish({"a.0": b"{}"})
     eventually(lambda: admin.hgetall(store.keys.node("web-1").actual) == {b"a.0": b"{}"})
     assert names(admin, "web-1") == two, "reports go where beats go"

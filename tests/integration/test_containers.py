@@ -222,9 +222,10 @@ def test_kill_9_of_the_main_process_ends_the_container(box):
 
 def test_the_next_run_outlives_the_end_of_the_last(box):
     """The last one's removal comes late: it must not hit the next one, which has the same name."""
-    for _ in range(3):
+    for number in range(3):
         main = box.start("/bin/sh", "-c", FOREVER)
         box.running()
+        box.says("ready\n" * number + "ready")
         main.kill()
     main = box.start("/bin/sh", "-c", TRAP)
     box.says("ready\nready\nready\nready")
@@ -422,7 +423,7 @@ def docker(tmp_path):
 
 
 def test_a_client_that_stays_is_the_container_to_us(docker):
-    docker.does("echo ready; trap 'exit 42' TERM; while :; do sleep 0.05; done")
+    docker.does("trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done")
     main = docker.start("x", "--detach", "--")
     docker.says("ready")
     os.killpg(main.pid, signal.SIGTERM)

@@ -108,7 +108,7 @@ def test_in_contact_it_lives_far_beyond_its_first_deadline(tied):
 
 
 def test_it_stays_down_while_cut_off_and_comes_back_with_the_store_at_no_cost(tied):
-    tied.start(stop_after="1s")
+    tied.start(stop_after="3s")
     tied.connect()
     first = eventually(tied.running)
     tied.cut()

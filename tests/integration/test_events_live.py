@@ -1,9 +1,11 @@
 """Followers of events on a real gunicorn: they hold no thread, hear everything once, and resume."""
 
 import contextlib
+import gzip
 import http.client
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -14,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from manager_api.http.event_watcher import MOST_HELD
+from manager_api.api_worker import CROWD
+from manager_api.http.events.event_watcher import MOST_HELD
 from manager_api.recorder import Recorder
 from manager_api.settings import StoreAccess
 from manager_api.supervisor import gunicorn_conf
@@ -111,8 +114,13 @@ class Api:
             self.process = subprocess.Popen(
                 argv, env=environment, pass_fds=[self.listener.fileno()], stdout=log, stderr=log
             )
-        eventually(lambda: self.get("/healthz")[0] == 200)
+        eventually(self.answers, 60)
         return self
+
+    def answers(self):
+        """Its listener is there before it is: a call may wait for it in vain."""
+        with contextlib.suppress(OSError):
+            return self.get("/healthz")[0] == 200
 
     def stop(self):
         if self.process and self.process.poll() is None:
@@ -176,7 +184,31 @@ def test_the_head_of_the_answer(api):
     assert head[0] == "HTTP/1.1 200 OK"
     assert {"Cache-Control: no-store", "X-Accel-Buffering: no", "Connection: close"} <= set(head)
     assert any(line.startswith("Muster-Version: ") for line in head)
+    assert any(line.startswith("X-Request-Id: ") for line in head)
     assert "Content-Type: text/event-stream; charset=utf-8" in head
+
+
+def test_answers_without_a_body_leave_the_connection_usable(api):
+    api.start()
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
+
+    def ask(method, path, **headers):
+        connection.request(
+            method, path, headers={key.replace("_", "-"): value for key, value in headers.items()}
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+    _, head, whole = ask("GET", "/openapi.json")
+    assert ask("HEAD", "/openapi.json")[0] == 200
+    status, held, body = ask("GET", "/openapi.json", If_None_Match=head["ETag"])
+    assert (status, held["ETag"], body) == (304, head["ETag"], b"")
+    status, held, body = ask("HEAD", "/v1/events?follow=1", X_Request_Id="job-7")
+    assert (status, held["X-Request-Id"], body) == (200, "job-7", b"")
+    assert ask("OPTIONS", "/v1/events")[1]["Allow"] == "GET, HEAD"
+    _, held, body = ask("GET", "/openapi.json", Accept_Encoding="gzip")
+    assert (held["Content-Encoding"], gzip.decompress(body)) == ("gzip", whole)
+    assert connection.sock is not None, "one connection for all of them"
 
 
 def test_a_worker_that_ends_lets_go_and_followers_resume_without_loss(api):
@@ -306,3 +338,28 @@ def test_watchers_that_went_away_are_forgotten_and_the_store_is_no_longer_listen
     later = Watcher(api.port).begin()
     api.tell("later")
     later.until("later")
+
+
+def test_ends_that_nobody_closes_and_heads_that_never_end_hold_up_nobody(api):
+    """gunicorn would wait for each end for two seconds, accepting nobody, and for each head for ever."""
+    api.start(workers=1)
+    said = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    with contextlib.ExitStack() as held:
+
+        def connections(count, text):
+            found = [
+                held.enter_context(socket.create_connection(("127.0.0.1", api.port))) for _ in range(count)
+            ]
+            for each in found:
+                each.sendall(text)
+            return found
+
+        connections(40, said + b"\r\n")
+        assert api.get("/healthz")[0] == 200
+        slow = connections(CROWD + 50, said)
+        poller = select.poll()
+        for each in slow:
+            poller.register(each, select.POLLIN)
+        eventually(lambda: len(poller.poll(0)) >= 50)
+        assert api.get("/healthz")[0] == 200
+        assert "Traceback" not in api.log()

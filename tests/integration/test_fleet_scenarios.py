@@ -19,7 +19,8 @@ MIX = "obey=17,lag:0.3=2,lie=1"
 @pytest.fixture
 def world(tmp_path):
     found = World(tmp_path / "store", NODES)
-    found.lead()
+    gathered(found)
+    found.lead()  # who begins to lead reads all heartbeats
     yield found
     found.end()
 

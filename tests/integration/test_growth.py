@@ -75,12 +75,11 @@ class World:
             asks.close(Answers(node.node, f"a{self.version}"))
         ended = ("COMPLETED", "FAILED", "STOPPED")
         self.pass_time(until=lambda: all(each["status"] in ended for each in self.statuses()))
-        mirror = self.manager.controller.mirror
         self.pass_time(
             KEPT + 1, until=lambda: self.store.client.hlen(self.store.keys.collection("deployments")) == 0
         )
         self.pass_time(SUPERSEDED_FOR + 1, until=lambda: self.store.client.hlen(self.store.keys.collection("templates:versions")) <= MOST_VERSIONS)  # fmt: skip
-        eventually(lambda: not mirror.fleet.of_deployment)
+        self.pass_time(until=lambda: not self.manager.controller.mirror.fleet.of_deployment)
 
     def statuses(self):
         from store.codec import loads
@@ -101,7 +100,9 @@ class World:
         counted = [name for name in names if b":ask" not in name and name.decode() != keys.events]
         memory = sum(client.memory_usage(name, samples=0) for name in counted)
         fleet = self.manager.controller.mirror.fleet
-        known = [len(each) for each in (fleet.deployments, fleet.allocations, fleet._groups, fleet._counted)]
+        known = [
+            len(each) for each in (fleet.deployments, fleet.allocations, fleet._groups, fleet._taken._counted)
+        ]
         return {"keys": names, "fields": fields, "known": known}, client.xlen(keys.log), memory
 
 

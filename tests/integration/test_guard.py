@@ -185,8 +185,8 @@ def test_a_run_whose_deadline_nobody_moves_is_stopped_without_a_brain(desk):
     for run in (moved, left):
         desk.wait(run, "running")
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    desk.driver.expire(moved, now + 0.3)
-    desk.driver.expire(left, now + 0.3)
+    desk.driver.expire(moved, now + 2.0)
+    desk.driver.expire(left, now + 2.0)
     desk.driver.expire(moved, now + 3600)
     os.kill(desk.driver.pid, signal.SIGKILL)  # deadlines are journalled
     desk.driver._disconnect()
@@ -321,8 +321,10 @@ def test_a_guard_that_can_fork_nobody_just_now_tries_again(desk):
 
 
 def test_an_order_to_end_outlives_the_keeper_that_was_given_it(desk):
-    run = desk.spawn(0, "trap 'sleep 1; exit 5' TERM; while :; do sleep 0.05; done", grace=30.0)
+    script = "trap 'sleep 3; exit 5' TERM; echo set; while :; do sleep 0.05; done"
+    run = desk.spawn(0, script, grace=30.0)
     desk.wait(run, "running")
+    eventually(lambda: (desk.directory / "out").read_text() == "set\n")
     guard = desk.driver.guard
     desk.driver.end(force=True)
     eventually(lambda: desk.run(run).stop_at)

@@ -21,7 +21,7 @@ DEEP = b'{"a":' * 500 + b"1" + b"}" * 500
 
 @pytest.fixture
 def manager(store, monkeypatch):
-    monkeypatch.setattr("manager_api.http.deployments.DECIDED_WITHIN", 0.0)
+    monkeypatch.setattr("manager_api.http.deployments.deployments.DECIDED_WITHIN", 0.0)
     return Manager(store)
 
 

@@ -184,11 +184,13 @@ def test_a_keeper_killed_before_its_word_leaves_nothing_running(tmp_path, monkey
 def test_nothing_of_a_session_outlives_its_main_process(desk, adopted):
     """Also a child in a process group of its own, also when the keeper is not the parent."""
     seconds = "611.5" if adopted else "611.25"
-    run = desk.spawn(0, f"set -m; sleep {seconds} & sleep 0.6; exit 3")
+    gate = desk.directory / "gate"
+    run = desk.spawn(0, f"set -m; sleep {seconds} & until [ -e {gate} ]; do sleep 0.02; done; exit 3")
     desk.wait(run, "running")
     eventually(lambda: sleepers(seconds))
     if adopted:
         desk.kill_keeper()
+    gate.touch()
     desk.wait(run, "exited")
     eventually(lambda: not sleepers(seconds))
 

@@ -7,7 +7,7 @@ from manager_api.controller.executor import ORDERS_AT_ONCE, Executor
 from manager_api.controller.mirror import Mirror
 from manager_api.controller.police import Police
 from manager_api.core.actions import Project, SetStatus
-from manager_api.http.briefs import briefs
+from manager_api.http.deployments.briefs import briefs
 from store.codec import dumps, loads
 from store.errors import Fenced
 from store.keys import ALLOCATIONS, NODES, NODES_STATUS, STATUS
@@ -217,7 +217,7 @@ def test_a_large_deployment_by_itself_shows_its_allocations(large):
 
 def test_so_many_rows_are_shown_and_the_rest_is_counted(large, monkeypatch):
     manager, name = large
-    monkeypatch.setattr("manager_api.http.views.ROWS_OF_ONE", 100)
+    monkeypatch.setattr("manager_api.http.deployments.views.ROWS_OF_ONE", 100)
     found = manager.get(f"/deployments/{name}").json
     assert (len(found["tasks"]), found["tasks_left_out"]) == (100, SIZE - 100)
 

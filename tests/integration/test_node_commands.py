@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from agentd.identity import Identity
 from agentd.join import Joiner
-from manager_api.http import node_changes
 from manager_api.http.app import create_app
+from manager_api.http.nodes import node_calls
 from muster.__main__ import main
 from store.codec import dumps, loads
 from store.errors import Denied
@@ -33,7 +33,7 @@ class Quiet(WSGIRequestHandler):
 def manager(store, monkeypatch):
     found = Manager(store)
     found.plan = PLAN
-    monkeypatch.setattr(node_changes, "ask", lambda *_: found.plan)
+    monkeypatch.setattr(node_calls, "ask", lambda *_: found.plan)
     return found
 
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from manager_api.http.doctor import history
-from manager_api.http.doctor import server as shown
+from manager_api.http.system.doctor import history
+from manager_api.http.system.doctor import server as shown
 from store import bootstrap
 from store.embedded import EmbeddedServer, _quiet_port
 from store.errors import Unavailable, Unsupported

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from manager_api.controller.loop import Controller
-from manager_api.http.nodes import join
+from manager_api.http.nodes.nodes import join
 from store import bootstrap
 from store.clock import SystemClock
 from store.codec import dumps

@@ -1,14 +1,17 @@
 """What the API asks the leader: answered by a real controller, by none, among nonsense."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from manager_api.controller import answers as answers_module
 from manager_api.controller.answers import Answers, CannotAnswer
+from manager_api.controller.turns import Turnstile
 from manager_api.core.fleet import Fleet
-from manager_api.http import explain as explain_resource
-from manager_api.http import node_changes
+from manager_api.http.deployments import explain as explain_resource
+from manager_api.http.nodes import node_calls
+from store import logs
 from store.codec import dumps
 from store.errors import Unavailable
 from store.kv.questions import LIVES_MS, MOST_QUESTIONS, Asked, Question, Questions, answer
@@ -42,7 +45,7 @@ def quick(monkeypatch):
     """A dead leader is not waited for long."""
     ask = explain_resource.ask
     monkeypatch.setattr(explain_resource, "ask", lambda services, kind, body: ask(services, kind, body, 0.3))
-    monkeypatch.setattr(node_changes, "ask", lambda services, kind, body: ask(services, kind, body, 0.3))
+    monkeypatch.setattr(node_calls, "ask", lambda services, kind, body: ask(services, kind, body, 0.3))
 
 
 def deploy(manager, name="etl", **group):
@@ -80,8 +83,10 @@ def test_nobody_leads(manager, quick):
     assert "drain" not in manager.get("/v1/nodes/web-1").json
 
 
-def test_what_was_asked_before_somebody_led_is_answered_while_it_is_waited_for(manager):
+def test_what_was_asked_before_somebody_led_is_answered_while_it_is_waited_for(manager, monkeypatch):
     Puppet(manager)
+    ask = node_calls.ask
+    monkeypatch.setattr(node_calls, "ask", lambda services, kind, body: ask(services, kind, body, 30.0))
     found = []
     asking = threading.Thread(
         target=lambda: found.append(manager.post("/v1/nodes/web-1/drain", {"dry_run": True}))
@@ -89,7 +94,7 @@ def test_what_was_asked_before_somebody_led_is_answered_while_it_is_waited_for(m
     asking.start()
     eventually(lambda: manager.store.client.xlen(manager.store.keys.questions) == 1)
     lead(manager)
-    asking.join(20)
+    asking.join(40)
     assert found[0].status_code == 200, found[0].text
     assert found[0].json == {"node": "web-1", "allocations": [], "left_out": 0, "groups": []}
 
@@ -181,6 +186,46 @@ def test_old_questions_are_not_heard_and_a_stream_that_begins_anew_is(store):
     client.xadd(key, {"q": q}, id=f"{(seconds - 3) * 1000}-0")
     (question,) = asked.wait(0)
     assert question.left < 3
+
+
+@pytest.mark.parametrize(("given", "heard"), [("job-7", "job-7"), ("", ""), (None, ""), ("a b", ""), (7, "")])
+def test_the_leader_is_told_whose_question_it_is(store, given, heard):
+    asked = {"id": "a" * 32, "kind": "k", "body": {}, "within": 5, "request": given}
+    store.client.xadd(store.keys.questions, {"q": dumps(asked)})
+    assert Asked(store.client, store.keys).wait(0)[0].request == heard
+
+
+def test_the_log_names_the_request_while_its_question_is_answered(store, clock):
+    seen = []
+
+    def ask():
+        logs.request.set("job-7")
+        return Questions(store.client, store.keys).ask("k", {}, 20)
+
+    world = World(store, clock, lambda *_: seen.append(logs.request.get()) or {})
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(ask)
+        world.answers.heard(eventually(lambda: Asked(store.client, store.keys).wait(0)))
+        world.give()
+        assert said.result() == {"answer": {}}
+    assert (seen, logs.request.get()) == (["job-7"], "")
+
+
+def test_who_was_stopped_beyond_its_lease_answers_nothing(manager, monkeypatch):
+    """Its memory is old: it would say that a change stops nothing, and the change would pass."""
+    lead(manager)
+    controller, keys = manager.controller, manager.store.keys
+    turns = Turnstile.round
+
+    def stopped(turnstile):
+        turns(turnstile)
+        if controller._answers._waiting:
+            manager.store.client.set(keys.lease("leader"), "9999:another")
+            controller._election._renew_at = 0.0
+
+    monkeypatch.setattr(Turnstile, "round", stopped)
+    assert Questions(manager.store.client, keys).ask("group", {"group": "1", "record": None}, 5.0) is None
+    assert manager.store.client.get(keys.lease("leader")) == b"9999:another", "it was heard"
 
 
 class World:

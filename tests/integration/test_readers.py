@@ -259,7 +259,7 @@ def test_nobody_at_home_and_nobody_of_that_name(web, reader):
 
 
 def test_a_server_that_falls_silent_is_left(web, reader, monkeypatch):
-    monkeypatch.setattr(reading, "SILENT_AT_MOST", 0.3)
+    monkeypatch.setattr(reading, "SILENT_AT_MOST", 2.0)
     web.pages["/a"] = Page(DATA, silent=50_000)
     stat = reader.stat("/a")
     got = []

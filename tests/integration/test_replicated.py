@@ -1,9 +1,14 @@
 """`Muster-Durability` and what the answer says, over a store with replicas that can be cut off."""
 
+import json
+
 import pytest
 
+from manager_api.core.device_csv import COLUMNS
+from manager_api.http.frame.durability import writes
 from manager_api.settings import StoreAccess
 from store import bootstrap
+from store.kv.durability import Replicated
 from store.kv.store import Store
 from tests.fakes import Manager
 from tests.sentinels import SentinelStore
@@ -19,6 +24,23 @@ def sentinels(tmp_path):
     found = SentinelStore(tmp_path, min_replicas=0)
     yield found
     found.end()
+
+
+@writes
+class Thing:
+    """A record that is put and deleted."""
+
+    def __init__(self, store):
+        self.store = store
+
+    def on_put(self, _req, _resp):
+        self.store.put("things", "x", b"{}")
+
+    def on_delete(self, _req, _resp):
+        self.store.put("things", "x", None)
+
+    def on_get(self, _req, _resp):
+        """Writes nothing."""
 
 
 def test_a_call_says_whether_a_replica_has_what_it_wrote(sentinels):
@@ -43,6 +65,17 @@ def test_a_call_says_whether_a_replica_has_what_it_wrote(sentinels):
     answer = manager.http.simulate_post(PATH, json=named("d"), headers={"Muster-Durability": "always"})
     assert answer.json["detail"] == "Muster-Durability: 'always' is neither local nor replicated"
     assert store.get("templates", "d") is None
+    manager.http.app.add_route("/thing", Thing(store))
+    asked = {"Muster-Durability": "replicated"}
+    said = [
+        manager.http.simulate_request(each, "/thing", headers=asked).headers
+        for each in ("PUT", "DELETE", "GET")
+    ]
+    assert [each.get("Muster-Replicated") for each in said] == ["yes", "yes", None]
+    keyed = {**asked, "Idempotency-Key": "k"}
+    said = [manager.http.simulate_post(PATH, json=named("k"), headers=keyed).headers for _ in range(2)]
+    assert [each.get("Muster-Replicated") for each in said] == ["yes", "yes"]
+    assert said[1]["Idempotent-Replayed"] == "true"
 
     sentinels.cut()
     assert call(named("e"), "replicated") == (200, "no")
@@ -64,3 +97,30 @@ def test_a_call_says_whether_a_replica_has_what_it_wrote(sentinels):
     assert found["url"].startswith("sentinel://127.0.0.1:")
     assert "st%2Fo" not in found["url"]
     assert (found["username"], found["password"]) == ("node:web-1", None)
+
+
+def test_a_file_of_devices_is_as_durable_to_its_last_line(sentinels, monkeypatch):
+    store = Store(sentinels.client())
+    bootstrap.begin(store, None)
+    manager, waited, note = Manager(store), [], Replicated.note
+
+    def noted(durable, *, held):
+        waited.append(held)
+        note(durable, held=held)
+
+    monkeypatch.setattr(Replicated, "note", noted)
+
+    def take(count, **headers):
+        text = "\r\n".join([",".join(COLUMNS), *(f",desk {n},t,M,S,1,,,,,on" for n in range(count))])
+        answer = manager.http.simulate_post("/v1/devices/csv", body=text, headers=headers)
+        assert "Muster-Replicated" not in answer.headers, "nobody knows yet"
+        return json.loads(answer.text.splitlines()[-1])
+
+    asked = {"Muster-Durability": "replicated"}
+    counts = {"created": 130, "changed": 0, "same": 0, "refused": 0}
+    assert take(130, **asked) == {**counts, "replicated": True}
+    assert waited == [True] * 3, "one for each transaction"
+    assert take(130) == counts
+    sentinels.cut()
+    assert take(1, **asked)["replicated"] is False
+    assert len(waited) == 4

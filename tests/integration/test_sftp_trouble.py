@@ -168,8 +168,8 @@ def test_a_server_that_never_begins_to_speak_sftp_is_given_up(sshd, reading):
     """Where paramiko waits for ever: the last byte is missing of the answer to what begins SFTP."""
     with Cutter(sshd.port) as proxy:
         source = parse(sshd.url("x", port=proxy.port))
-        transport = ssh.connect(source, login_at(sshd), SHORT)
-        ssh.open_sftp(transport, SHORT)
+        transport = ssh.connect(source, login_at(sshd), Patience())
+        ssh.open_sftp(transport, Patience())
         needed = proxy.passed
         transport.close()
     with Cutter(sshd.port, stall_after=needed - 1) as proxy:
@@ -180,7 +180,7 @@ def test_a_sender_that_is_not_heard_is_an_error(sshd):
     source = parse(sshd.url("upload"))
     with Cutter(sshd.port) as proxy:
         there = parse(sshd.url("upload", port=proxy.port))
-        with Session(there, login_at(sshd), SHORT) as session:
+        with Session(there, login_at(sshd), Patience(connect=10.0, silence=2.0)) as session:
             talk = session.conversation
             proxy.pause()
 
@@ -264,7 +264,8 @@ def test_no_password_is_said_anywhere(sshd, caplog, trouble):
         proxy.cut_after = 1700 if trouble == "cut" else None
         proxy.stall_after = 1700 if trouble == "stall" else None
         try:
-            with Session(parse(sshd.url("x", port=proxy.port)), login, SHORT) as session:
+            patience = SHORT if trouble == "stall" else Patience(10.0, 10.0)
+            with Session(parse(sshd.url("x", port=proxy.port)), login, patience) as session:
                 texts.append(repr(session))
                 session.conversation.stat(str(sshd.root))
                 assert trouble == "none"

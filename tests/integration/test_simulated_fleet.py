@@ -11,7 +11,7 @@ from benchmarks.fleet.enrol import enrol
 from benchmarks.fleet.orders import deploy, template_on
 from benchmarks.fleet.setting import Setting, Who
 from manager_api.controller.loop import Controller
-from manager_api.http.deployments import halt
+from manager_api.http.deployments.deployments import halt
 from store.clock import SystemClock
 from store.codec import loads
 from store.errors import EpochChanged

@@ -16,6 +16,7 @@ from agentd.core.health import Health, HealthView
 from agentd.core.plan import plan
 from store.model.lifecycle import TASK_ENDED, Task
 from tests.builders import BOOT, a_run, a_task, an_alloc
+from tests.conftest import SOAK
 
 pytestmark = pytest.mark.property
 
@@ -223,7 +224,7 @@ class Node(RuleBasedStateMachine):
 
 
 TestNode = Node.TestCase
-TestNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestNode.settings = settings(max_examples=1500 if SOAK else 75, stateful_step_count=40, deadline=None)
 
 
 class TiedNode(Node):
@@ -278,7 +279,7 @@ class TiedNode(Node):
 
 
 TestTiedNode = TiedNode.TestCase
-TestTiedNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTiedNode.settings = settings(max_examples=1500 if SOAK else 75, stateful_step_count=40, deadline=None)
 
 
 FETCHED = ("a", "b", "d", "e")
@@ -410,6 +411,8 @@ class TiedFilesNode(WithFiles, TiedNode):
 
 
 TestFilesNode = FilesNode.TestCase
-TestFilesNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestFilesNode.settings = settings(max_examples=1500 if SOAK else 75, stateful_step_count=40, deadline=None)
 TestTiedFilesNode = TiedFilesNode.TestCase
-TestTiedFilesNode.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestTiedFilesNode.settings = settings(
+    max_examples=1000 if SOAK else 50, stateful_step_count=40, deadline=None
+)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from manager_api.core.actions import Advance, Place, Wake
 from manager_api.core.capacity import host_reserve
-from manager_api.core.fleet import numbers_of
+from manager_api.core.holdings import numbers_of
 from store.model.lifecycle import DEPLOYMENT_ENDED
 from tests.builders import a_fleet, a_task, add_deployment, add_node, add_template
 from tests.property.test_reconcile import Machine

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from manager_api.controller import turns as controller
 from manager_api.core.turns import MOST_MOVED, Turns
 from store.keys import DOWNLOADS
-from tests.conftest import fake_client, fresh_store
+from tests.conftest import SOAK, fake_client, fresh_store
 from tests.turns_world import NODES_THERE, POOLS, World
 
 pytestmark = pytest.mark.property
@@ -84,7 +84,8 @@ def a_world(monkeypatch):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=600 if SOAK else 30, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(history=st.lists(steps, max_size=60), most=st.sampled_from([1, 2, MOST_MOVED]))
 def test_never_more_than_the_limit_and_nobody_starves(a_world, history, most):

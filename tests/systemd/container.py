@@ -69,8 +69,8 @@ class Container:
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )  # fmt: skip
-        self._first = eventually(lambda: self._systemd(self.process.pid))
-        eventually(self._up)
+        self._first = eventually(lambda: self._systemd(self.process.pid), 90)
+        eventually(self._up, 90)
         self.run("ldconfig")
 
     def _up(self):
@@ -127,6 +127,7 @@ class Container:
         return self.unit(name, "ActiveState")["ActiveState"] == "active"
 
     def journal(self, unit):
+        self.run("journalctl", "--sync")  # what was said just now is on its way
         return self.run("journalctl", "--no-pager", "-o", "cat", "-u", unit)
 
     # -- Muster in it

@@ -52,8 +52,8 @@ def test_manager_and_agent_run_by_their_units(running):
     for unit in (AGENT, MANAGER):
         assert running.active(unit), running.journal(unit)
         assert running.unit(unit, "NRestarts")["NRestarts"] == "0"
-    (node,) = running.nodes()
-    assert (node["id"], node["status"]) == ("web-1", 0)
+    # A machine that shares two processors with other tests may miss a heartbeat or two.
+    eventually(lambda: [(node["id"], node["status"]) for node in running.nodes()] == [("web-1", 0)])
     running.run("systemctl", "stop", MANAGER)
     assert running.unit(MANAGER, "Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
     assert "shutting down" in running.journal(MANAGER)

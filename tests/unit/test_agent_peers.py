@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from agentd import facts, ports, told
+from agentd import ports, told
 from agentd.containers.desk import Desk
 from agentd.containers.engine import Engine
 from agentd.core import obey
@@ -13,6 +13,7 @@ from agentd.core.draft import Observed
 from agentd.core.obey import Obeyed, Offer, Orders
 from agentd.core.plan import plan
 from agentd.executor import Executor
+from agentd.facts import node as facts
 from agentd.identity import Identity
 from agentd.launch import Launcher
 from agentd.policy import Policy

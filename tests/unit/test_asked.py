@@ -4,7 +4,9 @@ import pytest
 
 from manager_api.core import confirm, versions
 from manager_api.core.diff import MOST, described, diff
-from manager_api.http.decisions import Decisions
+from manager_api.http.waiting.decisions import Decisions
+from manager_api.http.waiting.ear import Ear
+from store.keys import STATUS
 from tests.builders import a_task
 
 pytestmark = pytest.mark.unit
@@ -88,16 +90,18 @@ def test_what_a_record_already_wants_is_no_way_back():
 
 
 def test_everybody_who_waits_for_a_deployment_is_woken():
-    decisions = Decisions(store=None)
-    decisions._ensure_thread = lambda: None
+    ear = Ear(store=None)
+    ear._ensure_thread = lambda: None
+    decisions, decided, other = Decisions(ear), [(STATUS, "d")], [(STATUS, "nobody")]
     with decisions.expecting("d") as first:
         with decisions.expecting("d") as second, decisions.expecting("d"):
             pass
-        decisions._wake("d")
-        decisions._wake("nobody")
+        ear._wake(other)
+        assert not first._event.is_set()
+        ear._wake(decided)
         assert first._event.is_set()
         assert not second._event.is_set(), "who has gone is not called"
         with decisions.expecting("d") as third:
-            decisions._wake("d")
+            ear._wake(decided)
             assert third._event.is_set()
-    assert decisions._waiters == {}
+    assert ear._waiters == {}

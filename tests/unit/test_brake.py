@@ -49,6 +49,59 @@ def test_more_than_its_share_engages_it_and_everything_says_why():
     assert not [each for each in case.plan() if isinstance(each, SetControl)], "it is said once"
 
 
+def test_those_whose_work_has_moved_already_have_vanished_with_the_others():
+    """A busy leader misses them one after another."""
+    case = a_case()
+    for node in ("n0", "n1"):
+        cut(case, node)
+        case.step()
+    assert not {"n0", "n1"} & set(case.nodes())
+    held = "n2"
+    cut(case, held)
+    case.step()
+    assert held in case.nodes()
+    assert "3 of 10 nodes vanished" in case.fleet.brake.reason
+    case.steady += brake.WINDOW + 1000
+    case.step()
+    assert held in case.nodes(), "time alone does not release it"
+    case.back("n1")
+    case.steady += 1
+    case.step()
+    case.steady += 1
+    case.step()
+    assert case.fleet.brake.reason is None
+    assert held not in case.nodes()
+
+
+def test_the_next_leader_knows_whose_work_had_moved():
+    case = a_case()
+    for node in ("n0", "n1", "n2"):
+        cut(case, node)
+        case.step()
+    record = case.fleet.brake.as_record()
+    assert record["moved"] == ["n0", "n1"]
+    case.fleet.controls_status["brake"] = Stored(record, 60)
+    case.fleet.brake = Brake()
+    brake.resume(case.fleet)
+    case.steady += brake.WINDOW
+    case.step()
+    assert "3 of 10 nodes vanished" in case.fleet.brake.reason
+    assert "n2" in case.nodes()
+
+
+def test_who_is_back_has_not_vanished_and_nor_has_who_leaves_again_without_work():
+    case = a_case()
+    for node in ("n0", "n1"):
+        cut(case, node)
+        case.step()
+        case.back(node)
+        case.step()
+        cut(case, node)
+    cut(case, "n2")
+    case.step()
+    assert case.fleet.brake.reason is None
+
+
 def test_it_holds_until_enough_are_back():
     case = a_case()
     cut(case, "n0", "n1", "n2")
@@ -75,7 +128,11 @@ def test_it_is_released_by_hand():
     case.steady += 1
     case.step()
     assert not {"n0", "n1", "n2"} & set(case.nodes())
-    assert case.fleet.brake.as_record() == {"v": 1, "engaged": None, "released": 1}
+    said = {"v": 1, "engaged": None, "released": 1}
+    assert case.fleet.brake.as_record() == {**said, "forgiven": ["n0", "n1", "n2"]}
+    case.steady += brake.WINDOW
+    case.step()
+    assert case.fleet.brake.as_record() == said
 
 
 def test_losses_far_apart_are_not_one():

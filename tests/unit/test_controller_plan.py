@@ -444,7 +444,7 @@ def test_a_restart_names_all_tasks_also_those_that_were_cut_from_a_long_status()
 
 
 def test_a_stop_outweighs_a_restart_that_nobody_saw():
-    from manager_api.http import views
+    from manager_api.http.deployments import views
 
     record = {"wanted": "stopped", "restart": 1}
     assert views.state(record, {"status": "RUNNING"}) == "STOPPING"

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.unit
 
 REPORT = {
     "version": "0.5.0",
+    "time": 100.0,
     "cluster": "c1",
     "epoch": {"id": "3-ab", "began": 1.0, "reason": "restored"},
     "revision": 70,
@@ -34,6 +35,13 @@ def beat(uid="u", **more):
 def fleet(**nodes):
     names = sorted(nodes)
     return doctor.fleet({name: nodes[name][0] for name in names}, [nodes[name][1] for name in names])
+
+
+def index(**found):
+    names = ("unreadable", "lacking", "extra")
+    return {"records": 9} | {
+        name: dict(zip(("count", "example"), found.get(name, (0, None)), strict=True)) for name in names
+    }
 
 
 def bad(**changes):
@@ -71,6 +79,15 @@ def test_a_healthy_fleet():
         ({"nodes": fleet(a=(record(), beat(unclaimed=["d.0", "d.1"])))}, [("wrong", "unclaimed")]),
         ({"nodes": fleet(a=(record(), beat(unclaimed="nonsense")))}, []),
         ({"nodes": fleet(a=(record(version="0.6.0"), beat()))}, [("warn", "versions")]),
+        ({"devices": index()}, []),
+        ({"devices": index(lacking=(2, "sn:S:1"))}, [("wrong", "devices")]),
+        ({"devices": index(extra=(1, "sn:S:1"))}, [("wrong", "devices")]),
+        ({"devices": index(unreadable=(1, "1"))}, [("warn", "devices")]),
+        ({"device_file": {"file": "f", "kept": True, "written": 1.0, "why": None}}, []),
+        (
+            {"device_file": {"file": "f", "kept": False, "written": None, "why": None}},
+            [("wrong", "device-csv")],
+        ),
         ({"nodes": fleet(a=(record(version="0.3.9"), beat()))}, []),
         ({"nodes": fleet(a=(record(version="0.2.9"), beat()))}, [("wrong", "versions")]),
         ({"nodes": fleet(a=(record(version="?"), beat()))}, [("warn", "versions")]),
@@ -80,6 +97,29 @@ def test_each_fact_has_its_finding_and_no_other(changes, expected):
     assert bad(**changes) == expected
     for each in doctor.judge({**REPORT, **changes}):
         assert each.cure or each.severity == "ok", f"{each.name} says no cure"
+
+
+def test_what_the_index_has_and_lacks_is_counted_and_one_of_it_named():
+    (said,) = texts(devices=index(lacking=(2, "sn:S:1"), extra=(1, "name:x:1")))[-1:]
+    assert (
+        "2 lines (sn:S:1, …) not there, by which devices would be found; 1 line (name:x:1) of no device"
+        in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (41.0, "last 59 seconds ago"),
+        (-100.0, "last 3 minutes ago"),
+        (-1e6, "last 11 days ago"),
+        (None, "nor ever was"),
+    ],
+)
+def test_since_when_the_file_is_not_kept_and_why(written, said):
+    state = {"file": "/x/devices.csv", "kept": False, "written": written, "why": "its disk is full"}
+    text = texts(device_file=state, time=100.0)[-1]
+    assert f"/x/devices.csv is not kept like the inventory, {said}: its disk is full" in text
 
 
 def test_a_report_that_stops_short_is_judged_as_far_as_it_goes():

@@ -24,10 +24,11 @@ from manager_api.core.actions import (
     SetStatus,
     Wake,
 )
-from manager_api.http.audit import subject
-from manager_api.http.errors import ApiError
-from manager_api.http.event_query import query
-from manager_api.http.events import taken
+from manager_api.http.events.event_query import EventsQuerySchema, query
+from manager_api.http.events.events import taken
+from manager_api.http.frame.audit import subject
+from manager_api.http.frame.bodies import checked
+from manager_api.http.frame.errors import ApiError
 from manager_api.recorder import Recorder
 from muster.events import line
 from store.errors import Unavailable
@@ -201,12 +202,12 @@ def test_filters_mean_the_same_live_and_in_the_history(wanted, taken, tmp_path):
 )
 def test_what_cannot_be_asked(params, said):
     with pytest.raises(ApiError) as error:
-        query(params, NOW)
+        query(checked(EventsQuerySchema(), params), NOW)
     assert error.value.body["detail"].startswith(said)
 
 
 def test_what_can_be_asked():
-    asked = query({"since": "10m", "until": "2023-11-14T22:13:20 00:00"}, NOW)
+    asked = query(EventsQuerySchema().load({"since": "10m", "until": "2023-11-14T22:13:20 00:00"}), NOW)
     assert (asked.wanted.since, asked.wanted.until) == (NOW - 600, NOW)
     assert query({}, NOW, accept="text/event-stream", known="7-1").after == (7, 1)
     with pytest.raises(ApiError):

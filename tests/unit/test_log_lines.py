@@ -2,9 +2,10 @@
 
 import pytest
 
-from manager_api.http.errors import ApiError
-from manager_api.http.log_lines import LONGEST, JsonLines, Line, Lines, Lost, Source, Text, cursors
-from manager_api.http.log_query import query
+from manager_api.http.frame.bodies import checked
+from manager_api.http.frame.errors import ApiError
+from manager_api.http.logs.log_lines import LONGEST, JsonLines, Line, Lines, Lost, Source, Text, cursors
+from manager_api.http.logs.log_query import LogsQuerySchema
 
 pytestmark = pytest.mark.unit
 
@@ -75,7 +76,7 @@ def test_json_says_what_is_no_text_in_base64():
     ],
 )
 def test_where_to_begin(given, where):
-    assert query(given).where == where
+    assert checked(LogsQuerySchema(), given).where == where
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,6 @@ def test_where_to_begin(given, where):
 )  # fmt: skip
 def test_wrong_values(given):
     with pytest.raises(ApiError) as error:
-        query(given)
+        checked(LogsQuerySchema(), given)
     assert error.value.status == 400
     assert next(iter(given)) in error.value.body["detail"]

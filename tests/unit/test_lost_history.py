@@ -11,15 +11,17 @@ from manager_api.core.actions import Adopt, Collect, Place, Project, Reorder, Se
 from manager_api.core.fleet import Stored
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
-from manager_api.http.errors import ApiError
-from manager_api.http.unclaimed import adopt, listing
+from manager_api.http.deployments.unclaimed import adopt, listing
+from manager_api.http.frame.errors import ApiError
+from manager_api.http.system.recover import recover
 from store import bootstrap, highest
 from store.codec import dumps
 from store.errors import EpochChanged, HistoryLost, StoreEmpty, StoreError
 from store.home import Files
-from store.keys import ALLOCATIONS, CLAIMS, NODES, STATUS
+from store.keys import ALLOCATIONS, CLAIMS, DEVICES, GROUPS, NAMES, NODES, STATUS
 from store.kv.lease import Lease
 from store.kv.server import Server
+from store.kv.store import Store
 from store.model.epoch import MOST_AHEAD, MOST_EPOCHS_AHEAD, Seen, above, contradicts, credible
 from tests.builders import a_fleet, a_task, a_template, add_deployment, add_node, add_template
 
@@ -527,6 +529,77 @@ def test_nodes_that_only_knocked_do_not_keep_a_new_store_from_being_given_the_lo
     assert store.meta().cluster == "f" * 32
     leader.beat("web-1", store.epoch, 1)
     assert not bootstrap.is_bare(store), "it has joined this one"
+
+
+def test_an_inventory_is_no_cluster_s_and_stays_when_the_lost_one_is_given_back(leader):
+    """A file of devices may have filled the new store before anybody said `muster recover`."""
+    store = leader.store
+    store.put(DEVICES, "1234567890", b"{}")
+    bootstrap.rename(store, "f" * 32)
+    assert store.meta().cluster == "f" * 32
+    assert store.values(DEVICES) == {"1234567890": b"{}"}
+
+
+@pytest.mark.parametrize("collection", [DEVICES, GROUPS, NODES])
+def test_a_store_that_lost_its_head_is_not_empty_though_nothing_was_deployed(leader, collection):
+    """It was taken for an empty one: its log was ahead, and every write refused for ever."""
+    store, cluster = leader.store, leader.store.meta().cluster
+    for _ in range(3):
+        bootstrap.mint(store)
+    rev = store.put(collection, "1", b"{}")
+    store.client.delete(store.keys.meta, store.keys.rev)
+    with pytest.raises(StoreEmpty, match="part of it was deleted"):
+        bootstrap.begin(Store(store.client, store.keys), None)
+    assert recover(store, None, cluster, dry_run=True)["kept"]
+    assert bootstrap.recover(store, cluster).rev > rev
+    assert store.put(collection, "1", b"[]") > rev
+    assert "deleted" in store.epoch_record()["reason"]
+
+
+def test_records_without_head_and_log_are_no_new_store(leader):
+    """It was begun anew at revision 0, below the revisions of its records."""
+    store = leader.store
+    store.put(DEVICES, "1", b"{}")
+    store.client.delete(store.keys.meta, store.keys.rev, store.keys.log)
+    with pytest.raises(StoreEmpty, match="part of it was deleted"):
+        bootstrap.begin(Store(store.client, store.keys), None)
+
+
+@pytest.mark.parametrize("left", ["records", "epochs", "compacted"])
+def test_a_store_without_head_and_log_goes_on_above_all_that_is_left_of_it(leader, left):
+    """Given back on a host that knows nothing, it began below its own records after some epochs."""
+    store, cluster = leader.store, leader.store.meta().cluster
+    for _ in range(5):
+        bootstrap.mint(store)
+    before = store.meta()
+    rev = store.put(DEVICES, "1", b"{}")
+    client, keys = store.client, store.keys
+    client.delete(keys.meta, keys.rev, keys.log)
+    signs = {"records": keys.revisions(DEVICES), "epochs": keys.epochs, "compacted": keys.compacted}
+    client.delete(*(key for name, key in signs.items() if name != left))
+    if left != "records":
+        client.delete(keys.collection(DEVICES))
+    client.hset(keys.epochs, mapping={"9-": "x", "\udcff".encode(errors="surrogateescape"): "[]"})
+    client.hset(keys.revisions(NAMES), "odd", "x")
+    with pytest.raises(StoreEmpty, match="part of it was deleted"):
+        bootstrap.begin(Store(client, keys), None)
+    plan = recover(store, None, cluster, dry_run=True)
+    assert plan["above_rev"] >= (rev if left == "records" else before.rev)
+    found = bootstrap.recover(store, cluster)
+    assert found.rev > (rev if left == "records" else before.rev)
+    if left == "epochs":
+        assert bootstrap.epoch_number(found.epoch) > bootstrap.epoch_number(before.epoch)
+    assert store.put(DEVICES, "1", b"[]") > rev
+
+
+def test_groups_that_were_lost_are_named(leader):
+    leader.store.put(GROUPS, "1000000007", dumps({"v": 1, "id": "1000000007", "name": "edge"}))
+    leader.lead()
+    store = leader.store
+    store.client.hdel(store.keys.collection(GROUPS), "1000000007")
+    fall_back(store, 1)
+    assert leader.lead()
+    assert store.epoch_record()["lost"] == [f"{GROUPS}/1000000007"]
 
 
 def test_a_leader_follows_a_store_that_was_given_the_lost_cluster(fake_store, clock, lineage, tmp_path):

@@ -48,7 +48,7 @@ class Answers:
     def __init__(self, *states):
         self.states = list(states)
 
-    def get(self, _path):
+    def get_deployment(self, _deployment):
         states = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         tasks = [row("site", index=n, node="n1", state=state, reason="") for n, state in enumerate(states)]
         return {"status": "RUNNING", "reason": "", "tasks": tasks}

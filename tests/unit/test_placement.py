@@ -71,9 +71,9 @@ def names(chosen):
         ({"own_labels": {"zone": "a"}, "labels": {"zone": None}}, {"labels": {"zone": "a"}},
          "has no label zone; zone a is wanted"),
         ({"own_labels": {"zone": "b"}, "labels": {"zone": "a"}}, {"labels": {"zone": ["a"]}}, None),
-        ({"groups": ["core"]}, {"group": "edge"}, "is not in group edge"),
+        ({"groups": ["core"]}, {"group": "edge"}, "is not in group edge: there is no group of that name"),
         ({"groups": ["core", "edge"]}, {"group": "edge"}, None),
-        ({}, {"group": "edge"}, "is not in group edge"),
+        ({}, {"group": "edge"}, "is not in group edge: there is no group of that name"),
         ({}, {"node": "web-9"}, "is not web-9"),
         ({"hostname": "web-9"}, {"node": "web-9"}, None),
         ({"cordoned": {"since": 1.0}}, {}, "is cordoned"),
@@ -387,7 +387,7 @@ def test_what_has_ended_has_no_ports():
     fleet.recount("other")
     assert isinstance(place(fleet, with_ports(http=8080))[0], Chosen)
     assert not fleet.ports
-    assert not fleet._held
+    assert not fleet._taken._held
 
 
 def test_two_allocations_that_say_they_have_one_port_both_hold_it():

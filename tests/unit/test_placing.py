@@ -2,8 +2,8 @@
 
 import pytest
 
-from agentd import facts
 from agentd.executor import OF_OLD_KEEPERS
+from agentd.facts import node as facts
 from manager_api.core import project
 from manager_api.core.actions import Advance, Place, Wake
 from manager_api.core.fleet import Stored

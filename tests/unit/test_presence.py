@@ -169,7 +169,7 @@ def test_a_break_gives_grace_to_those_whom_it_may_have_silenced(presence, clock)
 
 
 def test_a_fleet_comes_back_over_a_time_that_grows_with_it():
-    from manager_api.http.admission import spread
+    from manager_api.http.nodes.admission import spread
 
     assert [spread(nodes) for nodes in (0, 1, 500, 10_000, 50_000)] == [0.5, 0.5, 0.5, 10.0, 20.0]
 

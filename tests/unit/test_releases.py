@@ -17,8 +17,8 @@ from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import SetStatus
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
-from manager_api.http import nodes
-from manager_api.http.schemas import JoinSchema
+from manager_api.http.nodes import nodes
+from manager_api.http.nodes.join_schema import JoinSchema
 from store.codec import dumps
 from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, TEMPLATES, VERSIONS
 from store.kv.api import Change

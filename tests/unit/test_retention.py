@@ -111,6 +111,18 @@ def test_one_that_was_restarted_meanwhile_is_watched_anew():
     assert keeper.retire(fleet, WALL + 2 * KEPT, KEPT + 40) == set(), "nor does it go on going"
 
 
+def test_one_that_shall_be_forgotten_goes_at_once_unless_it_lived_on():
+    fleet, keeper = a_fleet(), Retention()
+    ended(fleet, "asked", WALL)
+    ended(fleet, "other", WALL)
+    fleet.deployments["asked"].data[retention.FORGET] = WALL
+    assert keeper.retire(fleet, WALL, 0.0) == {"asked"}
+    fleet.status["asked"].data["status"] = "RUNNING"
+    assert keeper.retire(fleet, WALL, 10.0) == set()
+    fleet.status["asked"].data.update(status="STOPPED", ended=WALL + 50)
+    assert keeper.retire(fleet, WALL + 50, 20.0) == set(), "what was meant ended earlier"
+
+
 def test_of_too_many_the_oldest_go_and_not_all_at_once(monkeypatch):
     monkeypatch.setattr(retention, "MOST_ENDED", 3)
     monkeypatch.setattr(retention, "RETIRED_AT_ONCE", 2)
@@ -142,6 +154,24 @@ def test_old_versions_go_that_nothing_names():
     del fleet.deployments["dep"]
     (collect,) = keeper.collect(fleet, SUPERSEDED_FOR + 2)
     assert ("templates:versions", "2:etl", 1) not in collect.records, "only now nothing names it"
+
+
+def test_all_versions_of_a_deleted_template_go_once_nothing_names_them():
+    fleet, keeper = a_fleet(), Retention()
+    for version in (1, 2):
+        add_template(fleet, a_template(name="gone"), version)
+    add_template(fleet, a_template(), 1)
+    add_deployment(fleet, "dep", version=2)
+    fleet.deployments["dep"].data["template"] = "gone"
+    assert keeper.collect(fleet, 0.0, {"etl"}) == []
+    (collect,) = keeper.collect(fleet, SUPERSEDED_FOR + 1, {"etl"})
+    assert {field for _, field, _ in collect.records} == {"1:gone"}
+    del fleet.deployments["dep"]
+    assert len(keeper.collect(fleet, SUPERSEDED_FOR + 2, {"etl"})) == 1, "only now nothing names it"
+    (collect,) = keeper.collect(fleet, 2 * SUPERSEDED_FOR + 4, {"etl"})
+    assert {field for _, field, _ in collect.records} == {"1:gone", "2:gone"}
+    unknowing = Retention()
+    assert unknowing.collect(fleet, 0.0) == unknowing.collect(fleet, 9 * SUPERSEDED_FOR) == []
 
 
 def test_a_fleet_forgets_empty_places():

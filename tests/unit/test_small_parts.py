@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +12,7 @@ from agentd.core.obey import Orders
 from agentd.join import Rejoins
 from agentd.memory import Memory
 from agentd.report import Outbox
+from manager_api.inventory.seen import SLOTS, Seen
 from manager_api.settings import StoreAccess
 from store import config, faults
 from store.codec import dumps, loads
@@ -20,6 +23,13 @@ from store.kv.server import glob
 from store.process import Lock, write_whole
 
 pytestmark = pytest.mark.unit
+
+
+def test_what_was_seen_is_known_however_much_it_is():
+    seen, texts = Seen(), [f"SN-{number}" for number in range(3 * SLOTS)]
+    assert all(seen.add(each) for each in texts)
+    assert not any(seen.add(each) for each in texts)
+    assert seen.add("")
 
 
 def test_an_identity_stays(tmp_path):
@@ -242,3 +252,20 @@ def test_a_large_fleet_does_not_ask_its_manager_all_at_once(clock):
     assert sum(asking) >= 200, "each in its time"
     small.forget()
     assert small.due(0.5)
+
+
+IN_A_WAIT = """
+import os, signal, threading
+from store.process import on_end
+asked = threading.Event()
+on_end(asked.set)
+with asked._cond:  # as `wait` has it, now and then
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.getpid()  # the handler runs here, if not before
+assert asked.wait(20)
+"""
+
+
+def test_an_end_that_is_asked_for_in_the_middle_of_a_wait_is_heard():
+    """A main thread that waits has the very lock that setting the event takes."""
+    subprocess.run([sys.executable, "-c", IN_A_WAIT], check=True, timeout=40)

@@ -13,8 +13,10 @@ from manager_api.controller.mirror import Mirror
 from manager_api.core.actions import Complain, Reorder, SetStatus
 from manager_api.core.moment import Moment
 from manager_api.core.plan import plan_deployments, plan_nodes
-from manager_api.http import changes, deployments, nodes, templates, views
-from manager_api.http.errors import ApiError
+from manager_api.http.deployments import changes, deployments, views
+from manager_api.http.frame.errors import ApiError
+from manager_api.http.nodes import nodes
+from manager_api.http.templates import templates
 from store.codec import dumps
 from store.errors import BadRecord
 from store.keys import ALLOCATIONS, DEPLOYMENTS, NODES, STATUS, TEMPLATES, VERSIONS

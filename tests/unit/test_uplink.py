@@ -21,6 +21,7 @@ class Link:
 
     def __init__(self):
         self.actual, self.beats, self.trouble, self.previous, self.meant_for = {}, [], [], None, "u"
+        self.epoch = "1-a"
         self.desired = {b"@rev": b"7", b"@epoch": b"1-a", b"@node": b"u", b"a.0": b"{}", b"b.0": b"nonsense"}
 
     def _maybe(self, verb):
@@ -37,7 +38,7 @@ class Link:
         self._maybe("beat")
         self.beats.append(loads(beat))
         previous, self.previous = self.previous, None
-        return Pulse(previous, "1-a", 7, self.meant_for)
+        return Pulse(previous, self.epoch, 7, self.meant_for)
 
     def fetch(self):
         self._maybe("fetch")
@@ -126,6 +127,34 @@ def test_whatever_fails_it_goes_on(joined, error, where):
     joined.publish({"a.0": b"1"})
     connected(joined)
     eventually(lambda: joined.link.actual == {"a.0": b"1"} and not joined.link.trouble)
+
+
+def test_in_a_new_epoch_all_of_the_node_is_said_again_once_and_spread(joined, clock):
+    """Its record may be of an earlier time, and the agent remembers to have said better."""
+    told = []
+    joined.say_again = lambda: told.append(len(joined.joiner.anew))
+    joined.spread = lambda: 10.0
+    connected(joined)
+
+    def beats(number):
+        for _ in range(number):
+            before = len(joined.link.beats)
+            joined.beat_soon()
+            eventually(lambda before=before: len(joined.link.beats) > before)
+
+    beats(3)
+    assert told == []
+    joined.link.epoch = ""  # the leader has not come to us yet
+    beats(1)
+    joined.link.epoch = "2-b"
+    beats(2)
+    clock.advance(31.0)
+    beats(1)
+    eventually(lambda: joined.joiner.anew == [False, False])
+    beats(3)
+    clock.advance(31.0)
+    beats(3)
+    assert (told, joined.joiner.anew) == ([1], [False, False])
 
 
 def test_a_report_whose_answer_was_lost_still_raises_the_number_the_leader_looks_at(joined):

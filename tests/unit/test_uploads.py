@@ -6,8 +6,8 @@ import falcon
 import falcon.testing
 import pytest
 
-from manager_api.http import uploads
-from manager_api.http.errors import ApiError
+from manager_api.http.frame import uploads
+from manager_api.http.frame.errors import ApiError
 
 pytestmark = pytest.mark.unit
 

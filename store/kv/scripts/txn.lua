@@ -6,12 +6,14 @@
 -- KEYS[4] leader    string `<token>:<holder>`, read
 -- KEYS[5] fence     string, highest token, read
 -- KEYS[6..]         per collection: its hash, its hash of mod revisions
+-- KEYS[..]          per collection whose index changes: its index, a sorted set of lines
 -- KEYS[#KEYS]       compacted, see compact.lua
 -- ARGV[1] expected epoch      ARGV[2] highest revision seen     ARGV[3] leader's token or ''
 -- ARGV[4] number of compares  ARGV[5] number of changes
 -- then compares: collection number (1..), field, expected mod revision (0: absent)
 -- then changes:  collection number, name, 'put' | 'del', field, value
 -- then how many entries the log may have, above the 512 of one transaction
+-- then the number of lines; then lines: number of its key in KEYS, 'put' | 'del', text
 -- Returns {verdict, epoch, rev, ...}: ok | epoch | lost | fenced | schema | conflict (+ number, field, actual)
 local refusal, epoch, rev = guard(KEYS[1], KEYS[2], KEYS[4], KEYS[5], ARGV[1], ARGV[2], ARGV[3])
 if refusal then return refusal end
@@ -46,8 +48,17 @@ for _ = 1, changes do
   at = at + 5
 end
 redis.call('SET', KEYS[2], string.format('%d', rev))
--- The leader compacts by revisions; this bound by entries holds while nobody leads, too.
 local most = tonumber(ARGV[at])
+at = at + 2
+for _ = 1, tonumber(ARGV[at - 1]) do
+  if ARGV[at + 1] == 'put' then
+    redis.call('ZADD', KEYS[tonumber(ARGV[at])], 0, ARGV[at + 2])
+  else
+    redis.call('ZREM', KEYS[tonumber(ARGV[at])], ARGV[at + 2])
+  end
+  at = at + 3
+end
+-- The leader compacts by revisions; this bound by entries holds while nobody leads, too.
 if rev % 64 == 0 and redis.call('XLEN', KEYS[3]) > most then
   redis.call('XTRIM', KEYS[3], 'MAXLEN', most)
   local oldest = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1][1]

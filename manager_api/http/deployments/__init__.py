@@ -1,0 +1,1 @@
+"""Deployments: asked for, looked at, changed, stopped; and work that none wants."""

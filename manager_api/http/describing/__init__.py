@@ -1,0 +1,1 @@
+"""The API's own description, and the pages that show it."""

@@ -1,0 +1,1 @@
+"""What every call has: bodies, errors, pages, tags, ids, answers."""

@@ -1,0 +1,1 @@
+"""Devices, groups, memberships over HTTP."""

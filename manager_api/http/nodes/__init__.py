@@ -1,0 +1,1 @@
+"""Nodes: joined, listed, cordoned, drained, removed; the brake."""

@@ -1,0 +1,1 @@
+"""The store and the manager themselves: backup, moving house, health, metrics."""

@@ -1,0 +1,1 @@
+"""Templates: what they may say, and the calls on them."""
