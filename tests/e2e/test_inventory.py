@@ -40,20 +40,25 @@ class Hand:
         tries, deadline, last = 0, time.monotonic() + 60, ""
         while True:
             tries += 1
-            request = urllib.request.Request(
-                self.cluster.url + path, json.dumps(body).encode(), method=method
-            )
             try:
-                with urllib.request.urlopen(request, timeout=40) as answer:
-                    return answer.status, json.load(answer), tries > 1
-            except urllib.error.HTTPError as error:  # first: it is an OSError, too
-                if error.code < 500:
-                    return error.code, json.load(error), tries > 1
-                last = f"{error.code}: {error.read()}"
+                status, answer = self.once(method, path, body)
+                if status < 500:
+                    return status, answer, tries > 1
+                last = f"{status}: {answer}"
             except UNANSWERED as error:
                 last = repr(error)
             assert time.monotonic() < deadline, f"{method} {path} was never done, at last {last}"
             time.sleep(0.05)
+
+    def once(self, method, path, body):
+        """Refusals are answers as well, and may be cut off as well by whoever kills the manager."""
+        request = urllib.request.Request(self.cluster.url + path, json.dumps(body).encode(), method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=40) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, json.load(refusal)
 
     def one(self, shared):
         what = self.draws.random()
