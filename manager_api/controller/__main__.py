@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from manager_api.base import PASSWORD
+from manager_api.controller.garbage import OwnGarbage
 from manager_api.controller.loop import Controller
 from manager_api.settings import StoreAccess
 from store import logs
@@ -33,6 +34,7 @@ def main() -> int:
     controller = Controller(
         store, watcher, access.holder, clock, access.files, access.artifacts, access.source_limit
     )
+    controller.garbage = OwnGarbage(clock)
     on_end(controller.stop)
     controller.run()
     log.info("shutting down")

@@ -20,7 +20,19 @@ YOUNG = 1
 
 
 class Garbage:
-    """One leader's."""
+    """A leader in a process that it has not for itself: the collector is not its to set."""
+
+    @contextlib.contextmanager
+    def coming_in(self) -> Iterator[None]:
+        """A fleet comes into memory meanwhile."""
+        yield
+
+    def tick(self) -> None:
+        """Once in each look at the clock."""
+
+
+class OwnGarbage(Garbage):
+    """A leader in a process of its own."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -28,7 +40,7 @@ class Garbage:
 
     @contextlib.contextmanager
     def coming_in(self) -> Iterator[None]:
-        """A fleet comes into memory meanwhile: looks would be a quarter of the time that it takes."""
+        """Without looks meanwhile: they would be a quarter of the time that it takes."""
         gc.unfreeze()
         gc.collect()
         gc.disable()

@@ -87,7 +87,8 @@ class Controller:
         self._answers: Answers
         self._hearing = Hearing(clock)
         self._presence = Presence(clock)
-        self._garbage = Garbage(clock)
+        self.garbage = Garbage()
+        """Another one if the process is the controller's own."""
         self._tenders = tenders(store, clock)
         self._artifacts, self._source_limit = artifacts, source_limit
         self.mirror: Mirror | None = None
@@ -136,7 +137,7 @@ class Controller:
             del self._caretaker  # whose references go round: with it the fleet of last time would stay
         before, mirror = self.mirror, self._reflect()
         began = self._clock.now()
-        with self._garbage.coming_in():
+        with self.garbage.coming_in():
             rev = mirror.load()
             if self._history.settle(mirror, before.fleet if before is not None else None, token):
                 self._tell_epoch()
@@ -212,7 +213,7 @@ class Controller:
                 self._caretaker.glance()
                 self._history.check(mirror)
                 planner.routine()
-                self._garbage.tick()
+                self.garbage.tick()
             if now >= next_note:
                 next_note = now + NOTED_EVERY
                 self._history.remember()

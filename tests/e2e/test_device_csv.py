@@ -15,11 +15,19 @@ DEVICE = {
     "name": "desk", "type": "laptop", "hardware": {"model": "M", "sn": "S1"}, "nic": [], "status": "online",
     "software": {"version": "1", "last_update": "2023-08-06 20:00:00"},
 }  # fmt: skip
+TRIES = 5
 LINE = "1234567890,shelf,t,M,S,1,,,,,on"
 
 
 def lines(file):
     return file.read_text().splitlines()
+
+
+def is_there_at_once(cluster, file):
+    """Whether a device that was made has its line by the time of the answer."""
+    status, made = cluster.call("/v1/devices", DEVICE)
+    assert status == 200, made
+    return any(line.startswith(f"{made['data']},desk,") for line in lines(file))
 
 
 def test_the_file_follows_and_is_read_at_start(cluster):
@@ -33,10 +41,10 @@ def test_the_file_follows_and_is_read_at_start(cluster):
     assert "bad" in refused
     assert "columns" in refused
     assert "café" in refused
-    status, made = cluster.call("/v1/devices", DEVICE)
-    assert status == 200, made
-    # Usually by the time of the answer, which waits no longer than a second.
-    eventually(lambda: any(line.startswith(f"{made['data']},desk,") for line in lines(file)))
+    # The answer waits for the file, though no longer than a second: a busy machine may be late once or twice.
+    at_once = [is_there_at_once(cluster, file) for _ in range(TRIES)]
+    assert any(at_once)
+    eventually(lambda: sum(",desk," in line for line in lines(file)) == TRIES)
     eventually(lambda: f"ok      device-csv: {file} is kept" in cluster.muster("doctor").stdout)
 
     # Its keeper is killed: nothing that the store has is undone by the file that is behind.
@@ -54,7 +62,7 @@ def test_the_file_follows_and_is_read_at_start(cluster):
     file.write_text(file.read_text().replace("shelf", "drawer"))
     cluster.start_manager("--device-csv", str(file))
     eventually(lambda: "drawer" in cluster.call("/v1/devices/1234567890")[1].get("name", ""))
-    assert len(cluster.call("/v1/devices")[1]["data"]) == 3
+    assert len(cluster.call("/v1/devices")[1]["data"]) == 2 + TRIES
     assert sorted(path.name for path in cluster.home.glob("*.part")) == []
 
 

@@ -5,7 +5,9 @@ import weakref
 
 import pytest
 
-from manager_api.controller.garbage import FREEZE_EVERY, WHOLE_AFTER, WHOLE_EVERY, Garbage
+from manager_api.controller import __main__ as program
+from manager_api.controller.garbage import FREEZE_EVERY, WHOLE_AFTER, WHOLE_EVERY, Garbage, OwnGarbage
+from manager_api.controller.loop import Controller
 
 pytestmark = pytest.mark.unit
 
@@ -23,7 +25,7 @@ def circle():
 @pytest.fixture
 def garbage(clock):
     """Nothing is looked for by itself meanwhile."""
-    found = Garbage(clock)
+    found = OwnGarbage(clock)
     with found.coming_in():
         pass
     gc.disable()
@@ -70,3 +72,18 @@ def test_nothing_is_looked_for_while_a_fleet_comes_in(garbage, clock):
     with pytest.raises(ValueError, match="torn"), garbage.coming_in():
         int("torn")
     assert gc.isenabled()
+
+
+def test_only_the_controllers_own_process_sets_the_collector(fake_store, clock, monkeypatch):
+    assert type(Controller(fake_store, fake_store.client, "me", clock).garbage) is Garbage
+    led = []
+
+    def run(controller):
+        led.append(controller)
+
+    monkeypatch.setattr(Controller, "run", run)
+    monkeypatch.setattr(program, "on_end", lambda _: None)
+    monkeypatch.setattr(program.logs, "setup", lambda _: None)
+    monkeypatch.setenv("MUSTER_STORE_URL", "redis://127.0.0.1:1/0")
+    assert program.main() == 0
+    assert type(led[0].garbage) is OwnGarbage
