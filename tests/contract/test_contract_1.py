@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from manager_api.controller import heartbeats
 from store import bootstrap
 from store.kv.store import Store
 from tests.conftest import eventually
@@ -171,8 +172,9 @@ def test_an_offline_node_takes_no_new_work(manager, node):
     assert answer.json["nodes"] == [{"node": "web-1", "reason": "is offline"}]
 
 
-def test_without_a_controller_a_deployment_is_undecided_and_decided_later(manager, node):
+def test_without_a_controller_a_deployment_is_undecided_and_decided_later(manager, node, monkeypatch):
     manager.end()
+    monkeypatch.setattr(heartbeats, "DEFAULT_TTL", 2.0)  # the next leader waits for who is gone
     manager.post("/api/task/task_group", TEMPLATE)
     answer = manager.post("/api/task/task_group/deploy", NAME)
     assert answer.status_code == 200

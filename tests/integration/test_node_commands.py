@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from agentd.identity import Identity
 from agentd.join import Joiner
+from manager_api.controller import heartbeats
 from manager_api.http.app import create_app
 from manager_api.http.nodes import node_calls
 from muster.__main__ import main
@@ -161,6 +162,7 @@ def test_rm(run, manager, node, monkeypatch):
         "no controller has seen to it yet"
         in run("node", "rm", "web-1", "--wait", "--timeout", "0", code=124).stderr
     )
+    monkeypatch.setattr(heartbeats, "DEFAULT_TTL", 2.0)  # a new leader waits for who is gone
     manager.lead()
     try:
         run("node", "rm", "web-1", "--wait")
