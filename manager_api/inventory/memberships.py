@@ -68,14 +68,16 @@ def take(store: Store, device: str, group: str) -> bool:
 
     def out(record: Json) -> Json:
         nonlocal was
-        was = group in groups_of(record)
-        return core.in_groups(record, groups_of(record) - {group}) if was else record
+        if group not in groups_of(record):
+            return record
+        was = store.get(GROUPS, group) is not None
+        return core.in_groups(record, groups_of(record) - {group})
 
     try:
         devices.change(store, device, out)
     except Unknown:
         return False
-    return was and store.get(GROUPS, group) is not None
+    return was
 
 
 def living(store: Store) -> set[str]:

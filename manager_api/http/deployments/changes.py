@@ -24,7 +24,7 @@ from store.codec import Json, loads, read_record
 from store.keys import NODES, STATUS, VERSIONS, version_field
 from store.kv.store import Store
 from store.model import policies, spec
-from store.model.lifecycle import DEPLOYMENT_ENDED, Deployment
+from store.model.lifecycle import DEPLOYMENT_ENDED
 
 CANNOT = "This deployment cannot be changed"
 How = Callable[[Json, Json | None], Edit | None]
@@ -74,8 +74,8 @@ def limit(store: Store, deployment: str, task: str, limits: Json, *, rev: int | 
     return whole
 
 
-def stop(store: Store, deployment: str, *, confirmed: bool, rev: int | None = None) -> Deployment:
-    """Order a deployment to stop; again is the same. What it is then.
+def stop(store: Store, deployment: str, *, confirmed: bool, rev: int | None = None) -> None:
+    """Order a deployment to stop; again is the same.
 
     Raises:
         ApiError: 404; 409 when much of it lives and that was not confirmed.
@@ -90,7 +90,6 @@ def stop(store: Store, deployment: str, *, confirmed: bool, rev: int | None = No
         return Edit({**data, "wanted": "stopped"})
 
     update(store, deployment, stopped, rev=rev)
-    return state(store, deployment)
 
 
 def change(store: Store, deployment: str, how: How, *, rev: int | None = None) -> None:
@@ -229,7 +228,8 @@ class Stop:
         """End it, for ever."""
         confirmed = bool(bodies.body(req).get("confirm"))
         rev = preconditions.expected(req)
-        found = self._services.call(lambda store: stop(store, deployment, confirmed=confirmed, rev=rev))
+        self._services.call(lambda store: stop(store, deployment, confirmed=confirmed, rev=rev))
+        found = self._services.call(lambda store: state(store, deployment))
         resp.data = orjson.dumps({"id": deployment, "status": found})
 
 

@@ -81,15 +81,15 @@ class _Call:
         self._services = services
 
     def _answer(self, resp: falcon.Response, deployment: str, act: Callable[[Store], Json]) -> None:
-        def whole(store: Store) -> Json:
-            said = act(store)
+        def rollout_of(store: Store) -> Json:
             record, status = store.get_many([(DEPLOYMENTS, deployment), (STATUS, deployment)])
             change = int(loads(record.value).get("change", 0)) if record else 0
             rollout = loads(status.value).get("rollout") if status else None
             current = rollout and int(rollout.get("change", 0)) == change  # not the last change's
-            return {"id": deployment, **said, **({"rollout": rollout} if current else {})}
+            return {"rollout": rollout} if current else {}
 
-        resp.data = orjson.dumps(self._services.call(whole))
+        said = self._services.call(act)
+        resp.data = orjson.dumps({"id": deployment, **said, **self._services.call(rollout_of)})
 
 
 @writes

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from manager_api.core import retention, workspaces
 from manager_api.http.deployments import briefs, changes, naming, views
 from manager_api.http.deployments.composing import Wish
-from manager_api.http.deployments.deployments import Created, Edit, create, join, update
+from manager_api.http.deployments.deployments import Created, Edit, create, join, state, update
 from manager_api.http.frame.errors import ApiError
 from manager_api.http.services import Services
 from manager_api.http.templates import templates
@@ -157,7 +157,8 @@ def remove(store: Store, user: str) -> Json:
     record, status = store.get_many([(DEPLOYMENTS, deployment), (STATUS, deployment)])
     known = views.state(loads(record.value), loads(status.value) if status else None) if record else None
     if known not in DEPLOYMENT_ENDED:
-        known = changes.stop(store, deployment, confirmed=True)
+        changes.stop(store, deployment, confirmed=True)
+        known = state(store, deployment)
     return {"id": deployment, "user_id": user, "status": known}
 
 

@@ -44,15 +44,11 @@ class _Resource:
         self._services = services
 
     def _begin(self, req: falcon.Request, resp: falcon.Response) -> None:
-        user = bodies.body(req)["user_id"]
-
-        def begun(store: Store) -> Json:
-            made = workspace_records.begin(self._services, store, user)
-            row = self._row(store, made.id, user)
-            return {"message": INITIATED, **row, "made": made.created}
-
+        user, call = bodies.body(req)["user_id"], self._services.call
+        made = call(lambda store: workspace_records.begin(self._services, store, user))
+        row = call(lambda store: self._row(store, made.id, user))
         resp.status = 202
-        resp.data = orjson.dumps(self._services.call(begun))
+        resp.data = orjson.dumps({"message": INITIATED, **row, "made": made.created})
 
     def _row(self, store: Store, deployment: str, user: str) -> Json:
         found = workspace_records.rows(store, self._services.access.workspaces, [deployment])
@@ -241,13 +237,10 @@ class CleanUp(_Resource):
     )
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Clean up."""
-        images = bool(bodies.body(req).get("images"))
-
-        def clean(store: Store) -> Json:
-            job = remove_images(self._services, store, idempotency.wanted_id(req)) if images else None
-            return {"removed": workspace_records.clean_up(store), "images": job}
-
-        resp.data = orjson.dumps(self._services.call(clean))
+        call, job, wanted = self._services.call, None, idempotency.wanted_id(req)
+        if bodies.body(req).get("images"):
+            job = call(lambda store: remove_images(self._services, store, wanted))
+        resp.data = orjson.dumps({"removed": call(workspace_records.clean_up), "images": job})
 
 
 def routes(services: Services) -> Iterator[tuple[str, object]]:
