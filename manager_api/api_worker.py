@@ -7,11 +7,13 @@ worker was killed as stuck.
 
 import contextlib
 import errno
+import signal
 import socket
 import struct
 import threading
 from collections.abc import Callable
 from math import inf
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
@@ -28,6 +30,7 @@ TAKES_NOTHING = 60
 SOON = 0.1
 """Seconds that a new connection has to say something before it waits without a thread."""
 GLANCE = 1.0
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Crowd:
@@ -111,6 +114,17 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._crowd = Crowd()
+        self.missed: SimpleQueue[int] = SimpleQueue()
+        """Where the handlers of its parent, which it has at first, put signals."""
+
+    def init_signals(self) -> None:
+        """Have handlers of its own; a signal that came before is heard now, not waited out by the parent."""
+        super().init_signals()
+        with contextlib.suppress(Empty):
+            while True:
+                number = self.missed.get_nowait()
+                if number in ENDS:
+                    signal.raise_signal(number)
 
     def handle(self, conn: Any) -> Any:
         """One request of a connection, on a thread; its end, too."""

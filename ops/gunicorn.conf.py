@@ -43,7 +43,7 @@ def on_one_cpu(slot):  # noqa: ANN001, ANN201
         os.sched_setaffinity(0, {allowed[(slot - 1) % len(allowed)]})
 
 
-def post_fork(server, worker):  # noqa: ANN001, ANN201, ARG001 - gunicorn's names
+def post_fork(server, worker):  # noqa: ANN001, ANN201 - gunicorn's names
     """Open what must not be shared between workers."""
     import gc
     from pathlib import Path
@@ -53,6 +53,7 @@ def post_fork(server, worker):  # noqa: ANN001, ANN201, ARG001 - gunicorn's name
 
     gc.freeze()  # what was made before the fork stays for ever: it is neither looked through nor copied
     gc.set_threshold(7000, 20, 20)  # a list of records is no garbage yet
+    worker.missed = server.SIG_QUEUE
     on_one_cpu(worker.slot)
     log_file = os.environ.get("MUSTER_LOG_FILE")
     logs.setup(Path(log_file) if log_file else None)

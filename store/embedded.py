@@ -5,7 +5,6 @@ id. `--db-path` itself is a snapshot for people to copy; see `store.snapshot`.
 """
 
 import logging
-import random
 import resource
 import secrets
 import shutil
@@ -218,13 +217,16 @@ def _write_append_only(client: Client, snapshot: Path) -> None:
 
 
 def _quiet_port(host: str) -> int:
-    """A free port below those that outgoing connections are given: nobody takes it by chance."""
+    """A free port below those that outgoing connections are given: nobody takes it by chance.
+
+    Drawn by the system: programs that share a seed, as tests do, would all find the same one free.
+    """
     try:
         lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         lowest = 32768
     for _ in range(100):
-        port = random.randrange(10_000, lowest) if lowest > 10_000 else 0
+        port = 10_000 + secrets.randbelow(lowest - 10_000) if lowest > 10_000 else 0
         if port and _is_free(host, port):
             return port
     return serving.free_port()

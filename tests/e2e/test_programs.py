@@ -268,12 +268,12 @@ def test_ctrl_c_ends_dev_with_its_tasks(tmp_path):
         )
         deployed = run("muster", "deploy", str(tmp_path / "t.yaml"), env=environment)
         assert deployed.returncode == 0, deployed.stderr
-        cli = run("muster", "redis-cli", "HGETALL", "muster:n:{dev-1}:desired", env=environment)
-        assert '"wanted":"running"' in cli.stdout
+        asked = ("muster", "redis-cli", "HGETALL", "muster:n:{dev-1}:desired")
+        eventually(lambda: '"wanted":"running"' in run(*asked, env=environment).stdout)
         second = run("muster", "dev", env=environment)
         assert second.returncode == 1
         assert "muster dev runs on" in second.stderr
-        assert run("muster", "ps", env=environment).stdout.count("running") == 1
+        eventually(lambda: run("muster", "ps", env=environment).stdout.count("running") == 1)
         assert run("muster", "dev", "--port", "99999", env=environment).returncode == 2
     finally:
         dev.send_signal(signal.SIGINT)
