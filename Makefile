@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-WORKERS ?= 4
+WORKERS ?= 5
 
 # Programs start by the thousand in tests; without compiled modules each start costs twice as much.
 unexport PYTHONDONTWRITEBYTECODE
