@@ -126,6 +126,12 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
                 if number in ENDS:
                     signal.raise_signal(number)
 
+    def _cap_keepalive(self, deadline: float) -> None:
+        """At the end those who have not said anything are waited for no longer than others."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
     def handle(self, conn: Any) -> Any:
         """One request of a connection, on a thread; its end, too."""
         if not conn.initialized:

@@ -2,18 +2,21 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
+from manager_api.api_worker import SOON
 from manager_api.supervisor import gunicorn_conf
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.integration
 
-CONF = """
-exec(open({conf!r}).read())
+SHIPPED = "exec(open({conf!r}).read())\n"
+EARLY = """
 usual = post_fork
 
 def post_fork(server, worker):
@@ -27,19 +30,52 @@ def worker_exit(server, worker):
 """
 
 
+PATIENT = """
+keepalive = graceful_timeout = 600
+"""
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Starts the API on a socket of ours, with more settings; the two."""
+    running = []
+
+    def serve(more):
+        conf = tmp_path / "conf.py"
+        conf.write_text(SHIPPED.format(conf=str(gunicorn_conf())) + more)
+        listener = socket.create_server(("127.0.0.1", 0))
+        argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(conf)]
+        argv += ["--bind", f"fd://{listener.fileno()}", "manager_api.wsgi:app"]
+        env = {**os.environ, "MUSTER_STORE_URL": "redis://127.0.0.1:1/0", "MUSTER_API_WORKERS": "1"}
+        api = subprocess.Popen(argv, env=env, pass_fds=[listener.fileno()])
+        running.append((api, listener))
+        return api, listener.getsockname()
+
+    yield serve
+    for api, listener in running:
+        api.send_signal(signal.SIGQUIT)
+        api.wait(30)
+        listener.close()
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGQUIT"])
-def test_a_worker_that_is_told_to_end_before_it_has_ears_ends(tmp_path, name):
+def test_a_worker_that_is_told_to_end_before_it_has_ears_ends(served, tmp_path, name):
     """It was killed fifteen seconds later, when its parent's patience was over, and the manager as late."""
-    log, conf = tmp_path / "log", tmp_path / "conf.py"
+    log = tmp_path / "log"
     log.touch()
-    conf.write_text(CONF.format(conf=str(gunicorn_conf()), name=name, log=str(log)))
-    argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(conf), "--bind", "127.0.0.1:0"]
-    env = {**os.environ, "MUSTER_STORE_URL": "redis://127.0.0.1:1/0", "MUSTER_API_WORKERS": "1"}
-    api = subprocess.Popen([*argv, "manager_api.wsgi:app"], env=env)
-    try:
-        eventually(log.read_text)
-        api.send_signal(signal.SIGTERM)
-        assert api.wait(30) == 0
-    finally:
-        api.kill()
-        api.wait()
+    api, _ = served(EARLY.format(name=name, log=str(log)))
+    eventually(log.read_text)
+    api.terminate()
+    assert api.wait(30) == 0
+
+
+def test_who_has_said_nothing_is_not_waited_for_at_the_end(served):
+    api, address = served(PATIENT)
+    with socket.create_connection(address) as asking, socket.create_connection(address) as silent:
+        asking.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert asking.recv(100).startswith(b"HTTP/1.1 200")
+        time.sleep(5 * SOON)  # it is put aside by then, and no longer on a thread
+        silent.settimeout(60)
+        api.terminate()
+        assert silent.recv(1) == b""
+        assert api.wait(60) == 0
