@@ -13,7 +13,6 @@ import struct
 import threading
 from collections.abc import Callable
 from math import inf
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
@@ -31,6 +30,19 @@ SOON = 0.1
 """Seconds that a new connection has to say something before it waits without a thread."""
 GLANCE = 1.0
 ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+def hold_ends() -> None:
+    """Before a worker is forked: orders to end wait until it has handlers of its own.
+
+    Those of its parent would hear them, and the parent would wait for an end that nobody was told of.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+
+
+def hear_ends() -> None:
+    """In the parent after a fork."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
 
 
 class Crowd:
@@ -114,17 +126,11 @@ class Worker(gthread.ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._crowd = Crowd()
-        self.missed: SimpleQueue[int] = SimpleQueue()
-        """Where the handlers of its parent, which it has at first, put signals."""
 
     def init_signals(self) -> None:
-        """Have handlers of its own; a signal that came before is heard now, not waited out by the parent."""
+        """Have handlers of its own; what came before is heard now, not lost: see `hold_ends`."""
         super().init_signals()
-        with contextlib.suppress(Empty):
-            while True:
-                number = self.missed.get_nowait()
-                if number in ENDS:
-                    signal.raise_signal(number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """At the end those who have not said anything are waited for no longer than others."""

@@ -26,8 +26,18 @@ loglevel = "warning"
 
 def pre_fork(server, worker):  # noqa: ANN001, ANN201
     """Give it a number that no living worker has: counts lie in files by number, so these stay few."""
+    from manager_api.api_worker import hold_ends
+
     taken = {each.slot for each in server.WORKERS.values()}
     worker.slot = next(number for number in range(1, len(taken) + 2) if number not in taken)
+    hold_ends()
+
+
+def on_starting(server):  # noqa: ANN001, ANN201, ARG001 - gunicorn's names
+    """Once, before the first worker."""
+    from manager_api.api_worker import hear_ends
+
+    os.register_at_fork(after_in_parent=hear_ends)
 
 
 def on_one_cpu(slot):  # noqa: ANN001, ANN201
@@ -43,7 +53,7 @@ def on_one_cpu(slot):  # noqa: ANN001, ANN201
         os.sched_setaffinity(0, {allowed[(slot - 1) % len(allowed)]})
 
 
-def post_fork(server, worker):  # noqa: ANN001, ANN201 - gunicorn's names
+def post_fork(server, worker):  # noqa: ANN001, ANN201, ARG001 - gunicorn's names
     """Open what must not be shared between workers."""
     import gc
     from pathlib import Path
@@ -53,7 +63,6 @@ def post_fork(server, worker):  # noqa: ANN001, ANN201 - gunicorn's names
 
     gc.freeze()  # what was made before the fork stays for ever: it is neither looked through nor copied
     gc.set_threshold(7000, 20, 20)  # a list of records is no garbage yet
-    worker.missed = server.SIG_QUEUE
     on_one_cpu(worker.slot)
     log_file = os.environ.get("MUSTER_LOG_FILE")
     logs.setup(Path(log_file) if log_file else None)

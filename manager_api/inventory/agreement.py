@@ -91,15 +91,17 @@ def look(store: Store) -> Agreement:
     return found
 
 
-def mend(store: Store) -> Agreement:
+def mend(store: Store, found: Agreement | None = None) -> Agreement:
     """The same, and put the index right; what the answer counts are the lines that were put and taken away.
 
+    Begun anew, it goes on counting in what was `found` until then.
     Each transaction holds only if the records are what they were when it was judged: no edit is lost.
 
     Raises:
         StoreError: the store did not let us; what was put right until then stays so.
     """
-    found = Agreement()
+    found = found or Agreement()
+    found.records, found.unreadable = 0, Found()
     for wrong in _walk(store, found, still=False):
         for batch in batches(wrong, AT_ONCE):
             found.note(_put_right(store, batch))

@@ -68,6 +68,7 @@ def take(store: Store, device: str, group: str) -> bool:
 
     def out(record: Json) -> Json:
         nonlocal was
+        was = False  # this may be another try, after somebody else was quicker
         if group not in groups_of(record):
             return record
         was = store.get(GROUPS, group) is not None

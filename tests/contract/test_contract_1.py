@@ -376,8 +376,14 @@ def test_a_deployment_that_was_stored_is_answered_though_the_store_goes_away(man
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_an_epoch_that_begins_before_the_decision_makes_nothing_twice(manager, node, monkeypatch, lost):
-    """The call was begun anew, and a second deployment was stored; what went with the last epoch has to be."""
+@pytest.mark.parametrize("known", [False, True])
+def test_an_epoch_that_begins_before_the_decision_makes_nothing_twice(
+    manager, node, monkeypatch, lost, known
+):
+    """The call was begun anew, and a second deployment was stored; what went with the last epoch has to be.
+
+    The epoch may be known by then: to another call of the same worker.
+    """
     from manager_api.http.deployments import deployments
 
     manager.post("/api/task/task_group", TEMPLATE)
@@ -392,6 +398,8 @@ def test_an_epoch_that_begins_before_the_decision_makes_nothing_twice(manager, n
                 store.client.hdel(store.keys.collection("deployments"), field)
                 store.client.hdel(store.keys.revisions("deployments"), field)
             bootstrap.mint(Store(store.client, store.keys))
+            if known:
+                store.attach()
         return rev
 
     manager.end()  # who leads would be quicker than the epoch
@@ -402,6 +410,26 @@ def test_an_epoch_that_begins_before_the_decision_makes_nothing_twice(manager, n
     assert answer.status_code == 200, answer.text
     assert list(store.values("deployments")) == [answer.json["id"]] == stored[-1:]
     assert len(stored) == (2 if lost else 1)
+
+
+def test_an_epoch_that_begins_before_a_refusal_is_cleared_away_leaves_nothing_either(manager, monkeypatch):
+    """The call was begun anew: the first deployment stayed, which nobody was told of."""
+    from manager_api.http.deployments import deployments
+
+    manager.end()
+    store, begun = manager.store, []
+
+    def begin(point):
+        if point == "api.withdraw.before" and not begun:
+            begun.append(bootstrap.mint(Store(store.client, store.keys)))
+
+    manager.post("/api/task/task_group", TEMPLATE)
+    monkeypatch.setattr(deployments, "_decided", lambda *_: {"refused": True, "reason": "no", "nodes": []})
+    monkeypatch.setattr(deployments, "fault", begin)
+    assert manager.post("/api/task/task_group/deploy", NAME).status_code == 409
+    assert begun
+    store.attach()
+    assert store.values("deployments") == {}
 
 
 def test_what_was_queried_can_be_posted_back(manager):

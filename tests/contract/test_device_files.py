@@ -21,6 +21,7 @@ from manager_api.inventory import bulk, devices
 from store import bootstrap, former
 from store.errors import StoreEmpty, Unavailable
 from store.keys import DEVICES
+from store.kv.store import Store
 from store.process import Lock
 from tests.fakes import Manager
 
@@ -74,6 +75,22 @@ def test_a_file_that_meets_a_new_epoch_is_taken_nevertheless(manager):
     assert take(manager, f"{HEAD}\r\n,{good}")[1]["created"] == 1
     manager.store.client.hset(manager.store.keys.meta, "epoch", "2-other")
     assert take(manager, f"{HEAD}\r\n,{good}\r\n,{good}")[1]["created"] == 2
+
+
+def test_an_epoch_that_begins_between_lines_makes_no_device_twice(manager, monkeypatch):
+    """Lines that meet are written one by one; the batch is begun anew."""
+    good, store, txn = "desk,t,M,S,1,,,,,on", manager.store, Store.txn
+
+    def cut_off(self, *args, **more):
+        monkeypatch.setattr(Store, "txn", txn)
+        rev = txn(self, *args, **more)
+        bootstrap.mint(Store(store.client, store.keys))
+        return rev
+
+    monkeypatch.setattr(Store, "txn", cut_off)
+    lines, _ = take(manager, f"{HEAD}\r\n,{good}\r\n1234567890,{good}\r\n1234567890,{good}")
+    assert [each["result"] for each in lines] == ["same", "created", "same"]
+    assert {each["id"] for each in lines} == store.values("devices").keys()
 
 
 def test_bad_lines_are_refused_one_by_one(manager):

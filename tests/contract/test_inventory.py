@@ -4,7 +4,9 @@ import orjson
 import pytest
 
 from manager_api.http.inventory.device_schema import DEVICE
+from manager_api.inventory import devices, groups, memberships
 from store.keys import NODES
+from store.kv.store import Store
 from tests.fakes import Manager, Puppet
 
 pytestmark = pytest.mark.contract
@@ -184,6 +186,23 @@ def test_two_editors_of_one_device_do_not_overwrite_each_other(manager):
 
 
 # -- devices that are nodes
+
+
+def test_of_two_who_take_a_device_out_of_a_group_one_has_done_it(manager, monkeypatch):
+    """Who found it gone at the second look said that it had done that."""
+    store, txn = manager.store, Store.txn
+    group = groups.create(store, {"name": "lab"}).data["id"]
+    device = devices.create(store, {**DEVICE, "groups": [group]}).data["id"]
+    quicker = []
+
+    def overtaken(self, *args, **more):
+        monkeypatch.setattr(Store, "txn", txn)
+        quicker.append(memberships.take(store, device, group))
+        return txn(self, *args, **more)
+
+    monkeypatch.setattr(Store, "txn", overtaken)
+    assert not memberships.take(store, device, group)
+    assert quicker == [True]
 
 
 @pytest.fixture

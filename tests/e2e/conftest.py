@@ -43,6 +43,7 @@ def shell(script):
     return ["/bin/sh", "-c", script]
 
 
+TAKEN = "Address already in use"
 CLUSTERS = weakref.WeakSet()
 LINES_SHOWN = 60
 
@@ -104,16 +105,17 @@ class Cluster:
         self.started.append(process)
         return process
 
-    def start_manager(self, *flags, wait=True, port=None):
-        where = ["--port", str(self.port if port is None else port), "--db-path", str(self.db)]
-        self.manager = self.run("manager.log", "manager_api", *where, *flags)
+    def start_manager(self, *flags, wait=True):
+        where = ["--port", str(self.port), "--db-path", str(self.db)]
+        log = self.home / "manager.log"
+        self.manager = self.run(log.name, "manager_api", *where, *flags)
         if wait:
             eventually(lambda: self.ready() or self.manager.poll() is not None, 40)
-            taken = "Address already in use" in self.log("manager.log")
-            if taken and self.manager.poll() is not None and port is None and not self.was_up:
+            if self.manager.poll() is not None and not self.was_up and TAKEN in self.log(log.name):
+                log.unlink()
                 self._move()  # another test's program was quicker
                 return self.start_manager(*flags)
-            assert self.manager.poll() is None, self.log("manager.log")
+            assert self.manager.poll() is None, self.log(log.name)
             self.was_up = True
         return self.manager
 

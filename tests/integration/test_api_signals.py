@@ -5,17 +5,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
-from manager_api.api_worker import SOON
 from manager_api.supervisor import gunicorn_conf
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.integration
 
 SHIPPED = "exec(open({conf!r}).read())\n"
+PATIENT = """
+keepalive = graceful_timeout = 600
+"""
 EARLY = """
 usual = post_fork
 
@@ -30,8 +31,14 @@ def worker_exit(server, worker):
 """
 
 
-PATIENT = """
-keepalive = graceful_timeout = 600
+ASIDE = """
+def post_worker_init(worker):
+    class Noted(type(worker.pending_conns)):
+        def append(self, conn):
+            super().append(conn)
+            open({log!r}, "w").write("put aside")
+
+    worker.pending_conns = Noted()
 """
 
 
@@ -47,15 +54,19 @@ def served(tmp_path):
         argv = [sys.executable, "-P", "-m", "gunicorn", "--config", str(conf)]
         argv += ["--bind", f"fd://{listener.fileno()}", "manager_api.wsgi:app"]
         env = {**os.environ, "MUSTER_STORE_URL": "redis://127.0.0.1:1/0", "MUSTER_API_WORKERS": "1"}
-        api = subprocess.Popen(argv, env=env, pass_fds=[listener.fileno()])
+        api = subprocess.Popen(argv, env=env, pass_fds=[listener.fileno()], start_new_session=True)
         running.append((api, listener))
         return api, listener.getsockname()
 
     yield serve
     for api, listener in running:
-        api.send_signal(signal.SIGQUIT)
-        api.wait(30)
         listener.close()
+        api.send_signal(signal.SIGQUIT)
+        try:
+            api.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(api.pid, signal.SIGKILL)
+            api.wait()
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGQUIT"])
@@ -63,18 +74,20 @@ def test_a_worker_that_is_told_to_end_before_it_has_ears_ends(served, tmp_path, 
     """It was killed fifteen seconds later, when its parent's patience was over, and the manager as late."""
     log = tmp_path / "log"
     log.touch()
-    api, _ = served(EARLY.format(name=name, log=str(log)))
+    api, _ = served(PATIENT + EARLY.format(name=name, log=str(log)))
     eventually(log.read_text)
     api.terminate()
-    assert api.wait(30) == 0
+    assert api.wait(60) == 0
 
 
-def test_who_has_said_nothing_is_not_waited_for_at_the_end(served):
-    api, address = served(PATIENT)
+def test_who_has_said_nothing_is_not_waited_for_at_the_end(served, tmp_path):
+    log = tmp_path / "log"
+    log.touch()
+    api, address = served(PATIENT + ASIDE.format(log=str(log)))
     with socket.create_connection(address) as asking, socket.create_connection(address) as silent:
         asking.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
         assert asking.recv(100).startswith(b"HTTP/1.1 200")
-        time.sleep(5 * SOON)  # it is put aside by then, and no longer on a thread
+        eventually(log.read_text)  # it is no longer on a thread
         silent.settimeout(60)
         api.terminate()
         assert silent.recv(1) == b""

@@ -86,11 +86,14 @@ def _begin(services: Services, store: Store, draft: Draft, place: naming.Place, 
     changes = [Change(DEPLOYMENTS, deployment, dumps(draft.record))]
     changes += [naming.entry(name, deployment)] if name else []
     compares = [Compare(DEPLOYMENTS, deployment, 0), *place.compares, *draft.compares]
+    epoch = store.epoch
     with services.decisions.expecting(deployment) as waiter:
         fault("api.deploy.before")
         rev = store.txn(compares, changes)
         fault("api.deploy.after")
         status = waiter.until(lambda: _decided(store, deployment), DECIDED_WITHIN)
+    if status is None and store.epoch != epoch and store.get(DEPLOYMENTS, deployment) is None:
+        raise EpochChanged("what was stored went with the last epoch")  # another call of ours attached to it
     if status is not None and status.get("refused"):
         _withdraw(store, deployment, rev, name)
         raise ApiError(409, NO_NODE, status.get("reason"), nodes=status.get("nodes", []))
@@ -148,7 +151,7 @@ def _withdraw(store: Store, deployment: str, rev: int, name: str | None) -> None
     # What is refused leaves its name free: the next one may have taken it already.
     for pairs in ([record, named], [record]) if named else ([record],):
         try:
-            store.txn([pair[0] for pair in pairs if pair], [pair[1] for pair in pairs if pair])
+            _in_any_epoch(store, [pair[0] for pair in pairs if pair], [pair[1] for pair in pairs if pair])
         except Conflict:
             continue
         except Unavailable:
@@ -156,6 +159,17 @@ def _withdraw(store: Store, deployment: str, rev: int, name: str | None) -> None
         fault("api.withdraw.after")
         return
     # Somebody was quicker to stop it, or to be answered its id: it stays, as FAILED.
+
+
+def _in_any_epoch(store: Store, compares: list[Compare], changes: list[Change]) -> None:
+    """A call that was begun anew would store another deployment beside the one that is to go."""
+    try:
+        store.txn(compares, changes)
+    except HistoryLost:
+        raise
+    except EpochChanged:
+        store.attach()
+        store.txn(compares, changes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -100,11 +101,12 @@ class DeviceFile:
             except ApiError:
                 uploads.discard(req)
                 raise
+            seed = secrets.token_hex(8)  # begun once more it makes the same devices
             text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="", errors="surrogateescape")
 
             def begin(store: Store) -> Iterator[bulk.Outcome]:
                 text.seek(0)  # in a new epoch it is begun once more
-                outcomes = taken(store, text, dry_run=dry_run, by_sn=by_sn)
+                outcomes = taken(store, text, dry_run=dry_run, seed=seed, by_sn=by_sn)
                 return chain(list(islice(outcomes, 1)), outcomes)
 
             try:

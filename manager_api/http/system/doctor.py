@@ -107,7 +107,8 @@ class Index:
     )
     def on_post(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer how many lines were put and taken away."""
-        done = self._services.call(agreement.mend)
+        done = agreement.Agreement()
+        self._services.call(lambda store: agreement.mend(store, done))
         resp.data = orjson.dumps(
             {"records": done.records, "put": done.lacking.count, "taken": done.extra.count}
         )
