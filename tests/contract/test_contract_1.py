@@ -7,6 +7,7 @@ import pytest
 
 from manager_api.controller import heartbeats
 from store import bootstrap
+from store.errors import Unavailable
 from store.kv.store import Store
 from tests.conftest import eventually
 from tests.fakes import Manager, Puppet
@@ -355,7 +356,6 @@ def test_a_log_entry_that_cannot_be_read_makes_the_leader_list_again(manager, no
 def test_a_deployment_that_was_stored_is_answered_though_the_store_goes_away(manager, node, monkeypatch):
     """An error would make the client ask again, and it would run twice."""
     from manager_api.http.deployments import deployments
-    from store.errors import Unavailable
 
     manager.post("/api/task/task_group", TEMPLATE)
 
@@ -410,6 +410,33 @@ def test_an_epoch_that_begins_before_the_decision_makes_nothing_twice(
     assert answer.status_code == 200, answer.text
     assert list(store.values("deployments")) == [answer.json["id"]] == stored[-1:]
     assert len(stored) == (2 if lost else 1)
+
+
+def test_a_store_that_is_away_in_a_new_epoch_costs_no_answer_to_what_is_stored(manager, monkeypatch):
+    from manager_api.http.deployments import deployments
+
+    manager.end()
+    store, real = manager.store, deployments.Store.get
+    manager.post("/api/task/task_group", TEMPLATE)
+
+    def undecided(*_):
+        monkeypatch.setattr(deployments, "_decided", lambda *_: None)
+        bootstrap.mint(Store(store.client, store.keys))
+        store.attach()
+        monkeypatch.setattr(deployments.Store, "get", away)
+
+    def away(self, collection, field):
+        asked.append(collection)
+        raise Unavailable("gone")
+
+    asked = []
+    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 0.3)
+    monkeypatch.setattr(deployments, "_decided", undecided)
+    answer = manager.post("/api/task/task_group/deploy", NAME)
+    monkeypatch.setattr(deployments.Store, "get", real)
+    assert asked == ["deployments"]
+    assert answer.status_code == 200, answer.text
+    assert list(store.values("deployments")) == [answer.json["id"]]
 
 
 def test_an_epoch_that_begins_before_a_refusal_is_cleared_away_leaves_nothing_either(manager, monkeypatch):

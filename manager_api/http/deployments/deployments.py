@@ -1,5 +1,6 @@
 """Deployments: asked for, decided by the controller, read, stopped."""
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,8 +93,8 @@ def _begin(services: Services, store: Store, draft: Draft, place: naming.Place, 
         rev = store.txn(compares, changes)
         fault("api.deploy.after")
         status = waiter.until(lambda: _decided(store, deployment), DECIDED_WITHIN)
-    if status is None and store.epoch != epoch and store.get(DEPLOYMENTS, deployment) is None:
-        raise EpochChanged("what was stored went with the last epoch")  # another call of ours attached to it
+    if status is None and store.epoch != epoch:  # another call of this worker attached to it
+        _check_there(store, deployment)
     if status is not None and status.get("refused"):
         _withdraw(store, deployment, rev, name)
         raise ApiError(409, NO_NODE, status.get("reason"), nodes=status.get("nodes", []))
@@ -141,6 +142,17 @@ def _status(store: Store, deployment: str) -> Record | None:
         if store.get(DEPLOYMENTS, deployment) is None:
             raise
         return None  # asked for anew, it would run twice
+
+
+def _check_there(store: Store, deployment: str) -> None:
+    """Let what was stored be answered, decided or not; if the store is away, it is there for all we know.
+
+    Raises:
+        EpochChanged: it was lost with an epoch that has ended.
+    """
+    with contextlib.suppress(Unavailable):
+        if store.get(DEPLOYMENTS, deployment) is None:
+            raise EpochChanged("what was stored went with the last epoch")
 
 
 def _withdraw(store: Store, deployment: str, rev: int, name: str | None) -> None:
