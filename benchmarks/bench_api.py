@@ -251,6 +251,7 @@ def measure(home, embedded):
     env = {
         **access.environment(),
         "MUSTER_API_WORKERS": "1",
+        "GUNICORN_CMD_ARGS": "--max-requests 0",  # no worker is replaced in the middle
         "BENCH_STORE": url,
         TRIPS: str(home / "calls.json"),
     }
