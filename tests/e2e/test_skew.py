@@ -249,7 +249,8 @@ def test_brains_and_keepers_of_two_releases_meet_in_every_pair(cluster, first):
     pairs = []
     for turn, old in enumerate([first == "old", first == "new", first == "old"]):
         cluster.attend(old=old)
-        for deployment, who, _ in pairs:
+        for deployment, who, _ in pairs:  # the last release's brain speaks before it has heard its keeper
+            eventually(lambda wanted=deployment: cluster.wait(wanted, "RUNNING")["tasks"][0]["pid"])
             assert pid_and_start(cluster.wait(deployment, "RUNNING")["tasks"][0]) == who
         task, let_go = gated(cluster, f"t{turn}", 20 + turn)
         pairs.append((*cluster.launch(f"x{turn}", task), let_go))
