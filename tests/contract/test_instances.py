@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from manager_api.http.deployments import instance_view
+from manager_api.http.deployments import deployments, instance_view
 from manager_api.http.deployments.deployment_answers import DeploymentSchema
 from manager_api.http.nodes import node_rows
 from manager_api.http.templates import templates
@@ -116,7 +116,8 @@ def test_a_version_is_deployed_by_its_number(manager):
     assert "no template named 'x'" in create(manager, expect=404, template="x", version=7)["detail"]
 
 
-def test_a_refusal_keeps_nothing_not_even_the_name(fake_store):
+def test_a_refusal_keeps_nothing_not_even_the_name(fake_store, monkeypatch):
+    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 20.0)
     manager = Manager(fake_store)
     save(manager, a_template(a_task()))
     nodes = [{"node": "web-1", "reason": "is offline"}]
@@ -185,7 +186,6 @@ def test_what_has_ended_lives_again_under_its_name_only_while_that_is_free(manag
 
 
 def test_an_undecided_one_that_was_answered_under_its_name_is_not_withdrawn(manager):
-    from manager_api.http.deployments import deployments
 
     first = create(manager, name="web")["id"]
     rev = manager.store.get(DEPLOYMENTS, first).rev
@@ -223,7 +223,8 @@ def test_twenty_at_once_with_one_name_get_one_deployment(store):
     assert list(store.values(DEPLOYMENTS)) == [found[0]["id"]]
 
 
-def test_twenty_at_once_whose_deployment_is_refused_keep_nothing(store):
+def test_twenty_at_once_whose_deployment_is_refused_keep_nothing(store, monkeypatch):
+    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 20.0)
     manager = Manager(store)
     save(manager, a_template(a_task()))
     leader = Leader(store, {"status": "FAILED", "refused": True, "nodes": []})

@@ -261,7 +261,7 @@ def test_a_lease_that_ran_out_is_no_proof(any_store, clock):
 
 
 def test_leases_have_names(any_store):
-    one, other = Lease(any_store, "site-a", "x", 1000), Lease(any_store, "site-a", "y", 1000)
+    one, other = Lease(any_store, "site-a", "x", 60_000), Lease(any_store, "site-a", "y", 60_000)
     token = one.acquire()
     assert other.acquire() is None
     one.release(token)
@@ -289,9 +289,9 @@ def test_a_projection_is_whole_and_wakes_its_node(any_store, clock):
 
 def test_a_beat_tells_where_desired_stands_and_who_beat_before(any_store, clock):
     nodes, link = Projection(any_store), link_of(any_store)
-    assert link.beat(b'{"uid":"u","instance":"1"}', 1000).previous is None
+    assert link.beat(b'{"uid":"u","instance":"1"}', 60_000).previous is None
     rev = nodes.project("web-1", "u", {}, (), token=lead(any_store, clock).token)
-    pulse = link.beat(b'{"uid":"u","instance":"2"}', 1000)
+    pulse = link.beat(b'{"uid":"u","instance":"2"}', 60_000)
     assert (pulse.rev, pulse.epoch, pulse.uid) == (rev, any_store.epoch, "u")
     assert pulse.previous["instance"] == "1"
 

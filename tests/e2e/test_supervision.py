@@ -191,8 +191,8 @@ def test_a_failed_task_stays_down_until_it_is_restarted(running):
     assert running.deployment(deployment)["status"] == "FAILED"
     done = running.muster("restart", deployment[:8])
     assert done.returncode == 0, done.stderr
-    found = running.deployment(deployment)
-    assert (found["status"], row(found)["restarts"], row(found)["state"]) == ("RUNNING", 0, "running")
+    found = running.wait(deployment, "RUNNING")
+    assert (row(found)["restarts"], row(found)["state"]) == (0, "running")
     running.stop(deployment)
     running.wait(deployment, "STOPPED")
     status, answer = running.call(f"/v1/deployments/{deployment}/restart", {})

@@ -346,7 +346,9 @@ def test_a_turn_that_is_taken_back_ends_the_child(node):
     one.grants = False
     one.round(alloc)
     eventually(lambda: one.round(alloc) and not Path(f"/proc/{child}").exists())
-    eventually(lambda: one.round(alloc) and one.depot.asks() and ask not in one.depot.asks()["fetching"]["asks"])
+    eventually(
+        lambda: one.round(alloc) and one.depot.asks() and ask not in one.depot.asks()["fetching"]["asks"]
+    )
 
 
 def test_a_child_that_lost_its_lease_ends_although_the_brain_is_stuck(node):
