@@ -186,7 +186,6 @@ def test_what_has_ended_lives_again_under_its_name_only_while_that_is_free(manag
 
 
 def test_an_undecided_one_that_was_answered_under_its_name_is_not_withdrawn(manager):
-
     first = create(manager, name="web")["id"]
     rev = manager.store.get(DEPLOYMENTS, first).rev
     assert create(manager, name="web")["id"] == first

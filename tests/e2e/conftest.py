@@ -82,7 +82,7 @@ class Cluster:
         self.agents = {}
         self.started = []
         self.ended = False
-        self.interval = "0.5"
+        self.interval = "1"  # a heartbeat that is two seconds late makes nobody offline
         CLUSTERS.add(self)
 
     def _move(self):

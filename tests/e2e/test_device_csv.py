@@ -20,7 +20,7 @@ LINE = "1234567890,shelf,t,M,S,1,,,,,on"
 
 
 def lines(file):
-    return file.read_text().splitlines()
+    return file.read_text(errors="replace").splitlines()  # before its keeper has come it is what people wrote
 
 
 def is_there_at_once(cluster, file):
@@ -41,10 +41,13 @@ def test_the_file_follows_and_is_read_at_start(cluster):
     assert "bad" in refused
     assert "columns" in refused
     assert "café" in refused
-    # The answer waits for the file, though no longer than a second: a busy machine may be late once or twice.
-    at_once = [is_there_at_once(cluster, file) for _ in range(TRIES)]
-    assert any(at_once)
-    eventually(lambda: sum(",desk," in line for line in lines(file)) == TRIES)
+    # The answer waits for the file, though no longer than a second, and not for one that is stuck.
+    for made in range(1, TRIES + 1):
+        at_once = is_there_at_once(cluster, file)
+        eventually(lambda made=made: sum(",desk," in line for line in lines(file)) == made)
+        if at_once:
+            break
+    assert at_once
     eventually(lambda: f"ok      device-csv: {file} is kept" in cluster.muster("doctor").stdout)
 
     # Its keeper is killed: nothing that the store has is undone by the file that is behind.
@@ -62,8 +65,8 @@ def test_the_file_follows_and_is_read_at_start(cluster):
     file.write_text(file.read_text().replace("shelf", "drawer"))
     cluster.start_manager("--device-csv", str(file))
     eventually(lambda: "drawer" in cluster.call("/v1/devices/1234567890")[1].get("name", ""))
-    assert len(cluster.call("/v1/devices")[1]["data"]) == 2 + TRIES
-    assert sorted(path.name for path in cluster.home.glob("*.part")) == []
+    assert len(cluster.call("/v1/devices")[1]["data"]) == 2 + made
+    eventually(lambda: sorted(path.name for path in cluster.home.glob("*.part")) == [])
 
 
 def test_a_file_that_is_none_is_left_alone(cluster):

@@ -96,8 +96,9 @@ def test_the_doctor_of_a_fleet(cluster):
     assert "ok      appendfsync: appendfsync is always: a power cut loses nothing acknowledged" in well.stdout
     assert "1 of 1 online" in well.stdout
     assert cluster.client().config_get("appendfsync") == {"appendfsync": "always"}
-    report = json.loads(cluster.muster("doctor", "-o", "json").stdout)
-    assert report["ok"]
+    report = eventually(
+        lambda: (said := json.loads(cluster.muster("doctor", "-o", "json").stdout))["ok"] and said
+    )
     assert report["store"]["appendfsync"] == "always"
     assert "there is room for" in cluster.log("manager.log")
 

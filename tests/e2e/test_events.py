@@ -40,7 +40,7 @@ class Follower:
 
 def test_events_are_printed_filtered_and_followed_across_a_restart(running):
     cluster = running
-    follower = Follower(cluster, "-o", "json", "-n", "1000")
+    follower = Follower(cluster, "-o", "json", "-n", "100000")
     first = cluster.deploy(cluster.post("x", TASK))
     cluster.wait(first, "RUNNING")
     eventually(lambda: any(each["subject"].get("deployment") == first for each in follower.rows()))
@@ -55,13 +55,13 @@ def test_events_are_printed_filtered_and_followed_across_a_restart(running):
     cluster.wait(second, "STOPPED")
 
     def caught_up():
-        ids = [each["id"] for each in told(cluster, "-n", "100000")]
-        return ids if ids and ids == [each["id"] for each in follower.rows()][-len(ids) :] else None
+        ids, rows = [each["id"] for each in told(cluster, "-n", "100000")], follower.rows()
+        return (ids, rows) if ids and ids == [each["id"] for each in rows][-len(ids) :] else None
 
-    ids = eventually(caught_up, 40, every=0.5)
+    ids, rows = eventually(caught_up, 40, every=0.5)
     assert len(ids) == len(set(ids))
-    assert [each["id"] for each in follower.rows()] == ids  # nothing is missing, nothing came twice
-    assert "gap" not in [each["kind"] for each in follower.rows()]
+    assert [each["id"] for each in rows] == ids  # nothing is missing, nothing came twice
+    assert "gap" not in [each["kind"] for each in rows]
     assert "going on when it is back" in (cluster.home / "followed.err").read_text()
 
     mine = told(cluster, "--deployment", second[:8])

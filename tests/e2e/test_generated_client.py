@@ -34,6 +34,7 @@ def generated(cluster):
 @pytest.fixture
 def client(cluster, monkeypatch):
     """Gives modules of the generated package by their names."""
+    cluster.interval = "5"  # the generator is busy for seconds, and the node must not be offline after it
     cluster.start_manager()
     cluster.start_agent("web-1")
     generated(cluster)

@@ -21,5 +21,5 @@ def container(tmp_path):
 def running(container):
     """Its manager and its agent run and know each other."""
     container.run("systemctl", "start", "muster-manager", "muster-agent")
-    eventually(container.nodes, 90)
+    eventually(lambda: any(node["status"] == 0 for node in container.nodes()), 90)
     return container

@@ -147,7 +147,7 @@ class Container:
         """Returns once they run."""
         file = self.inside(f"/root/{name}.json")
         file.write_text(json.dumps({"name": name, "task_groups": [{"tasks": list(tasks)}]}))
-        self.run("muster", "deploy", f"/root/{name}.json")
+        self.run("muster", "deploy", "--wait-for-capacity", f"/root/{name}.json")
 
     def identity(self, pid):
         """Who a process is: its pid and start time; None if there is none."""

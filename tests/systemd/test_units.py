@@ -5,13 +5,15 @@ import pytest
 from tests.conftest import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
-ENDED = "/var/ended"
+ENDED, READY = "/var/ended", "/var/ready"
 AGENT, MANAGER, TASKS = "muster-agent.service", "muster-manager.service", "muster-tasks.service"
 
 
 def trap(name, number="TERM"):
     """A task that leaves a line behind when it is stopped in its own way."""
-    script = f"trap 'echo {name} >> {ENDED}; exit 0' {number}; while :; do sleep 0.1; done"
+    script = (
+        f"trap 'echo {name} >> {ENDED}; exit 0' {number}; touch {READY}-{name}; while :; do sleep 0.1; done"
+    )
     return {
         "name": name,
         "config": {"command": ["/bin/sh", "-c", script]},
@@ -27,12 +29,13 @@ def ended(container):
 def deployed(container, *tasks):
     """Who the tasks' processes are, by name; they have set their traps."""
     container.deploy("work", *tasks)
+    eventually(lambda: all(container.inside(f"{READY}-{task['name']}").exists() for task in tasks))
     return {name: container.identity(task["pid"]) for name, task in container.tasks().items()}
 
 
 def taken_over(container, before):
     """An agent that runs and reports exactly these processes."""
-    eventually(lambda: all(node["status"] == 0 for node in container.nodes()))
+    eventually(lambda: [node["status"] for node in container.nodes()] == [0])
     eventually(
         lambda: {task["pid"] for task in container.tasks().values()} == {pid for pid, _ in before.values()}
     )
