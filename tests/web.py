@@ -162,8 +162,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _write(self, page, piece):
         if not piece:
             return
+        self.web.sent += len(piece)  # before: who has it may look at once
         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if page.chunked else piece)
-        self.web.sent += len(piece)
 
     def _cut(self):
         self.wfile.flush()

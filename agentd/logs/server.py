@@ -185,6 +185,7 @@ class LogServer:
 
     def _begin(self, file: _File, said: Ask, *, follow: bool) -> bool:
         """Find where to begin; whether there is such a log."""
+        file.reader.settle()
         oldest, end = file.reader.extent()
         if said.get("cursor") is not None:
             file.at = min(int(said["cursor"]), end)
@@ -250,8 +251,8 @@ class LogServer:
             if piece.data:
                 self._put(ask, piece.data, file=file.number, start=piece.start)
             moved, file.at = piece.end > file.at, piece.end
-            if not moved:  # whoever had the last word had it before we looked
-                return over
+            if not moved:  # whoever had the last word had it before we looked, or it is just being cut off
+                return over and not (file.reader.settle() and file.reader.extent()[1] > file.at)
         return False
 
     def _flush(self, ask: _Ask, out: Out, now: float) -> None:

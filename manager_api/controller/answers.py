@@ -25,9 +25,10 @@ log = logging.getLogger("controller")
 
 AT_ONCE, BUDGET = 20, 0.05
 """Questions of one round, and seconds after which a round answers no further one."""
-RESTS = 4.0
+RESTS, MOST_REST = 4.0, 2.0
 """After a round that took longer than its budget, no question is answered for so many times as long: most of
-the leader's time is for planning, whoever asks how much."""
+the leader's time is for planning, whoever asks how much. But for no more than the second number of
+seconds: the machine may just have been busy, and all who wait now would be given up."""
 MOST_WAITING = 1000
 MOST_ANSWER = 8 * 1024 * 1024
 LISTEN_MS = 1000
@@ -116,7 +117,7 @@ class Answers:
                 self._answer(fleet, waiting.question, send)
             spent = self._clock.now() - began
             if spent > BUDGET:
-                self._rests_until = began + spent * (1 + RESTS)
+                self._rests_until = began + spent + min(spent * RESTS, MOST_REST)
                 return  # the loop comes by again, at its next tick at the latest
         if self._waiting:
             self._wake()  # the others in the next round

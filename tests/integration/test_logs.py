@@ -72,7 +72,8 @@ def test_numbered_lines_through_many_rotations_with_a_reader(live, monkeypatch, 
             assert number == last if punching else number >= last
             last = number + 1
         del found[:end]
-        waiting = bool(piece.data) or not over or len(files.segments_of(live)) < 10
+        behind = reader.settle() and reader.extent()[1] > at
+        waiting = bool(piece.data) or not over or behind or len(files.segments_of(live)) < 10
     tended.stop()
     assert writer.returncode == 0
     assert len(files.segments_of(live)) >= 10
@@ -276,7 +277,7 @@ def test_small_chunks_cost_credit_too(store, live, agents, monkeypatch):
 
 
 def test_an_abandoned_reader_is_dropped_and_leaves_no_key(store, live, agents, clock, monkeypatch):
-    monkeypatch.setattr(node_module, "ANSWERS_LIVE_MS", 300)
+    monkeypatch.setattr(node_module, "ANSWERS_LIVE_MS", 5000)
     live.write_bytes(b"one\n")
     agent = agents()
     reading(store, follow="true").begin()
@@ -339,7 +340,7 @@ def test_an_agent_that_falls_silent_is_given_up_with_where_to_go_on(store, live,
     live.write_bytes(b"one\n")
     agent = agents()
     follower = Following(reading(store, follow="true"))
-    eventually(lambda: follower.lines() == [b"one"])
+    eventually(lambda: follower.lines()[:1] == [b"one"])
     agent.die()
     follower.thread.join(30)
     assert b"node web-1 has not answered" in follower.lines()[-1]
@@ -358,7 +359,7 @@ def test_a_gap_is_said(store, live, agents, monkeypatch):
         Rotator(live, punching=True).turn(LogPolicy(max_size=65_536, max_files=0), now=0.0)
     eventually(lambda: follower.lines()[-1] == b"%099d" % 1999)
     said = [line for line in follower.lines() if b"no longer kept" in line]
-    numbers = [int(line) for line in follower.lines() if line.isdigit()]
+    numbers = [int(line) for line in follower.lines() if len(line) == 99 and line.isdigit()]
     assert numbers == sorted(set(numbers))
     assert (len(said) == 1) == (len(numbers) < 2000), "either it was read in time, or the gap is told"
 

@@ -63,8 +63,10 @@ def test_a_deployment_is_explained_by_who_leads(manager):
     node.obey()
 
     def up():
-        said = manager.get(f"/v1/deployments/{deployment}/explain").json
-        return said if said["groups"][0]["up"] == 2 else None
+        answer = manager.get(f"/v1/deployments/{deployment}/explain")
+        if answer.status_code == 503:  # whoever leads was too busy to answer
+            return None
+        return answer.json if answer.json["groups"][0]["up"] == 2 else None
 
     said = eventually(up)
     (group,) = said["groups"]
@@ -121,10 +123,10 @@ NONSENSE = [
     {"q": dumps({"id": "0" * 32, "kind": "explain", "body": {}, "within": "long"})},
     {"q": dumps({"id": "0" * 32, "kind": "explain", "body": {}, "within": True})},
     {"q": dumps({"id": "1" * 32, "kind": "explain", "body": {}, "within": 1e300})},
-    {"q": dumps({"id": "2" * 32, "kind": "drain", "body": {"node": {"a": 1}}, "within": 5})},
-    {"q": dumps({"id": "3" * 32, "kind": "plan", "body": {"record": [1]}, "within": 5})},
-    {"q": dumps({"id": "4" * 32, "kind": "plan", "body": {"record": {"template": "x"}}, "within": 5})},
-    {"q": dumps({"id": "5" * 32, "kind": "nobody knows", "body": {}, "within": 5})},
+    {"q": dumps({"id": "2" * 32, "kind": "drain", "body": {"node": {"a": 1}}, "within": 60})},
+    {"q": dumps({"id": "3" * 32, "kind": "plan", "body": {"record": [1]}, "within": 60})},
+    {"q": dumps({"id": "4" * 32, "kind": "plan", "body": {"record": {"template": "x"}}, "within": 60})},
+    {"q": dumps({"id": "5" * 32, "kind": "nobody knows", "body": {}, "within": 60})},
 ]
 
 
@@ -183,9 +185,11 @@ def test_old_questions_are_not_heard_and_a_stream_that_begins_anew_is(store):
     # Another server, whose clock is behind, or one whose stream had expired.
     client.delete(key)
     assert asked.wait(0) == []
-    client.xadd(key, {"q": q}, id=f"{(seconds - 3) * 1000}-0")
+    seconds, _ = client.time()
+    longer = dumps({"id": "a" * 32, "kind": "k", "body": {}, "within": 30})
+    client.xadd(key, {"q": longer}, id=f"{(seconds - 3) * 1000}-0")
     (question,) = asked.wait(0)
-    assert question.left < 3
+    assert question.left < 28
 
 
 @pytest.mark.parametrize(("given", "heard"), [("job-7", "job-7"), ("", ""), (None, ""), ("a b", ""), (7, "")])
@@ -215,15 +219,18 @@ def test_who_was_stopped_beyond_its_lease_answers_nothing(manager, monkeypatch):
     """Its memory is old: it would say that a change stops nothing, and the change would pass."""
     lead(manager)
     controller, keys = manager.controller, manager.store.keys
-    turns = Turnstile.round
+    turns, begins = Turnstile.round, threading.Event()
 
     def stopped(turnstile):
         turns(turnstile)
-        if controller._answers._waiting:
+        if begins.is_set():  # the question that is heard now is answered by nobody else
+            eventually(lambda: controller._answers._waiting)
+            begins.clear()
             manager.store.client.set(keys.lease("leader"), "9999:another")
             controller._election._renew_at = 0.0
 
     monkeypatch.setattr(Turnstile, "round", stopped)
+    begins.set()
     assert Questions(manager.store.client, keys).ask("group", {"group": "1", "record": None}, 5.0) is None
     assert manager.store.client.get(keys.lease("leader")) == b"9999:another", "it was heard"
 
@@ -268,6 +275,15 @@ def test_a_round_ends_when_its_time_is_over_and_most_of_the_time_is_for_planning
     clock.advance(0.02)
     assert (world.give(), world.give()) == (2, 2)
     assert world.wakes == 1, "while it rests, it does not wake itself"
+
+
+def test_after_a_very_long_answer_those_who_wait_are_still_answered(fake_store, clock):
+    """Who was not scheduled for seconds has not worked for seconds."""
+    world = World(fake_store, clock, lambda *_: clock.advance(2.5) or {})
+    world.ask(2)
+    assert world.give() == 1
+    clock.advance(answers_module.MOST_REST)
+    assert world.give() == 2
 
 
 def test_nobody_waits_any_more(fake_store, clock):
@@ -328,7 +344,9 @@ def test_tasks_are_named_where_they_hold_a_deployment_up(manager):
     node.obey(one={"state": "backoff", "reason": "exit code 3"})
 
     def reason():
-        rows = manager.get(f"/v1/deployments/{deployment}/explain").json["groups"][0]["allocations"]
-        return rows[0]["reason"]
+        answer = manager.get(f"/v1/deployments/{deployment}/explain")
+        if answer.status_code == 503:  # whoever leads was too busy to answer
+            return None
+        return answer.json["groups"][0]["allocations"][0]["reason"]
 
     eventually(lambda: reason() == "task one backoff: exit code 3")

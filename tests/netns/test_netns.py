@@ -28,7 +28,7 @@ def test_a_partition_is_seen_and_heals_and_the_task_runs_through_it(fleet):
     before = pid_and_start(eventually(lambda: up(fleet, deployment)))
     fleet.partition("web-1")
     eventually(lambda: fleet.offline("web-1"))
-    assert not fleet.offline("web-2")
+    eventually(lambda: fleet.online("web-2"))
     assert json.loads(fleet.stored("nodes", "web-1"))["addresses"] == ["10.88.0.10"]
     assert lives(before[0])
     fleet.heal("web-1")
@@ -56,8 +56,7 @@ def test_a_lost_machine_is_offline_and_the_others_are_not(fleet):
     fleet.lose("web-3")
     assert not lives(pid)
     eventually(lambda: fleet.offline("web-3"))
-    assert fleet.online("web-1")
-    assert fleet.online("web-2")
+    eventually(lambda: fleet.online("web-1") and fleet.online("web-2"))
     fleet.start_agent("web-3")
     again = eventually(lambda: (now := up(fleet, deployment)) and now["pid"] != pid and now, 40)
     inside = Path(f"/proc/{again['pid']}/ns/net").stat().st_ino

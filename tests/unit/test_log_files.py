@@ -1,17 +1,20 @@
 """Names, the time index, and the smaller decisions of rotation."""
 
 import os
+import threading
+from types import SimpleNamespace
 
 import pytest
 
-from agentd.logs import files, holes, space
+from agentd.logs import files, holes, read, space
 from agentd.logs.files import Mark
 from agentd.logs.keeper import LogKeeper
 from agentd.logs.read import Reader
 from agentd.logs.rotate import Rotator
+from agentd.logs.server import LogServer
 from agentd.logs.times import MOST, Times
 from store.model.policies import LogPolicy
-from tests.conftest import need
+from tests.conftest import eventually, need
 
 pytestmark = pytest.mark.unit
 
@@ -269,3 +272,51 @@ def test_a_listing_that_misses_what_is_being_renamed_makes_no_gap(live, monkeypa
     assert (piece.start, piece.data) == (0, lines(0, 1))
     segments[0].path.unlink()  # and what is really gone is a gap
     assert Reader(live).read(0, 1000).start == segments[1].start
+
+
+@pytest.mark.parametrize("follow", [True, False])
+@pytest.mark.parametrize("at", ["announced", "truncated"])
+def test_what_is_just_being_cut_off_is_not_the_end(live, clock, monkeypatch, at, follow):
+    """Where files have no holes: a task ended, and its last lines cannot be seen until the rest has its name."""
+    append(live, lines(0, 1000))
+    looks, goes_on, told = threading.Event(), threading.Event(), []
+
+    def step(name):
+        if name == "announced":
+            append(live, lines(1000, 5))  # what came after the copy
+        if name == at:
+            goes_on.wait(20)
+
+    def settle(reader):
+        looks.set()
+        return real(reader)
+
+    real = Reader.settle
+    monkeypatch.setattr(Reader, "settle", settle)
+    monkeypatch.setattr(read, "_CUT_WITHIN", 20.0)
+    rotator = Rotator(live, punching=False, step=step)
+    policy = LogPolicy(max_size=65_536, max_files=100)
+    turn = threading.Thread(target=rotator.turn, args=(policy,), kwargs={"now": 0.0})
+    turn.start()
+    eventually(lambda: files.recall(live).cut is not None)
+    server = LogServer(live.parent.parent, clock, lambda *_: True)
+    out = SimpleNamespace(chunk=lambda _, chunks: told.extend(chunks), rest=lambda: None)
+    name = live.name.removesuffix(".out")
+    asked = {"alloc": live.parent.name, "task": name, "position": 0, "stream": "out", "tail": None}
+    server.take([{"id": "a", "verb": "open", "files": [asked], "follow": follow, "credit": 1 << 30}])
+    serving = threading.Thread(target=lambda: [None for _ in range(100) if server.turn(out)])
+    serving.start()
+    assert looks.wait(20)
+    goes_on.set()
+    for thread in (turn, serving):
+        thread.join(20)
+    while server._asks:
+        server.turn(out)
+    assert b"".join(chunk.data for chunk in told) == lines(0, 1005)
+
+
+def test_a_cut_that_a_crash_left_is_not_waited_for(live, clock, monkeypatch):
+    append(live, lines(0, 10))
+    files.remember(live, files.Mark(base=500, cut=500))
+    monkeypatch.setattr(read, "_CUT_WITHIN", 0.0)
+    assert not Reader(live).settle()

@@ -9,13 +9,17 @@ from store.codec import loads
 from store.errors import BadRecord
 from store.model.turns import granted_by, waiting_in
 
+HELD = 0.8
+"""The part of a heartbeat's life for which we hold what it grants: to kill a child and close its connection
+takes a moment, on a busy node a long one, and once the key has run out another node gets the turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """Times are seconds since boot."""
 
     until: float = -math.inf
-    """When the last acknowledged heartbeat runs out in the store, unless another one arrives."""
+    """Some time before the last acknowledged heartbeat runs out in the store, unless another one arrives."""
     lapses: int = 0
     """How often it has run out: no ask from before such a time may be obeyed any more."""
     grants: Mapping[str, str | None] = field(default_factory=dict)
@@ -25,7 +29,7 @@ class Lease:
 
     def heard(self, sent: float, ttl: float, now: float) -> "Lease":
         """A heartbeat sent then was acknowledged just now."""
-        until = max(self.until, sent + ttl)
+        until = max(self.until, sent + ttl * HELD)
         if now < self.until:
             return replace(self, until=until)
         return Lease(until, self.lapses + 1)
