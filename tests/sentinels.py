@@ -21,16 +21,19 @@ from store.process import tied_to_parent
 from tests.conftest import eventually, need
 
 NAME, PASSWORD, SENTINEL_PASSWORD = "fleet", "st/o:re@", "watch&er"
-DOWN_AFTER_MS = 1000
 
 
 class SentinelStore:
-    """Servers by number (0 begins as the primary); `min_replicas` as the preflight demands it."""
+    """Servers by number (0 begins as the primary); `min_replicas` as the preflight demands it.
 
-    def __init__(self, home, *, min_replicas=1):
+    `down_after`: seconds of silence after which a server counts as gone; a busy machine makes it silent, too.
+    """
+
+    def __init__(self, home, *, min_replicas=1, down_after=3.0):
         program = shutil.which("redis-server")
         need(program, "redis-server")
         self.home, self._program, self._min_replicas = Path(home), program, min_replicas
+        self._down_after = int(down_after * 1000)
         self.ports, self.sentinel_ports = [], []
         self.processes, self.sentinels = {}, {}
         self._paused = set()
@@ -73,7 +76,7 @@ class SentinelStore:
             f'port {self.sentinel_ports[number]}\nbind 127.0.0.1\ndir {home}\nrequirepass "{SENTINEL_PASSWORD}"\n'
             f"sentinel monitor {NAME} 127.0.0.1 {self.ports[0]} 2\n"
             f'sentinel auth-pass {NAME} "{PASSWORD}"\nsentinel sentinel-pass "{SENTINEL_PASSWORD}"\n'
-            f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}\n"
+            f"sentinel down-after-milliseconds {NAME} {self._down_after}\n"
             f"sentinel failover-timeout {NAME} 6000\nsentinel parallel-syncs {NAME} 2\n"
         )
         self.sentinels[number] = self._run([self._program, str(conf), "--sentinel"], home / "log")
@@ -123,8 +126,16 @@ class SentinelStore:
 
     def fail_over(self):
         """Have a Sentinel promote a replica although the primary lives."""
-        asked = redis.Redis(port=self.sentinel_ports[0], password=SENTINEL_PASSWORD, socket_timeout=2)
-        asked.execute_command("SENTINEL", "FAILOVER", NAME)
+        asked = redis.Redis(port=self.sentinel_ports[0], password=SENTINEL_PASSWORD, socket_timeout=10)
+
+        def accepted():
+            try:
+                return asked.execute_command("SENTINEL", "FAILOVER", NAME)
+            except redis.ResponseError as error:
+                assert "NOGOODSLAVE" in str(error)  # they were late to answer
+                return False
+
+        eventually(accepted)
 
     def cut(self):
         """Replicas lose their primary and cannot come back to it: what is written now, it alone has."""

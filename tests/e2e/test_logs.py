@@ -1,6 +1,7 @@
 """Logs as users read them: over HTTP and by `muster logs`, whatever is rotated, killed or restarted."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -131,7 +132,7 @@ def test_since(running):
     running.wait(deployment, "RUNNING")
     times = running.home / "agent-web-1" / "logs" / f"{deployment}.0" / "a.out.times"
     eventually(lambda: times.exists() and times.stat().st_size)
-    noted = time.time()
+    noted = math.ceil(time.time() * 1000) / 1000  # not before what was noted, in thousandths
     assert logs(running, deployment, "?since=10m")[1] == "before\n"
     assert logs(running, deployment, f"?since={noted:.3f}")[1] == ""
     (running.home / "agent-web-1" / "alloc" / f"{deployment}.0" / "a" / "go").touch()

@@ -75,8 +75,7 @@ def test_forgotten_work_is_unclaimed_until_it_is_adopted_or_stopped(running):
     for key in ("muster:templates:versions", "muster:templates:versions:rev"):
         running.client().hdel(key, "1:service")
     forget(running, one, two)
-    eventually(lambda: {one, two} <= unclaimed(running).keys())
-    row = unclaimed(running)[one]
+    row = eventually(lambda: {one, two} <= (found := unclaimed(running)).keys() and found)[one]
     assert (row["node"], row["template"], row["tasks"][0]["state"]) == ("web-1", "service", "running")
     assert f"{two}.0" in running.muster("unclaimed").stdout
     assert "run unclaimed" in running.muster("ps").stderr

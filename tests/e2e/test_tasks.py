@@ -58,9 +58,12 @@ def test_commands_that_cannot_run_say_why_in_the_api_and_in_ps(running):
 
 
 def test_stop_is_sigterm_grace_sigkill_for_the_whole_group(running):
-    polite = a_task("polite", "trap 'exit 7' TERM; while :; do sleep 0.05; done", stop={"timeout": "20s"})
+    ready = f"touch {running.home}/ready.$MUSTER_TASK"
+    polite = a_task(
+        "polite", f"trap 'exit 7' TERM; {ready}; while :; do sleep 0.05; done", stop={"timeout": "20s"}
+    )
     stubborn = a_task(
-        "stubborn", "trap '' TERM; (trap '' TERM; sleep 605) & (setsid sleep 606) & while :; do sleep 0.1; done",
+        "stubborn", f"trap '' TERM; (trap '' TERM; {ready}; sleep 605) & (setsid sleep 606) & while :; do sleep 0.1; done",
         stop={"timeout": "1s"},
     )  # fmt: skip
     deployment = running.deploy(running.post("x", polite, stubborn))
@@ -70,7 +73,8 @@ def test_stop_is_sigterm_grace_sigkill_for_the_whole_group(running):
     def group():
         return [p.pid for p in psutil.process_iter() if _in_group(p.pid, leader)]
 
-    eventually(lambda: len(group()) >= 2)
+    eventually(lambda: len(group()) >= 2 and sleeping("606"))
+    eventually(lambda: len(list(running.home.glob("ready.*"))) == 2)  # their traps are set
     stopped = running.muster("stop", deployment[:8])
     assert stopped.returncode == 0, stopped.stderr
     assert stopped.stdout.strip() == deployment
@@ -80,10 +84,14 @@ def test_stop_is_sigterm_grace_sigkill_for_the_whole_group(running):
     told = row(found, "stubborn")["reason"]
     assert told.startswith("killed by SIGKILL (exit code 137); it left processes behind, which were killed: ")
     assert told.endswith(" (sleep 606)"), "it made itself a session of its own"
-    assert group() == []
+    eventually(lambda: group() == [])  # whoever is dead is buried
     listed = running.muster("ps", "-a").stdout
     assert "137" in listed
-    assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "606"]]
+    assert not sleeping("606")
+
+
+def sleeping(seconds):
+    return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", seconds]]
 
 
 def _in_group(pid, leader):
@@ -210,9 +218,8 @@ def test_a_flushed_store_freezes_and_its_snapshot_brings_everything_back(running
     before = pid_and_start(row(running.wait(deployment, "RUNNING")))
     eventually(lambda: _snapshot_is_level(running))
     running.client().flushall()
-    assert "no desired state for this node, though it had one" in eventually(
-        lambda: local_view(running)["frozen"]
-    )
+    lacks = "no desired state for this node, though it had one"
+    eventually(lambda: lacks in (local_view(running)["frozen"] or ""))
     said = b'"frozen":"the store has no desired state'
     eventually(lambda: said in (running.client().get("muster:n:{web-1}:hb") or b""))
     status, answer = running.call("/readyz")
@@ -283,11 +290,15 @@ def test_a_file_replaced_while_the_manager_was_down_is_the_state(alone):
     assert [each["name"] for each in alone.call("/v1/templates")[1]["data"]] == ["first"]
     eventually(lambda: alone.online("web-1") and local_view(alone)["epoch"].startswith("2-"), 40)
     assert pid_and_start(row(alone.wait(deployment, "RUNNING"))) == before
-    view = local_view(alone)
-    assert view["unclaimed"] == [f"{later}.0"], (
-        "what the restored state does not know keeps running, and is shown"
-    )
+    # What the restored state does not know keeps running, and is shown.
+    eventually(lambda: local_view(alone)["unclaimed"] == [f"{later}.0"])
     assert pid_and_start({"pid": lost[0]}) == lost
+
+
+def refusal(cluster, name):
+    """The answer to a deployment that is refused; a leader who is late refuses it after the answer."""
+    status, answer = cluster.call("/api/task/task_group/deploy", {"name": name})
+    return answer if status == 409 else None
 
 
 def test_a_dead_agent_s_node_goes_offline_and_takes_no_work(running):
@@ -297,11 +308,11 @@ def test_a_dead_agent_s_node_goes_offline_and_takes_no_work(running):
     running.agents["web-1"].kill()
     eventually(lambda: not running.online("web-1"))
     eventually(lambda: "node web-1 is offline" in running.log("manager.log")[said:])
-    status, answer = running.call("/api/task/task_group/deploy", {"name": "x"})
-    assert (status, answer["nodes"]) == (409, [{"node": "web-1", "reason": "is offline"}])
-    refused = running.muster("deploy", "x")
+    answer = eventually(lambda: refusal(running, "x"))
+    assert answer["nodes"] == [{"node": "web-1", "reason": "is offline"}]
+    refused = eventually(lambda: (done := running.muster("deploy", "x")).returncode and done)
     assert refused.returncode == 1
-    assert "node web-1 is offline" in refused.stderr
+    assert "is offline" in refused.stderr
     assert "is offline; this is what it last said" in row(running.deployment(deployment))["reason"]
     running.start_agent()
     assert pid_and_start(row(running.wait(deployment, "RUNNING"))) == before

@@ -37,7 +37,13 @@ def start(cluster):
 def create(cluster, user):
     status, made = cluster.call("/create", {"user_id": user})
     assert (status, made["message"]) == (202, "Container creation initiated"), made
-    return made
+    return made if made["url"] else {**made, "url": eventually(lambda: url_of(cluster, user))}
+
+
+def url_of(cluster, user):
+    """Where a workspace is that was placed after its answer."""
+    rows = {row["user_id"]: row for row in cluster.call("/list")[1]["containers"]}
+    return rows.get(user, {}).get("url")
 
 
 def served(url):

@@ -19,7 +19,7 @@ from store.kv.dump import dump
 from store.kv.server import Server
 from store.kv.store import Store
 from store.kv.swap import Swap
-from tests.conftest import server_binary
+from tests.conftest import eventually, server_binary
 
 pytestmark = pytest.mark.integration
 
@@ -86,7 +86,11 @@ def test_a_backup_under_writes_is_one_moment(site, form):
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        paths = [site.take() for _ in range(5)]
+        paths = []
+        for _ in range(5):
+            before = len(written)
+            paths.append(site.take())
+            eventually(lambda before=before: len(written) > before)
     finally:
         over.set()
         writer.join()

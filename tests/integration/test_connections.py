@@ -70,6 +70,8 @@ def an_uplink(home, server, store, node, presence=None):
     import json
 
     Server(store.client).grant_node(store.keys, node, DIGEST)
+    known = {"@epoch": store.epoch, "@rev": 1, "@node": f"uid-{node}"}  # as whoever leads writes it
+    store.client.hset(store.keys.node(node).desired, mapping=known)
     known = {"uid": f"uid-{node}", "cluster": "c", "url": server.local_url, "username": user_of(node)}
     (home / "join.json").write_text(json.dumps({**known, "password": None, "presence": presence, "said": ""}))
     joiner = Remembering(home, Identity(node, f"uid-{node}", SECRET, "m"), "http://127.0.0.1:1", ())

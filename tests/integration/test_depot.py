@@ -98,7 +98,7 @@ class Node:
 @pytest.fixture
 def strangers():
     """What other tests of this process have left dead, and nobody has looked after."""
-    return frozenset(children_of(os.getpid(), "artifacts"))
+    return frozenset(children_of(os.getpid(), ""))
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ def test_a_turn_that_is_taken_back_ends_the_child(node):
 
 
 def test_a_child_that_lost_its_lease_ends_although_the_brain_is_stuck(node):
-    one, alloc = node(interval=0.3), needs("slow/x")
+    one, alloc = node(interval=1.0), needs("slow/x")
     one.until(alloc, lambda view: view.total == 1000)
     (child,) = children_of(os.getpid(), "fake_child")
     eventually(lambda: not Path(f"/proc/{child}").exists())  # no round comes, and no heartbeat
@@ -587,13 +587,14 @@ def test_a_child_that_is_gone_is_not_written_to_any_more():
     runner = Runner(lambda: None, SystemClock(), lambda: 0.0)
     runner._thread = threading.current_thread()  # its turns are taken here
     runner.start("x", ["/bin/sleep", "0.2"], [{"say": "a" * (1 << 18)}])
+    process = runner._children["x"].process
     select = runner._selector.select
     runner._selector.select = lambda _: sorted(
         select(0.02), key=lambda found: "stdout" not in (found[0].data or ())
     )
     for _ in range(5):
         runner._turn()
-    runner._children["x"].process.wait()
+    process.wait()
     while runner._children:
         runner._turn()
     assert [type(each) for each in runner.take()] == [Ended]

@@ -98,12 +98,16 @@ class Halted:
     ATTACH, ANY_THREAD = 16, 0x40000000
 
     def __init__(self, pid, name):
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        (self.thread,) = (int(task.name) for task in tasks if (task / "comm").read_text().startswith(name))
+        (self.thread,) = eventually(lambda: self._threads(pid, name))  # each names itself once it runs
         ptrace = ctypes.CDLL(None, use_errno=True).ptrace
         ptrace.argtypes = [ctypes.c_long] * 4
         need(ptrace(self.ATTACH, self.thread, 0, 0) == 0, "the right to ptrace")
         os.waitpid(self.thread, self.ANY_THREAD)
+
+    @staticmethod
+    def _threads(pid, name):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(task.name) for task in tasks if (task / "comm").read_text().startswith(name)]
 
     def buried(self):
         """Whoever traces a thread must bury it, before its process can be."""

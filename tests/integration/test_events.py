@@ -1,5 +1,7 @@
 """What a controller decides comes out as events, with reasons, and into its manager's history."""
 
+import contextlib
+
 import pytest
 
 from manager_api.chronicle import FILE, Reader
@@ -46,12 +48,11 @@ def test_the_life_of_a_deployment_is_told_and_recorded(manager, server, tmp_path
     puppet.obey()
 
     def history():
-        rows, _ = Reader(tmp_path / FILE).page(Wanted(deployment=deployment), None, 100, newest_first=False)
-        return (
-            [each["kind"] for each in rows]
-            if "allocation.stopped" in [each["kind"] for each in rows]
-            else None
-        )
+        wanted, reader = Wanted(deployment=deployment), Reader(tmp_path / FILE)
+        with contextlib.suppress(OSError):  # the recorder has yet to make it
+            found = [each["kind"] for each in reader.page(wanted, None, 100, newest_first=False)[0]]
+            return found if "allocation.stopped" in found else None
+        return None
 
     found = eventually(history)
     assert {"allocation.placed", "allocation.stopped", "api"} <= set(found)

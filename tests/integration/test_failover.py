@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from store.errors import EpochChanged, Fenced, Unavailable
+from store.kv import durability
 from store.kv.api import Change
 from store.kv.connection import translated
 from store.kv.durability import replicated
@@ -67,10 +68,11 @@ def raw(view, collection):
     return {field.decode(): value for field, value in found.items()}
 
 
-def test_a_write_that_no_replica_confirms_is_said_to_be_so_and_stays(make):
+def test_a_write_that_no_replica_confirms_is_said_to_be_so_and_stays(make, monkeypatch):
     sentinels = make(min_replicas=0)
     view = view_of(sentinels)
-    with replicated() as durable:
+    with monkeypatch.context() as patient, replicated() as durable:
+        patient.setattr(durability, "WAIT_MS", 20_000)
         view.put("c", "a", b"1")
         view.client.script_flush()
         view.put("c", "b", b"2")
@@ -102,7 +104,7 @@ def test_lost_writes_are_noticed_by_everybody_who_saw_them(make):
     sentinels = make(min_replicas=0)
     view = view_of(sentinels)
     view.put("c", "kept", b"1")
-    assert view.confirm(2)
+    eventually(lambda view=view: view.confirm(2))
     sentinels.cut()
     for number in range(20):
         view.put("c", f"lost.{number}", b"1")
@@ -122,9 +124,10 @@ def test_no_answer_of_a_primary_that_was_paused_and_replaced_counts(make, min_re
     """Its clients ask it while it sleeps: of what it does when it wakes, nobody else will know."""
     sentinels = make(min_replicas=min_replicas)
     views = [view_of(sentinels) for _ in range(3)]
-    acknowledged = []
+    acknowledged, asleep = [], threading.Event()
 
     def write(number, view):
+        asleep.wait(20)
         try:
             view.put("c", str(number), b"1")
         except Unavailable:
@@ -136,11 +139,12 @@ def test_no_answer_of_a_primary_that_was_paused_and_replaced_counts(make, min_re
         pool = view.client.connection_pool
         for connection in [pool.get_connection() for _ in range(2)]:
             pool.release(connection)
-    assert view.confirm(2)
-    sentinels.pause(0)
+    eventually(lambda view=view: view.confirm(2))
     sleepers = [threading.Thread(target=write, args=each) for each in enumerate([*views, *views])]
     for sleeper in sleepers:
         sleeper.start()
+    sentinels.pause(0)
+    asleep.set()
     sentinels.promoted(0)
     sentinels.resume(0)
     for sleeper in sleepers:
@@ -184,7 +188,8 @@ def test_no_write_lands_on_an_old_primary_that_comes_back(make):
     fresh = []
 
     def demoted():
-        role, rev = old.role()[0], old.get("muster:rev")
+        rev = old.get("muster:rev")  # first: once it is demoted it learns of later ones
+        role = old.role()[0]
         if role == b"slave":
             return True
         seen.append(rev)
@@ -208,7 +213,7 @@ def test_a_leader_on_a_paused_primary_writes_nothing_more(make, clock):
     old, new = view_of(sentinels), view_of(sentinels)
     first, second = Election(old, "first", clock), Election(new, "second", clock)
     assert first.campaign()
-    assert old.confirm()
+    eventually(old.confirm)
     sentinels.pause(0)
     sentinels.promoted(0)
     eventually(lambda: led(second), 40)

@@ -79,7 +79,12 @@ class World:
             KEPT + 1, until=lambda: self.store.client.hlen(self.store.keys.collection("deployments")) == 0
         )
         self.pass_time(SUPERSEDED_FOR + 1, until=lambda: self.store.client.hlen(self.store.keys.collection("templates:versions")) <= MOST_VERSIONS)  # fmt: skip
-        self.pass_time(until=lambda: not self.manager.controller.mirror.fleet.of_deployment)
+        self.pass_time(until=self._is_pruned)
+
+    def _is_pruned(self):
+        """Whether the leader has gone through its memory since, the last of its chores."""
+        fleet = self.manager.controller.mirror.fleet
+        return not fleet.of_deployment and fleet._groups.keys() <= fleet.versions.keys()
 
     def statuses(self):
         from store.codec import loads

@@ -66,8 +66,8 @@ class Storm:
             if victim == "brain":
                 driver._disconnect()
             elif pid and psutil.pid_exists(pid):
-                os.kill(pid, signal.SIGKILL)
                 self.kills.append((time.clock_gettime(time.CLOCK_BOOTTIME), pid))
+                os.kill(pid, signal.SIGKILL)
         self.again(self.desk.runs)
 
 
@@ -181,12 +181,13 @@ def test_an_upgrade_to_a_program_that_does_not_run_is_refused(desk, release, mon
 
 def test_a_run_whose_deadline_nobody_moves_is_stopped_without_a_brain(desk):
     moved = desk.spawn(0, "exec sleep 600")
-    left = desk.spawn(1, "trap '' TERM; while :; do sleep 0.05; done", grace=0.2)
+    left = desk.spawn(1, "trap '' TERM; echo set; while :; do sleep 0.05; done", grace=0.2)
     for run in (moved, left):
         desk.wait(run, "running")
+    eventually(lambda: (desk.directory / "out").read_text() == "set\n")
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    desk.driver.expire(moved, now + 2.0)
-    desk.driver.expire(left, now + 2.0)
+    desk.driver.expire(moved, now + 5.0)
+    desk.driver.expire(left, now + 5.0)
     desk.driver.expire(moved, now + 3600)
     os.kill(desk.driver.pid, signal.SIGKILL)  # deadlines are journalled
     desk.driver._disconnect()
@@ -321,7 +322,7 @@ def test_a_guard_that_can_fork_nobody_just_now_tries_again(desk):
 
 
 def test_an_order_to_end_outlives_the_keeper_that_was_given_it(desk):
-    script = "trap 'sleep 3; exit 5' TERM; echo set; while :; do sleep 0.05; done"
+    script = "trap 'sleep 8; exit 5' TERM; echo set; while :; do sleep 0.05; done"
     run = desk.spawn(0, script, grace=30.0)
     desk.wait(run, "running")
     eventually(lambda: (desk.directory / "out").read_text() == "set\n")

@@ -208,7 +208,7 @@ def test_an_adopted_session_drains_and_is_killed_whole(desk):
 
 
 def test_sigterm_ends_the_keeper_after_its_tasks_each_with_its_grace(desk):
-    polite = desk.spawn(0, "trap 'exit 0' TERM; echo set; while :; do sleep 0.02; done")
+    polite = desk.spawn(0, "trap 'exit 0' TERM; echo set; while :; do sleep 0.02; done", grace=30.0)
     stubborn = desk.spawn(1, "trap '' TERM; echo set; while :; do sleep 0.05; done", grace=0.3)
     out = desk.directory / "out"
     eventually(lambda: out.exists() and out.read_text() == "set\nset\n")

@@ -206,7 +206,8 @@ class Agent:
 
 
 @pytest.fixture
-def agents(store, live, clock):
+def agents(store, live, clock, monkeypatch):
+    monkeypatch.setattr(log_stream, "BEGUN_WITHIN", 30.0)
     begun = []
 
     def begin(**more):

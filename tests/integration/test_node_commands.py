@@ -162,7 +162,7 @@ def test_rm(run, manager, node, monkeypatch):
         "no controller has seen to it yet"
         in run("node", "rm", "web-1", "--wait", "--timeout", "0", code=124).stderr
     )
-    monkeypatch.setattr(heartbeats, "DEFAULT_TTL", 2.0)  # a new leader waits for who is gone
+    monkeypatch.setattr(heartbeats, "DEFAULT_TTL", 6.0)  # a new leader waits for who is gone
     manager.lead()
     try:
         run("node", "rm", "web-1", "--wait")

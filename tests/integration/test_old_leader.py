@@ -110,11 +110,11 @@ def test_leaders_stopped_at_random_moments_never_write_after_their_successor(sta
         eventually(lambda leader=leader, token=token: ["fenced", str(token)] in leader.said)
         some_time(0.2)
         stage.pause(stage.server.pid, TTL * random.choice((0.5, 1.5)))
+    eventually(lambda: len(all_of("wrote", candidates)) > 50)
     for candidate in candidates:
         candidate.end()
     check_reigns(stage.attached().snapshot(["alpha"]).collections["alpha"])
     assert len(all_of("fenced", candidates)) >= STOPS
-    assert len(all_of("wrote", candidates)) > 50
 
 
 def leading(candidates):

@@ -159,7 +159,8 @@ def test_a_session_that_is_thrown_out_is_unreachable(sshd, reading):
 def test_a_connection_that_stalls_is_given_up(sshd, reading, stall_after):
     path = sshd.file("file", CONTENT)
     with Cutter(sshd.port, stall_after=stall_after) as proxy:
-        call = lambda: whole(reading(port=proxy.port, patience=SHORT), path)  # noqa: E731
+        patience = Patience(connect=2.0, silence=0.5)  # who waits longer for the connection itself says less
+        call = lambda: whole(reading(port=proxy.port, patience=patience), path)  # noqa: E731
         failing(Kind.UNREACHABLE, call, f"127.0.0.1:{proxy.port}")
         eventually(lambda: proxy.now <= 1)
 
@@ -173,7 +174,8 @@ def test_a_server_that_never_begins_to_speak_sftp_is_given_up(sshd, reading):
         needed = proxy.passed
         transport.close()
     with Cutter(sshd.port, stall_after=needed - 1) as proxy:
-        failing(Kind.UNREACHABLE, lambda: reading(port=proxy.port, patience=SHORT).stat("/"), "silent")
+        patience = Patience(connect=3.0, silence=0.5)
+        failing(Kind.UNREACHABLE, lambda: reading(port=proxy.port, patience=patience).stat("/"), "silent")
 
 
 def test_a_sender_that_is_not_heard_is_an_error(sshd):

@@ -111,16 +111,16 @@ def test_an_order_to_stop_that_was_given_while_an_agent_was_away_is_obeyed_when_
     store, controller, fleet
 ):
     node = fleet.named("flap")[0]
-    template = template_on(store, node)
+    template = still(store, lambda: template_on(store, node))
     eventually(lambda: online(controller, [node]), 60)
-    field = deploy(store, template, name=node)
+    field = still(store, lambda: deploy(store, template, name=node))
     eventually(lambda: statuses(store).get(field) in ("RUNNING", "FAILED"), 60)
     while statuses(store)[field] == "FAILED":  # refused: it had just gone
         eventually(lambda: online(controller, [node]), 60)
-        field = deploy(store, template, name=node)
+        field = still(store, lambda: deploy(store, template, name=node))
         eventually(lambda field=field: statuses(store).get(field) in ("RUNNING", "FAILED"), 60)
     eventually(lambda: not online(controller, [node]), 60)
-    halt(store, field)
+    still(store, lambda: halt(store, field))
     eventually(lambda: statuses(store)[field] == "STOPPED", 60)
     eventually(lambda: not Projection(store).desired([node])[node].entries, 60)
 

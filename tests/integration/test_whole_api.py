@@ -3,7 +3,9 @@
 A real store, a real leader, nodes that are puppets. Here a part of what can be asked; all of it as `soak`.
 """
 
+import io
 import re
+import time
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode
 
@@ -78,9 +80,23 @@ def asked_kindly(app):
         kept += [("wait", "1ms")] if "after" in dict(kept) else []
         if kept != words:
             env["QUERY_STRING"] = urlencode(kept)
-        return app(env, start)
+        return asked_again(app, env, start)
 
     return wrapped
+
+
+def asked_again(app, env, start):
+    """As a client does whose answer is that whoever leads cannot say yet, or is busy."""
+    body, until = env["wsgi.input"].read(), time.monotonic() + 20.0
+    while True:
+        begun = []
+        answer = app({**env, "wsgi.input": io.BytesIO(body)}, lambda *words, begun=begun: begun.append(words))
+        status, headers = begun[0][:2]
+        later = status.startswith("503") and "retry-after" in {name.lower() for name, _ in headers}
+        if not later or time.monotonic() > until:
+            start(*begun[0])
+            return answer
+        time.sleep(0.1)
 
 
 def configured(phases):

@@ -47,12 +47,14 @@ def main(home, alloc, stop_after, command):
         while True:
             if (home / "contact").exists():
                 sent = clock.now()
+                (home / "acked.new").write_text(
+                    repr(sent)
+                )  # before: a brain that is killed has not heard more
+                (home / "acked.new").rename(home / "acked")
                 brain.lifeline.heard(sent, known=offered)
                 if not offered:
                     brain.take(Offer("1-a", 1, "u", {alloc: entry(stop_after, command)}))
                 offered = True
-                (home / "acked.new").write_text(repr(sent))
-                (home / "acked.new").rename(home / "acked")
             else:
                 offered = False
             threading.Event().wait(BEAT_EVERY)

@@ -84,12 +84,10 @@ class Client:
             time.sleep(0.02)
 
 
-def attached(port, password):
-    """A view of the store, with a client that gives up soon."""
+def attached(port, password, within=ANSWER_WITHIN):
+    """A view of the store, with a client that gives up an answer after so many seconds."""
     client = connect(f"redis://127.0.0.1:{port}/0", name="chaos", password=Path(password).read_text())
-    client.connection_pool.connection_kwargs.update(
-        socket_timeout=ANSWER_WITHIN, socket_connect_timeout=ANSWER_WITHIN
-    )
+    client.connection_pool.connection_kwargs.update(socket_timeout=within, socket_connect_timeout=within)
     return Store(client)
 
 

@@ -74,15 +74,31 @@ def always(store, election, name):
             time.sleep(0.02)
 
 
+def campaigns(election):
+    try:
+        return election.campaign()
+    except Unavailable:
+        return False
+
+
 def lead(election):
-    while not election.campaign():
+    while not campaigns(election):
         time.sleep(0.02)
     return election.token
 
 
+def is_attached(store):
+    try:
+        store.attach()
+    except Unavailable:
+        return False
+    return True
+
+
 def main(port, password, name, mode):
-    store = attached(port, password)
-    store.attach()
+    store = attached(port, password, *((10.0,) if mode == "once" else ()))  # its refusals must not be doubts
+    while not is_attached(store):
+        time.sleep(0.02)
     {"once": once, "always": always}[mode](store, Election(store, name, SystemClock(), TTL), name)
 
 

@@ -71,10 +71,10 @@ class Recorded(Cluster):
             return {name: json.loads(client.hget(f"muster:{key}", field))}
 
         def settled():
-            return json.loads(client.get(f"{node}hb"))["running"] == 1
+            beat = json.loads(client.get(f"{node}hb") or "{}")
+            return beat if beat.get("running") == 1 else None
 
-        eventually(settled)
-        found = {**Eavesdropper.heard, "heartbeat": json.loads(client.get(f"{node}hb"))}
+        found = {**Eavesdropper.heard, "heartbeat": eventually(settled)}
         found |= one("node", "nodes", "web-1") | one("template", "templates", "etl")
         found |= one("version", "templates:versions", "1:etl") | one("deployment", "deployments", deployment)
         found |= one("status", "deployments:status", deployment)
