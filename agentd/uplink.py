@@ -173,8 +173,11 @@ class Uplink:
             self._condition.wait(self._pause(failures))
 
     def _pause(self, failures: int) -> float:
-        """Seconds until the next try: a whole fleet must not be back at once, nor one heartbeat run out."""
-        spread = min(self.spread(), self._ttl_ms / 2000) * random.random()
+        """Seconds until the next try: a whole fleet must not be back at once, nor one heartbeat run out.
+
+        With an interval before it, a third of its life, it is less than turns are held for (`lease.HELD`).
+        """
+        spread = min(self.spread(), self._ttl_ms * 0.4 / 1000) * random.random()
         if failures == 1 and self._met and spread:
             return spread
         return RETRY.delay(failures, random.random) + spread

@@ -141,7 +141,7 @@ class Cache:
         over = self.used() + size - self._quota
         short = size - usable(self.objects)
         freed = self._free(max(over, short), keep) if max(over, short) > 0 else 0
-        if over > freed:
+        if over > freed and self.used() + size > self._quota:  # others make room at the same time
             raise TransferError(
                 Kind.FULL,
                 f"no room for {size_text(size)} in this node's cache: tasks need {size_text(self.used())} "

@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,6 @@ from agentd.logs import files
 from agentd.logs.files import Segment
 
 _WINDOW = 64 * 1024
-_CUT_WITHIN = 1.0
-"""Seconds that a truncation under way is waited for; one that takes longer was cut off by a crash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +37,9 @@ class Reader:
         layout = files.look(self.live)
         return layout.oldest, max(layout.mark.base, layout.mark.origin + self._physical())
 
-    def settle(self) -> bool:
-        """Wait until no truncation is under way: what it has yet to name cannot be seen. Whether none is."""
-        until = time.monotonic() + _CUT_WITHIN
-        while files.recall(self.live).cut is not None:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.005)
-        return True
+    def is_cut(self) -> bool:
+        """Whether a truncation is under way, or was when somebody crashed: some of the end cannot be seen."""
+        return files.recall(self.live).cut is not None
 
     def _physical(self) -> int:
         try:

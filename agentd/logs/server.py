@@ -25,6 +25,9 @@ LOOK_EVERY = 0.1
 """Seconds between two looks at files whose reader has read them to their end."""
 AT_ONCE = 4
 """Chunks of one file that are sent before the next file has its turn."""
+OPENS_WITHIN, ENDS_WITHIN = 3.0, 10.0
+"""Seconds that a truncation under way is waited for: before a log is opened (who asked gives up after five),
+and where it seems to end. One that takes longer was cut off by a crash."""
 REMEMBERED = 1000
 FILES = 200
 
@@ -53,6 +56,8 @@ class _File:
     stop: int | None = None
     over: bool = False
     generation: int = 0
+    cut_since: float | None = None
+    """Since when its end cannot be seen, because it is being truncated."""
 
 
 @dataclass(slots=True)
@@ -83,6 +88,8 @@ class LogServer:
         self._inbox: deque[Ask] = deque(maxlen=REMEMBERED)
         self._asks: dict[str, _Ask] = {}
         self._closed: deque[str] = deque(maxlen=REMEMBERED)
+        self._put_off: list[tuple[Ask, float]] = []
+        """Asks to open what is just being truncated, and until when."""
         self._stopping = False
 
     def start(self, out: Out) -> None:
@@ -105,7 +112,7 @@ class LogServer:
         while True:
             with self._condition:
                 if not (self._inbox or self._stopping):
-                    self._condition.wait(LOOK_EVERY if self._asks else None)
+                    self._condition.wait(LOOK_EVERY if self._asks or self._put_off else None)
                 if self._stopping:
                     return
             try:
@@ -115,6 +122,7 @@ class LogServer:
                 # The store is away, or worse: readers ask again from where they are.
                 log.info("readers of logs are dropped: %s", error)
                 self._asks.clear()
+                self._put_off.clear()
 
     def turn(self, out: Out) -> bool:
         """Hear what was asked, and give each reader something; whether there may be more at once.
@@ -139,14 +147,27 @@ class LogServer:
             self._inbox.clear()
         # A new agent hears what the last one was asked, too: what is closed need not be opened.
         self._closed.extend(each["id"] for each in heard if each["verb"] == "close")
-        for each in heard:
+        until = self._clock.now() + OPENS_WITHIN
+        put_off, self._put_off = self._put_off, []
+        for each, at_last in [*put_off, *((each, until) for each in heard)]:
             if each["id"] in self._closed:
                 self._drop(each["id"])
                 continue
             try:
-                self._heard(each["id"], each, out)
+                if self._is_too_early(each, at_last):
+                    self._put_off.append((each, at_last))
+                else:
+                    self._heard(each["id"], each, out)
             except (KeyError, TypeError, ValueError, IndexError) as error:
                 log.warning("ask %s cannot be understood: %r", each["id"], error)
+
+    def _is_too_early(self, said: Ask, until: float) -> bool:
+        """Whether something that is to be opened, or gone on with after that, is being truncated."""
+        if any(each["id"] == said["id"] for each, _ in self._put_off):
+            return True
+        if said["verb"] != "open" or said["id"] in self._asks or self._clock.now() >= until:
+            return False
+        return any(self._file(0, each).reader.is_cut() for each in said["files"][:FILES])
 
     def _heard(self, name: str, said: Ask, out: Out) -> None:
         known = self._asks.get(name)
@@ -185,7 +206,6 @@ class LogServer:
 
     def _begin(self, file: _File, said: Ask, *, follow: bool) -> bool:
         """Find where to begin; whether there is such a log."""
-        file.reader.settle()
         oldest, end = file.reader.extent()
         if said.get("cursor") is not None:
             file.at = min(int(said["cursor"]), end)
@@ -222,7 +242,7 @@ class LogServer:
         more = False
         for file in list(ask.files):
             ended = self._pump(ask, file)
-            more |= not ended and file.stop is not None and ask.spent < ask.credit
+            more |= not (ended or file.stop is None or file.cut_since is not None or ask.spent >= ask.credit)
             if ended:
                 ask.files.remove(file)
                 self._put(ask, ends=[[file.number, file.at]])
@@ -251,9 +271,17 @@ class LogServer:
             if piece.data:
                 self._put(ask, piece.data, file=file.number, start=piece.start)
             moved, file.at = piece.end > file.at, piece.end
-            if not moved:  # whoever had the last word had it before we looked, or it is just being cut off
-                return over and not (file.reader.settle() and file.reader.extent()[1] > file.at)
+            if not moved:  # whoever had the last word had it before we looked
+                return over and not self._has_more(file)
         return False
+
+    def _has_more(self, file: _File) -> bool:
+        """Whether what seems to be the end of a log may not be it."""
+        now, cut = self._clock.now(), file.reader.is_cut()
+        file.cut_since = (now if file.cut_since is None else file.cut_since) if cut else None
+        if file.cut_since is not None:
+            return now - file.cut_since < ENDS_WITHIN
+        return file.reader.extent()[1] > file.at
 
     def _flush(self, ask: _Ask, out: Out, now: float) -> None:
         chunks, ask.chunks = ask.chunks, []

@@ -26,9 +26,9 @@ log = logging.getLogger("controller")
 AT_ONCE, BUDGET = 20, 0.05
 """Questions of one round, and seconds after which a round answers no further one."""
 RESTS, MOST_REST = 4.0, 2.0
-"""After a round that took longer than its budget, no question is answered for so many times as long: most of
-the leader's time is for planning, whoever asks how much. But for no more than the second number of
-seconds: the machine may just have been busy, and all who wait now would be given up."""
+"""After a round that took longer than its budget, no question is answered for so many times as long, so that
+most of the leader's time is for planning, however much is asked; and for no more than the second number of
+seconds: it may just be that the machine was busy, and all who wait now would be given up."""
 MOST_WAITING = 1000
 MOST_ANSWER = 8 * 1024 * 1024
 LISTEN_MS = 1000

@@ -117,8 +117,8 @@ def test_a_version_is_deployed_by_its_number(manager):
 
 
 def test_a_refusal_keeps_nothing_not_even_the_name(fake_store, monkeypatch):
-    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 20.0)
     manager = Manager(fake_store)
+    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 20.0)
     save(manager, a_template(a_task()))
     nodes = [{"node": "web-1", "reason": "is offline"}]
     leader = Leader(fake_store, {"status": "FAILED", "refused": True, "reason": "no room", "nodes": nodes})
@@ -223,8 +223,8 @@ def test_twenty_at_once_with_one_name_get_one_deployment(store):
 
 
 def test_twenty_at_once_whose_deployment_is_refused_keep_nothing(store, monkeypatch):
-    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 20.0)
     manager = Manager(store)
+    monkeypatch.setattr(deployments, "DECIDED_WITHIN", 20.0)
     save(manager, a_template(a_task()))
     leader = Leader(store, {"status": "FAILED", "refused": True, "nodes": []})
     with ThreadPoolExecutor(20) as pool:

@@ -34,6 +34,14 @@ PASSING = ("is offline", "is frozen", "is not known")
 PYTHON = [sys.executable, "-P", "-m"]
 
 
+def content(path):
+    """What a file has that may be written anew just now."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # it had another name for a moment only
+        return b""
+
+
 def free_port():
     """Below the ports that outgoing connections are given, so that none takes it in between."""
     return _quiet_port("127.0.0.1")

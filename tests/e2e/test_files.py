@@ -17,6 +17,7 @@ from tests import sshd
 from tests.builders import a_task
 from tests.conftest import eventually
 from tests.cutter import Cutter
+from tests.e2e.conftest import content
 
 pytestmark = pytest.mark.e2e
 
@@ -331,7 +332,7 @@ def test_the_password_is_nowhere_but_where_its_owner_put_it(cluster, server):
     found = [
         str(path.relative_to(cluster.home))
         for path in sorted(cluster.home.rglob("*"))
-        if path.is_file() and any(form in path.read_bytes() for form in forms)
+        if path.is_file() and any(form in content(path) for form in forms)
     ]
     assert found == ["sftp-password"]
     for what, text in [*seen.items(), *tasks.items()]:

@@ -13,7 +13,7 @@ import pytest
 
 from store.version import VERSION
 from tests.conftest import eventually, need
-from tests.e2e.conftest import PYTHON, free_port
+from tests.e2e.conftest import PYTHON, content, free_port
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,13 +126,6 @@ def test_the_sftp_password_is_nowhere_to_be_seen(cluster):
     assert "hunter2" not in cluster.log("manager.log")
     assert "artifacts lie under sftp://joe@127.0.0.1/files" in cluster.log("manager.log")
     assert [path for path in cluster.home.rglob("*") if path.is_file() and b"hunter2" in content(path)] == []
-
-
-def content(path):
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:  # it had another name for a moment only
-        return b""
 
 
 def test_the_sftp_password_lies_in_a_file_or_in_the_environment(tmp_path):

@@ -12,7 +12,7 @@ import redis
 from tests import sshd
 from tests.builders import a_task
 from tests.conftest import eventually
-from tests.e2e.conftest import shell
+from tests.e2e.conftest import content, shell
 from tests.web import Page, Web
 
 pytestmark = pytest.mark.e2e
@@ -103,13 +103,6 @@ def files_with(directory, secret):
     return [path for path in paths if re.search(secret, content(path))]
 
 
-def content(path):
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:  # it had another name for a moment only
-        return b""
-
-
 def downloading(agent):
     found = []
     with suppress(psutil.NoSuchProcess):
@@ -161,6 +154,7 @@ def test_the_password_and_a_urls_query_are_seen_nowhere(site, server, web):
     )
     see_no_secret_in_processes(site)
     none = site.deploy("bad")
+    see_no_secret_in_processes(site)
     site.wait(good, "RUNNING", seconds=60)
     eventually(lambda: "no such file" in str(site.deployment(none)))
     eventually(lambda: not downloading(site.agents["web-1"]))

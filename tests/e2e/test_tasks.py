@@ -310,9 +310,9 @@ def test_a_dead_agent_s_node_goes_offline_and_takes_no_work(running):
     eventually(lambda: "node web-1 is offline" in running.log("manager.log")[said:])
     answer = eventually(lambda: refusal(running, "x"))
     assert answer["nodes"] == [{"node": "web-1", "reason": "is offline"}]
-    refused = eventually(lambda: (done := running.muster("deploy", "x")).returncode and done)
+    refused = eventually(lambda: "web-1" in (done := running.muster("deploy", "x")).stderr and done)
     assert refused.returncode == 1
-    assert "is offline" in refused.stderr
+    assert "web-1 is offline" in refused.stderr
     assert "is offline; this is what it last said" in row(running.deployment(deployment))["reason"]
     running.start_agent()
     assert pid_and_start(row(running.wait(deployment, "RUNNING"))) == before

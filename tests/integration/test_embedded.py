@@ -214,7 +214,7 @@ def test_a_flushed_store_does_not_overwrite_the_good_snapshot(home, clock):
 def test_the_server_dies_with_its_parent_and_lets_go_of_the_lock(tmp_path):
     program = (
         "import sys, time, pathlib\n"
-        "from store.embedded import EmbeddedServer, _is_free\n"
+        "from store.embedded import EmbeddedServer\n"
         "from store.home import Files\n"
         "from store.process import Lock\n"
         "home = pathlib.Path(sys.argv[1]); lock = Lock(home / 'lock'); assert lock.try_acquire()\n"

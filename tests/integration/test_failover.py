@@ -72,7 +72,7 @@ def test_a_write_that_no_replica_confirms_is_said_to_be_so_and_stays(make, monke
     sentinels = make(min_replicas=0)
     view = view_of(sentinels)
     with monkeypatch.context() as patient, replicated() as durable:
-        patient.setattr(durability, "WAIT_MS", 20_000)
+        patient.setattr(durability, "WAIT_MS", 4000)
         view.put("c", "a", b"1")
         view.client.script_flush()
         view.put("c", "b", b"2")

@@ -219,11 +219,12 @@ def test_who_was_stopped_beyond_its_lease_answers_nothing(manager, monkeypatch):
     """Its memory is old: it would say that a change stops nothing, and the change would pass."""
     lead(manager)
     controller, keys = manager.controller, manager.store.keys
-    turns, begins = Turnstile.round, threading.Event()
+    turns, begins, waits = Turnstile.round, threading.Event(), threading.Event()
 
     def stopped(turnstile):
         turns(turnstile)
-        if begins.is_set():  # the question that is heard now is answered by nobody else
+        if begins.is_set():
+            waits.set()  # from here on no question is answered by who leads rightly
             eventually(lambda: controller._answers._waiting)
             begins.clear()
             manager.store.client.set(keys.lease("leader"), "9999:another")
@@ -231,6 +232,7 @@ def test_who_was_stopped_beyond_its_lease_answers_nothing(manager, monkeypatch):
 
     monkeypatch.setattr(Turnstile, "round", stopped)
     begins.set()
+    assert waits.wait(20)
     assert Questions(manager.store.client, keys).ask("group", {"group": "1", "record": None}, 5.0) is None
     assert manager.store.client.get(keys.lease("leader")) == b"9999:another", "it was heard"
 

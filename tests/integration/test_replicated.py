@@ -32,6 +32,7 @@ def patient(monkeypatch):
     """A replica may be late to confirm; ends where none will."""
     with monkeypatch.context() as patch:
         patch.setattr(durability, "WAIT_MS", 4000)
+        patch.setattr("store.kv.store.WAIT_MS", 4000)
         yield patch
 
 

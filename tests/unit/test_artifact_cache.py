@@ -217,6 +217,19 @@ def test_several_processes_may_adopt_and_collect_at_once(tmp_path):
     assert Cache(tmp_path, 2000).used() <= 2000
 
 
+def test_room_that_another_process_makes_is_room(cache, clock, monkeypatch):
+    """What is to be removed is removed by somebody else, so that this one frees nothing itself."""
+    put(cache, b"a" * 900)
+    clock.advance(JUST_USED + 1)
+    remove = cache_module._removed
+    monkeypatch.setattr(cache_module, "_removed", lambda path: 0 * remove(path))
+    cache.room_for(200, ())
+    assert cache.used() == 0
+    kept = put(cache, b"b" * 900)
+    with pytest.raises(TransferError, match="no room for 200 B"):
+        cache.room_for(200, {kept})
+
+
 def test_sizes_are_for_people():
     assert [size_text(each) for each in (0, 1023, 1024, 80 * 1024**2, 5 * 1024**3, 2 * 1024**5)] == [
         "0 B", "1023 B", "1.0 KiB", "80.0 MiB", "5.0 GiB", "2048.0 TiB",

@@ -1,20 +1,19 @@
 """Names, the time index, and the smaller decisions of rotation."""
 
 import os
-import threading
 from types import SimpleNamespace
 
 import pytest
 
-from agentd.logs import files, holes, read, space
+from agentd.logs import files, holes, space
 from agentd.logs.files import Mark
 from agentd.logs.keeper import LogKeeper
 from agentd.logs.read import Reader
 from agentd.logs.rotate import Rotator
-from agentd.logs.server import LogServer
+from agentd.logs.server import ENDS_WITHIN, OPENS_WITHIN, LogServer
 from agentd.logs.times import MOST, Times
 from store.model.policies import LogPolicy
-from tests.conftest import eventually, need
+from tests.conftest import need
 
 pytestmark = pytest.mark.unit
 
@@ -274,49 +273,79 @@ def test_a_listing_that_misses_what_is_being_renamed_makes_no_gap(live, monkeypa
     assert Reader(live).read(0, 1000).start == segments[1].start
 
 
+class Serving:
+    """A server of logs whose turns the test takes, and what it has told."""
+
+    def __init__(self, live, clock):
+        self.server, self.told, self.live = LogServer(live.parent.parent, clock, lambda *_: True), [], live
+        self.out = SimpleNamespace(chunk=lambda _, chunks: self.told.extend(chunks), rest=lambda: None)
+
+    def open(self, credit=1 << 30, **more):
+        file = {"alloc": self.live.parent.name, "task": "web", "position": 0, "stream": "out", "tail": None}
+        asked = {"id": "a", "verb": "open", "files": [file | more], "follow": False, "credit": credit}
+        self.server.take([{**asked, "follow": bool(more.pop("follow", False))}])
+
+    def turns(self, most):
+        """At most so many; whether one had nothing more to do at once."""
+        return any(not self.server.turn(self.out) for _ in range(most))
+
+    @property
+    def data(self):
+        return b"".join(chunk.data for chunk in self.told)
+
+
+@pytest.mark.parametrize("opened", ["before", "meanwhile"])
 @pytest.mark.parametrize("follow", [True, False])
 @pytest.mark.parametrize("at", ["announced", "truncated"])
-def test_what_is_just_being_cut_off_is_not_the_end(live, clock, monkeypatch, at, follow):
+def test_what_is_just_being_cut_off_is_not_the_end(live, clock, at, follow, opened):
     """Where files have no holes: a task ended, and its last lines cannot be seen until the rest has its name."""
+    serving = Serving(live, clock)
     append(live, lines(0, 1000))
-    looks, goes_on, told = threading.Event(), threading.Event(), []
 
     def step(name):
-        if name == "announced":
-            append(live, lines(1000, 5))  # what came after the copy
+        if name == "named" and files.segments_of(live)[-1].end == 1_000_000:
+            append(live, lines(1000, 5))  # after the copy
+            if opened == "before":
+                serving.open(credit=0, follow=follow)
+                serving.turns(1)
         if name == at:
-            goes_on.wait(20)
+            if opened == "meanwhile":
+                serving.open(follow=follow)
+            serving.server.take([{"id": "a", "verb": "more", "credit": 1 << 30}])
+            assert serving.turns(1000), "it does not look all the time"
+            assert serving.data == (b"" if opened == "meanwhile" else lines(0, 1000))
 
-    def settle(reader):
-        looks.set()
-        return real(reader)
-
-    real = Reader.settle
-    monkeypatch.setattr(Reader, "settle", settle)
-    monkeypatch.setattr(read, "_CUT_WITHIN", 20.0)
-    rotator = Rotator(live, punching=False, step=step)
-    policy = LogPolicy(max_size=65_536, max_files=100)
-    turn = threading.Thread(target=rotator.turn, args=(policy,), kwargs={"now": 0.0})
-    turn.start()
-    eventually(lambda: files.recall(live).cut is not None)
-    server = LogServer(live.parent.parent, clock, lambda *_: True)
-    out = SimpleNamespace(chunk=lambda _, chunks: told.extend(chunks), rest=lambda: None)
-    name = live.name.removesuffix(".out")
-    asked = {"alloc": live.parent.name, "task": name, "position": 0, "stream": "out", "tail": None}
-    server.take([{"id": "a", "verb": "open", "files": [asked], "follow": follow, "credit": 1 << 30}])
-    serving = threading.Thread(target=lambda: [None for _ in range(100) if server.turn(out)])
-    serving.start()
-    assert looks.wait(20)
-    goes_on.set()
-    for thread in (turn, serving):
-        thread.join(20)
-    while server._asks:
-        server.turn(out)
-    assert b"".join(chunk.data for chunk in told) == lines(0, 1005)
+    Rotator(live, punching=False, step=step).turn(LogPolicy(max_size=65_536, max_files=100), now=0.0)
+    for _ in range(5):
+        serving.turns(1000)
+    assert serving.data == lines(0, 1005)
+    assert not serving.server._asks
+    assert not any("gone" in chunk.head for chunk in serving.told)
 
 
-def test_a_cut_that_a_crash_left_is_not_waited_for(live, clock, monkeypatch):
+def test_a_cut_that_a_crash_left_is_waited_for_but_not_for_ever(live, clock):
     append(live, lines(0, 10))
-    files.remember(live, files.Mark(base=500, cut=500))
-    monkeypatch.setattr(read, "_CUT_WITHIN", 0.0)
-    assert not Reader(live).settle()
+    files.remember(live, files.Mark(cut=10_000))
+    serving = Serving(live, clock)
+    serving.open()
+    serving.turns(10)
+    assert serving.told == []
+    clock.advance(OPENS_WITHIN)
+    serving.turns(10)
+    assert serving.told
+    assert serving.server._asks
+    clock.advance(ENDS_WITHIN)
+    serving.turns(10)
+    assert not serving.server._asks
+
+
+def test_who_gives_up_before_a_log_is_opened_is_forgotten(live, clock):
+    append(live, lines(0, 10))
+    files.remember(live, files.Mark(cut=10_000))
+    serving = Serving(live, clock)
+    serving.open()
+    serving.turns(1)
+    serving.server.take([{"id": "a", "verb": "close"}])
+    clock.advance(OPENS_WITHIN)
+    serving.turns(10)
+    assert (serving.told, serving.server._put_off, serving.server._asks) == ([], [], {})

@@ -259,7 +259,7 @@ def test_the_first_try_after_a_loss_is_spread_over_the_fleet_s_time(joined, monk
     assert joined._pause(1) == 2.0
     assert joined._pause(3) == pytest.approx(2.01), "later ones on top of the backoff"
     joined.spread = lambda: 20.0
-    assert joined._pause(1) == 15.0 / 2 * 0.5, "no heartbeat runs out by waiting"
+    assert joined._pause(1) == pytest.approx(15.0 * 0.4 * 0.5), "no heartbeat runs out by waiting"
 
 
 def contacts_of(uplink, clock):
