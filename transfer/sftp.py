@@ -55,8 +55,10 @@ class Session:
         with errors(self._source):
             try:
                 return Conversation(ssh.open_sftp(self._transport, self._patience))
-            except (EOFError, Garbled, paramiko.SSHException):
-                if not self._transport.is_active():
+            except (EOFError, Garbled, OSError, paramiko.SSHException) as error:
+                # A channel that is closed already is an OSError without a number; others are the network's.
+                of_network = isinstance(error, TimeoutError) or getattr(error, "errno", None) is not None
+                if of_network or not self._transport.is_active():
                     raise
                 text = f"{self._source.pool} lets us in, but does not speak SFTP with this user"
                 raise TransferError(Kind.LOGIN, text) from None

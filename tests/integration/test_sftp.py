@@ -10,6 +10,7 @@ from tests.conftest import eventually
 from tests.cutter import Cutter
 from tests.sshd import need_root, running
 from tests.transfers import failing, login_at, whole
+from transfer import ssh
 from transfer.conversation import IN_FLIGHT, READ_AT_ONCE
 from transfer.errors import Kind
 from transfer.login import Login
@@ -285,7 +286,17 @@ def test_without_a_user_or_a_proof_nobody_is_asked(sshd, reading):
     failing(Kind.LOGIN, lambda: reading(login_at(sshd, key_file=None)), "neither a password nor a key")
 
 
-def test_a_user_without_sftp_is_said(reading):
+@pytest.mark.parametrize("closed", ["before a word", "whenever"])
+def test_a_user_without_sftp_is_said(reading, monkeypatch, closed):
+    begin = ssh.open_sftp
+
+    def late(*words):
+        channel = begin(*words)
+        eventually(lambda: channel.closed)  # what the server began instead has ended
+        return channel
+
+    if closed == "before a word":
+        monkeypatch.setattr(ssh, "open_sftp", late)
     with running(more="Match User *\n  ForceCommand /bin/false") as server:
         reader = reading(server=server)
         failing(Kind.LOGIN, lambda: reader.stat("/x"), "does not speak SFTP")
