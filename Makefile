@@ -8,7 +8,7 @@ WORKERS ?= 5
 # Programs start by the thousand in tests; without compiled modules each start costs twice as much.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check lint unit soak bench client pins clean
+.PHONY: demo test check lint unit soak shaken bench client pins clean
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/python examples/demo.py
@@ -32,6 +32,10 @@ unit: $(VENV)/dev.stamp
 # Full sizes; minutes to hours.
 soak: $(VENV)/dev.stamp
 	MUSTER_SOAK=1 $(BIN)/python -m pytest -n 2 -m "soak or property or e2e or integration" --timeout 3600
+
+# As the tests, on a machine on which everything is late by chance; to find races, in tests and in what they test.
+shaken: $(VENV)/dev.stamp
+	PYTHONPATH=$(CURDIR)/tests/shaken $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not soak"
 
 bench: $(VENV)/dev.stamp
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
