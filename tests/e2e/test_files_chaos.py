@@ -1,8 +1,6 @@
 """Files and hands that kill: whatever dies at whatever moment, one process of each task runs, in whole files."""
 
 import contextlib
-import hashlib
-import os
 
 import psutil
 import pytest
@@ -11,10 +9,9 @@ from tests import sshd
 from tests.builders import a_task
 from tests.conftest import eventually
 from tests.cutter import Cutter
+from tests.e2e.test_files import SCRIPT, children, homes, noise, parts, row, sha256
 
 pytestmark = pytest.mark.e2e
-
-SCRIPT = b"#!/bin/sh\necho version $1 >> $LEDGER\nexec sleep 600\n"
 
 
 @pytest.fixture
@@ -33,36 +30,6 @@ def start(cluster, server, *, port=None):
         "--sftp-host", server.url(port=port), "--sftp-password-file", str(secret),
         "--sftp-fingerprint", server.fingerprint,
     )  # fmt: skip
-
-
-def noise(size):
-    return os.urandom(size)
-
-
-def sha256(content):
-    return hashlib.sha256(content).hexdigest()
-
-
-def row(cluster, deployment):
-    return next(iter(cluster.deployment(deployment)["tasks"]), {})
-
-
-def children(cluster):
-    """Those of the node's brain that see to files."""
-    found = []
-    for each in psutil.Process(cluster.agents["web-1"].pid).children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-            if "artifacts" in " ".join(each.cmdline()):
-                found.append(each)
-    return found
-
-
-def homes(cluster):
-    return sorted((cluster.home / "agent-web-1" / "alloc").glob("*/*@*"))
-
-
-def parts(cluster):
-    return sorted((cluster.home / "agent-web-1" / "artifacts" / "parts").glob("*.part"))
 
 
 def of_home(cluster):
