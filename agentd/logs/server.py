@@ -273,6 +273,7 @@ class LogServer:
             moved, file.at = piece.end > file.at, piece.end
             if not moved:  # whoever had the last word had it before we looked
                 return over and not self._has_more(file)
+            file.cut_since = None
         return False
 
     def _has_more(self, file: _File) -> bool:

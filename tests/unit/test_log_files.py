@@ -339,6 +339,36 @@ def test_a_cut_that_a_crash_left_is_waited_for_but_not_for_ever(live, clock):
     assert not serving.server._asks
 
 
+def test_each_cut_has_its_own_time(live, clock):
+    append(live, lines(0, 10))
+    serving = Serving(live, clock)
+    serving.open(follow=True, credit=0)
+    serving.turns(1)
+    (file,) = serving.server._asks["a"].files
+    files.remember(live, files.Mark(cut=10_000))
+    serving.server.take([{"id": "a", "verb": "more", "credit": 1 << 30}])
+    serving.turns(1)
+    assert file.cut_since == clock.now()
+    clock.advance(ENDS_WITHIN - 1)
+    files.remember(live, files.Mark())
+    read = file.reader.read
+
+    def cut_again(offset, most):
+        piece = read(offset, most)
+        files.remember(live, files.Mark(cut=10_000))  # before its end was seen
+        return piece
+
+    file.reader.read = cut_again
+    serving.turns(1)
+    assert (serving.data, file.cut_since) == (lines(0, 10), clock.now())
+    clock.advance(ENDS_WITHIN - 1)
+    serving.turns(10)
+    assert serving.server._asks
+    clock.advance(1)
+    serving.turns(10)
+    assert not serving.server._asks
+
+
 def test_who_gives_up_before_a_log_is_opened_is_forgotten(live, clock):
     append(live, lines(0, 10))
     files.remember(live, files.Mark(cut=10_000))
